@@ -1,0 +1,51 @@
+"""Grants: who may do what. Published on the compacted topic `access.grants`, keyed by `grant_id`'s credential hash."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.contracts.model import Identifier, Message, Timestamp
+
+GRANT_V1 = "access.grant.v1"
+
+Scope = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.(read|write)$")]
+Environment = Literal["test", "live"]
+
+SCOPES: tuple[str, ...] = tuple(
+    f"{noun}.{verb}"
+    for noun in (
+        "orders",
+        "payments",
+        "refunds",
+        "devices",
+        "checkouts",
+        "invoices",
+        "customers",
+        "subscriptions",
+        "webhooks",
+        "apps",
+    )
+    for verb in ("read", "write")
+) + ("keys.write", "reports.read")
+
+
+class Grant(Message):
+    """What the holder of one credential may do. The newest message for a key wins; revoked ones stay as such.
+
+    The message key is `credential_hash`: the lower-case hex SHA-256 of an API key, or an installation's id.
+    `platform` grants belong to no merchant and may create merchants.
+    """
+
+    wire_type: ClassVar[str] = GRANT_V1
+
+    grant_id: Identifier
+    credential_hash: Annotated[str, StringConstraints(min_length=8, max_length=128)]
+    kind: Literal["api_key", "installation", "platform"]
+    merchant_id: Identifier | None
+    environment: Environment
+    scopes: tuple[Scope, ...] = ()
+    status: Literal["active", "revoked"] = "active"
+    name: str = Field(default="", max_length=200)
+    expires_at: Timestamp | None = None
+    allowed_origins: tuple[str, ...] = ()
+    """Browser origins that may call with this credential (CORS)."""

@@ -1,0 +1,52 @@
+"""Environment to one frozen settings object, read once at start.
+
+Every variable has a default that suits one machine, except those that hold a secret. Names follow the field of the
+class in capitals: `DATABASE_URL`, `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SASL_PASSWORD` …
+"""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Role = Literal["api", "worker", "all"]
+
+
+class KafkaSettings(BaseSettings):
+    """How this process reaches Kafka, and what it tells foreign clients about reaching it."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="KAFKA_")
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+
+    client_bootstrap_servers: str = "127.0.0.1:9094"
+    """The listener that channels and plugins log in to with credentials of their own."""
+    client_security_protocol: Literal["SASL_PLAINTEXT", "SASL_SSL"] = "SASL_PLAINTEXT"
+
+    replication_factor: int = Field(default=1, ge=1, le=7)
+    """Copies of each topic that Throughline creates; three in production."""
+
+
+class Settings(BaseSettings):
+    """What one process of one service needs to know."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
+    database_pool_size: int = Field(default=10, ge=2, le=200)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+
+    consumer_batch_size: int = Field(default=500, ge=1, le=10_000)
+    """Most messages that a worker takes from Kafka for one transaction."""
+    command_partitions: int = Field(default=12, ge=1, le=1024)
+    """Partitions of the topics that are keyed by order id; how many workers can share the work."""
+
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Traces go there (OTLP over HTTP); none are recorded when it is not set."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    public_base_url: str = "http://127.0.0.1:8080"
