@@ -1,0 +1,187 @@
+"""Topics, users and ACLs of Kafka, each call true afterwards however often it is made."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, though its types don't say so
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+
+from shared.faults import Transient
+from shared.settings import KafkaSettings
+from shared.topics import TopicSpec
+
+# The broker gives up on a request after this, and so do we a little later.
+_REQUEST_S = 20.0
+_ANSWER_S = 25.0
+# Kafka's own minimum, and the default of its command line tools.
+_SCRAM_ITERATIONS = 4096
+
+
+class KafkaAdmin:
+    """Administers one Kafka cluster. Raises `Transient` when the cluster doesn't answer, or not in time."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._client = AdminClient(_librdkafka(settings))
+        self._replication_factor = settings.replication_factor
+
+    async def ensure_topics(self, specs: Iterable[TopicSpec]) -> None:
+        """Every topic exists with at least its partitions and exactly its settings.
+
+        Partitions are never taken away: Kafka can't, and what lies in them would be lost.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        existing = await self._partition_counts()
+        await self._create([spec for name, spec in wanted.items() if name not in existing])
+        present = [spec for name, spec in wanted.items() if name in existing]
+        await self._grow([spec for spec in present if spec.partitions > existing[spec.name]])
+        await self._configure([spec for spec in present if spec.config])
+
+    async def delete_topics(self, names: Iterable[str]) -> None:
+        """None of the topics exists."""
+        futures = self._client.delete_topics(list(names), request_timeout=_REQUEST_S, operation_timeout=_REQUEST_S)
+        await _all(futures, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+    async def create_scram_user(self, username: str, password: str) -> None:
+        """The user exists and logs in with this password (SCRAM-SHA-256), and with no earlier one."""
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, _SCRAM_ITERATIONS)
+        await self._alter_user(UserScramCredentialUpsertion(username, info, password.encode()))
+
+    async def delete_scram_user(self, username: str) -> None:
+        """The user can't log in. Connections that are open stay open: `revoke_all` takes their rights."""
+        deletion = UserScramCredentialDeletion(username, ScramMechanism.SCRAM_SHA_256)
+        await self._alter_user(deletion, fine=KafkaError.RESOURCE_NOT_FOUND)
+
+    async def grant_write(self, principal: str, topic: str) -> None:
+        """The user may write this topic and see that it exists."""
+        await self._grant(
+            _allow(principal, ResourceType.TOPIC, topic, AclOperation.WRITE),
+            _allow(principal, ResourceType.TOPIC, topic, AclOperation.DESCRIBE),
+        )
+
+    async def grant_read(self, principal: str, topic: str, group_prefix: str) -> None:
+        """The user may read this topic, in consumer groups whose names begin with `group_prefix`."""
+        await self._grant(
+            _allow(principal, ResourceType.TOPIC, topic, AclOperation.READ),
+            _allow(principal, ResourceType.TOPIC, topic, AclOperation.DESCRIBE),
+            _allow(principal, ResourceType.GROUP, group_prefix, AclOperation.READ, ResourcePatternType.PREFIXED),
+        )
+
+    async def revoke_all(self, principal: str) -> None:
+        """The user has no rights left, on connections that are open too."""
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            None,  # type: ignore[arg-type]  # any name, though its types don't say so
+            ResourcePatternType.ANY,
+            f"User:{principal}",
+            None,  # type: ignore[arg-type]  # any host
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        await _all(self._client.delete_acls([everything], request_timeout=_REQUEST_S))
+
+    async def _partition_counts(self) -> dict[str, int]:
+        try:
+            metadata = await asyncio.to_thread(self._client.list_topics, timeout=_REQUEST_S)
+        except KafkaException as error:
+            raise Transient(str(error)) from error
+        return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+    async def _create(self, specs: list[TopicSpec]) -> None:
+        if not specs:
+            return
+        copies = self._replication_factor
+        new = [NewTopic(spec.name, spec.partitions, copies, config=dict(spec.config)) for spec in specs]
+        futures = self._client.create_topics(new, request_timeout=_REQUEST_S, operation_timeout=_REQUEST_S)
+        # Another process may have created it since we looked.
+        await _all(futures, fine=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    async def _grow(self, specs: list[TopicSpec]) -> None:
+        if not specs:
+            return
+        new = [NewPartitions(spec.name, spec.partitions) for spec in specs]
+        futures = self._client.create_partitions(new, request_timeout=_REQUEST_S, operation_timeout=_REQUEST_S)
+        await _all(futures, fine=KafkaError.INVALID_PARTITIONS)
+
+    async def _configure(self, specs: list[TopicSpec]) -> None:
+        # Setting what is already so is no change to Kafka, so there is no need to look first.
+        if not specs:
+            return
+        resources = [_resource(spec) for spec in specs]
+        await _all(self._client.incremental_alter_configs(resources, request_timeout=_REQUEST_S))
+
+    async def _alter_user(
+        self, change: UserScramCredentialUpsertion | UserScramCredentialDeletion, fine: int | None = None
+    ) -> None:
+        await _all(self._client.alter_user_scram_credentials([change], request_timeout=_REQUEST_S), fine)
+
+    async def _grant(self, *bindings: AclBinding) -> None:
+        await _all(self._client.create_acls(list(bindings), request_timeout=_REQUEST_S))
+
+
+def _librdkafka(settings: KafkaSettings) -> dict[str, Any]:
+    config = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+        "sasl.mechanism": settings.sasl_mechanism,
+        "sasl.username": settings.sasl_username,
+        "sasl.password": settings.sasl_password.get_secret_value() if settings.sasl_password else None,
+        "ssl.ca.location": settings.ssl_cafile,
+        # The errors of connections come back as the error of the call; librdkafka would also print them.
+        "log_level": 0,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _allow(
+    username: str,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+) -> AclBinding:
+    return AclBinding(kind, name, pattern, f"User:{username}", "*", operation, AclPermissionType.ALLOW)
+
+
+def _resource(spec: TopicSpec) -> ConfigResource:
+    changes = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in spec.config.items()
+    ]
+    return ConfigResource(ResourceType.TOPIC, spec.name, incremental_configs=changes)
+
+
+async def _all(futures: Mapping[Any, Future[Any]], fine: int | None = None) -> None:
+    """Wait for all answers; raise the first error whose code is not `fine`, as `Transient` where a retry may help."""
+    answers = asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
+    try:
+        results = await asyncio.wait_for(answers, _ANSWER_S)
+    except TimeoutError as error:
+        raise Transient("Kafka did not answer in time") from error
+    for result in results:
+        if isinstance(result, KafkaException) and result.args[0].code() != fine:
+            raise Transient(str(result)) if _may_pass(result.args[0]) else result
+        if isinstance(result, BaseException) and not isinstance(result, KafkaException):
+            raise result
+
+
+def _may_pass(error: KafkaError) -> bool:
+    # Librdkafka's own errors have negative codes: no connection, no answer in time.
+    return bool(error.retriable() or error.code() < 0)
