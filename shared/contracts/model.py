@@ -5,6 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.money import exponent
+
 MAX_MINOR = 999_999_999_999
 """Largest single amount, in minor units. Sums of any number of them that an order can hold stay below 2**53, so that
 every JSON reader keeps them exact."""
@@ -27,7 +29,15 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z]+_[A-Za-z0-9_-]{1,
 """Type prefix, underscore, and usually a ULID; a few are chosen by hand (`chn_web`)."""
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean]
 """An identifier that another system gave: `psp-77`, `web-8812`."""
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+def _active(code: str) -> str:
+    exponent(code)
+    return code
+
+
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_active)]
+"""An active ISO 4217 code."""
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=MAX_MINOR)]
 PositiveMinor = Annotated[int, Field(strict=True, ge=1, le=MAX_MINOR)]
 Timestamp = AwareDatetime

@@ -1,0 +1,1 @@
+"""The order service: the one writer of what an order is."""

@@ -1,0 +1,157 @@
+"""Changes of what is sold: lines, charges, discounts, tip. Never below what is collected, held or being collected."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.orders.core.blockers import leases_in_the_way, money_in_the_way
+from services.orders.core.evolve import evolve
+from services.orders.core.pricing import price
+from services.orders.core.refusal import Refusal
+from services.orders.core.state import Order
+from shared.contracts.model import MAX_MINOR
+from shared.contracts.order_commands import (
+    AddCharge,
+    AddLineItem,
+    ApplyDiscount,
+    RemoveCharge,
+    RemoveDiscount,
+    RemoveLineItem,
+    SetTip,
+    UpdateCharge,
+    UpdateLineItem,
+)
+from shared.contracts.order_events import (
+    ChargeAdded,
+    ChargeRemoved,
+    ChargeUpdated,
+    DiscountApplied,
+    DiscountRemoved,
+    LineItemAdded,
+    LineItemRemoved,
+    LineItemUpdated,
+    OrderEvent,
+    TipSet,
+)
+from shared.contracts.order_parts import MAX_LINES, Charge, Discount, LineItem
+from shared.money import format_money
+
+EditCommand = (
+    AddLineItem
+    | UpdateLineItem
+    | RemoveLineItem
+    | AddCharge
+    | UpdateCharge
+    | RemoveCharge
+    | ApplyDiscount
+    | RemoveDiscount
+    | SetTip
+)
+
+
+def edit(order: Order, command: EditCommand, now: datetime) -> list[OrderEvent] | Refusal:
+    """The change, unless the order has ended or the new total contradicts money."""
+    if order.status not in ("draft", "open"):
+        return Refusal("ORDER_NOT_OPEN", f"The order is {order.status}.", {"status": order.status})
+    decided = _change(order, command)
+    if isinstance(decided, Refusal) or decided is None:
+        return decided or []
+    after = evolve(order, decided, now)
+    return fault_in(after.lines, after.charges, after.discounts) or _contradiction(order, after, now) or [decided]
+
+
+def discounted(order: Order, discount: Discount, now: datetime) -> Order | Refusal:
+    """The order as it would be with the discount; nothing changes (a preview)."""
+    decided = edit(order, ApplyDiscount(discount=discount), now)
+    return decided if isinstance(decided, Refusal) else evolve(order, DiscountApplied(discount=discount), now)
+
+
+def _change(order: Order, command: EditCommand) -> OrderEvent | Refusal | None:
+    """The event, `None` where it is already so, or a refusal for what is not there."""
+    match command:
+        case AddLineItem(line_item=line):
+            return _add(line, _find(order.lines, line.line_item_id), LineItemAdded(line_item=line))
+        case UpdateLineItem(line_item=line):
+            return _update(line, _find(order.lines, line.line_item_id), LineItemUpdated(line_item=line))
+        case RemoveLineItem(line_item_id=line_item_id):
+            if _find(order.lines, line_item_id) is None:
+                return _missing("line item")
+            named = (d for d in order.discounts if d.line_item_ids and line_item_id in d.line_item_ids)
+            if next(named, None):
+                return Refusal("VALIDATION_FAILED", "A discount names this line: remove the discount first.")
+            return LineItemRemoved(line_item_id=line_item_id)
+        case AddCharge(charge=charge):
+            return _add(charge, _find(order.charges, charge.charge_id), ChargeAdded(charge=charge))
+        case UpdateCharge(charge=charge):
+            return _update(charge, _find(order.charges, charge.charge_id), ChargeUpdated(charge=charge))
+        case RemoveCharge(charge_id=charge_id):
+            return ChargeRemoved(charge_id=charge_id) if _find(order.charges, charge_id) else _missing("charge")
+        case ApplyDiscount(discount=discount):
+            return _add(discount, _find(order.discounts, discount.discount_id), DiscountApplied(discount=discount))
+        case RemoveDiscount(discount_id=discount_id):
+            known = _find(order.discounts, discount_id)
+            return DiscountRemoved(discount_id=discount_id) if known else _missing("discount")
+        case SetTip(tip_minor=tip):
+            return None if tip == order.tip else TipSet(tip_minor=tip)
+
+
+Piece = LineItem | Charge | Discount
+
+
+def _id_of(piece: Piece) -> str:
+    match piece:
+        case LineItem():
+            return piece.line_item_id
+        case Charge():
+            return piece.charge_id
+        case Discount():
+            return piece.discount_id
+
+
+def _find(pieces: Sequence[Piece], wanted: str) -> Piece | None:
+    return next((piece for piece in pieces if _id_of(piece) == wanted), None)
+
+
+def _add(new: Piece, known: Piece | None, event: OrderEvent) -> OrderEvent | Refusal | None:
+    if known is None:
+        return event
+    return None if known == new else Refusal("VALIDATION_FAILED", f"{_id_of(new)} is on the order already.")
+
+
+def _update(new: Piece, known: Piece | None, event: OrderEvent) -> OrderEvent | Refusal | None:
+    if known is None:
+        return _missing("line item" if isinstance(new, LineItem) else "charge")
+    return None if known == new else event
+
+
+def _missing(what: str) -> Refusal:
+    return Refusal("NOT_FOUND", f"The order has no such {what}.")
+
+
+def fault_in(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Sequence[Discount]) -> Refusal | None:
+    """What cannot be an order whatever its state: too many lines, ids twice, totals beyond what money may be."""
+    if len(lines) > MAX_LINES:
+        return Refusal("VALIDATION_FAILED", f"An order has at most {MAX_LINES} lines.", param="line_items")
+    for param, pieces in (("line_items", lines), ("charges", charges), ("discounts", discounts)):
+        ids = [_id_of(piece) for piece in pieces]
+        if len(set(ids)) < len(ids):
+            return Refusal("VALIDATION_FAILED", "Two parts have the same id.", param=param)
+    known = {line.line_item_id for line in lines}
+    if any(not known.issuperset(discount.line_item_ids or ()) for discount in discounts):
+        return Refusal("VALIDATION_FAILED", "A discount names a line that the order does not have.", param="discounts")
+    if price(lines, charges, discounts, 0).subtotal > MAX_MINOR:
+        return Refusal("AMOUNT_TOO_LARGE", "The lines come to more than an order can hold.", param="line_items")
+    return None
+
+
+def _contradiction(before: Order, after: Order, now: datetime) -> Refusal | None:
+    """An edit may not take the total below what is collected, held and being collected, nor make a surplus larger."""
+    bound = after.net_collected + after.authorized + after.leased(now)
+    if after.net_total >= bound or after.net_total >= before.net_total:
+        return None
+    return Refusal(
+        "EDIT_CONTRADICTS_MONEY",
+        f"The order would come to {format_money(after.net_total, after.currency)}, but "
+        f"{format_money(bound, after.currency)} is collected, held or being collected.",
+        {"net_total_minor": after.net_total, "bound_minor": bound},
+        (*money_in_the_way(before), *leases_in_the_way(before, now)),
+    )

@@ -1,0 +1,264 @@
+"""An order as the fold of its events, and the numbers that follow from it. Amounts are minor units."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from shared.contracts.model import Metadata
+from shared.contracts.order_parts import (
+    Allocation,
+    Charge,
+    Context,
+    Discount,
+    Holder,
+    LineItem,
+    PaymentStatus,
+    RefundEffect,
+    RefundStatus,
+    Source,
+    Status,
+    Tender,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PricedPart:
+    """What a line or a charge comes to; `taxes` follow the order of the part's own taxes."""
+
+    subtotal: int
+    discount: int
+    taxes: tuple[int, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """total = subtotal - discount + charge + (tax not included in prices) + tip."""
+
+    subtotal: int = 0
+    discount: int = 0
+    charge: int = 0
+    tax: int = 0
+    tip: int = 0
+    total: int = 0
+    lines: tuple[PricedPart, ...] = ()
+    charges: tuple[PricedPart, ...] = ()
+    discounts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One collection of money on a payment; the reference tells repeats from further captures."""
+
+    reference: str | None
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One leg of the settlement. The sums are independent of the order in which facts arrive."""
+
+    payment_id: str
+    reference: str
+    tender: Tender
+    created_at: datetime
+    authorized: int = 0
+    captures: tuple[Capture, ...] = ()
+    refunded: int = 0
+    voided: int = 0
+    authorization_ended: Literal["voided", "expired"] | None = None
+    failure_code: str | None = None
+    lease_id: str | None = None
+    captured_at: datetime | None = None
+
+    @property
+    def captured(self) -> int:
+        return sum(capture.amount for capture in self.captures)
+
+    @property
+    def open_authorization(self) -> int:
+        """Held for us: neither captured, voided nor expired."""
+        if self.authorization_ended:
+            return 0
+        return max(0, self.authorized - self.captured - self.voided)
+
+    @property
+    def refundable(self) -> int:
+        return max(0, self.captured - self.refunded)
+
+    @property
+    def status(self) -> str:
+        """`authorized`, `captured`, `partially_refunded`, `refunded`, `voided`, `expired` or `failed`."""
+        if self.captured:
+            if not self.refunded:
+                return "captured"
+            return "refunded" if self.refunded >= self.captured else "partially_refunded"
+        if self.refunded:
+            return "refunded"
+        if self.open_authorization:
+            return "authorized"
+        if self.authorization_ended or self.voided:
+            return self.authorization_ended or "voided"
+        return "failed" if self.failure_code else "authorized"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A part of the balance that one holder alone may collect until `expires_at`; `fence` is the granting version."""
+
+    lease_id: str
+    holder: Holder
+    amount: int
+    fence: int
+    expires_at: datetime
+    used: int = 0
+    charging: bool = False
+
+    @property
+    def rest(self) -> int:
+        return max(0, self.amount - self.used)
+
+    def live(self, now: datetime) -> bool:
+        return self.rest > 0 and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLeg:
+    """Money that went back; `returned` of it also lowered what the order is worth."""
+
+    reference: str
+    payment_id: str
+    amount: int
+    returned: int
+    reversed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A reservation of money to give back, and what became of it."""
+
+    refund_id: str
+    effect: RefundEffect
+    reserved: int = 0
+    released: int = 0
+    allocation: tuple[Allocation, ...] = ()
+    legs: tuple[RefundLeg, ...] = ()
+    reason: str | None = None
+
+    @property
+    def recorded(self) -> int:
+        return sum(leg.amount for leg in self.legs if not leg.reversed)
+
+    @property
+    def open(self) -> int:
+        """Still set aside: neither sent nor released."""
+        return max(0, self.reserved - self.released - self.recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One durable order. `version` counts accepted changes; a past version is the fold of the events up to it."""
+
+    order_id: str
+    merchant_id: str
+    environment: str
+    number: str
+    version: int
+    status: Status
+    source: Source
+    currency: str
+    created_at: datetime
+    updated_at: datetime
+    context: Context = Context()
+    lines: tuple[LineItem, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    discounts: tuple[Discount, ...] = ()
+    tip: int = 0
+    pricing: Pricing = Pricing()
+    returned: int = 0
+    payments: tuple[Payment, ...] = ()
+    leases: tuple[Lease, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    closed_at: datetime | None = None
+    canceled_at: datetime | None = None
+
+    @property
+    def net_total(self) -> int:
+        return self.pricing.total - self.returned
+
+    @property
+    def authorized(self) -> int:
+        return sum(payment.open_authorization for payment in self.payments)
+
+    @property
+    def captured(self) -> int:
+        return sum(payment.captured for payment in self.payments)
+
+    @property
+    def refunded(self) -> int:
+        return sum(payment.refunded for payment in self.payments)
+
+    @property
+    def net_collected(self) -> int:
+        return self.captured - self.refunded
+
+    @property
+    def balance(self) -> int:
+        """Positive is still owed to the merchant, negative is owed back to the buyer."""
+        return self.net_total - self.net_collected
+
+    @property
+    def outstanding(self) -> int:
+        return max(0, self.balance)
+
+    @property
+    def credit(self) -> int:
+        return max(0, -self.balance)
+
+    @property
+    def refund_reserved(self) -> int:
+        return sum(refund.open for refund in self.refunds)
+
+    def live_leases(self, now: datetime) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self.leases if lease.live(now))
+
+    def leased(self, now: datetime) -> int:
+        return sum(lease.rest for lease in self.live_leases(now))
+
+    def available(self, now: datetime) -> int:
+        """What a new holder could lease."""
+        return max(0, self.outstanding - self.authorized - self.leased(now))
+
+    @property
+    def payment_status(self) -> PaymentStatus:
+        if self.credit:
+            return "overpaid"
+        if self.net_collected > 0:
+            return "partially_paid" if self.outstanding else "paid"
+        if self.authorized:
+            return "authorized"
+        settled = self.status != "canceled" and not self.outstanding and (self.captured or self.lines)
+        return "paid" if settled else "unpaid"
+
+    @property
+    def refund_status(self) -> RefundStatus:
+        if not self.refunded:
+            return "none"
+        return "refunded" if self.refunded >= self.captured else "partially_refunded"
+
+    def payment(self, payment_id: str, reference: str | None = None, channel_id: str | None = None) -> Payment | None:
+        """The leg with that id, else the one that the same channel gave the same reference."""
+        for payment in self.payments:
+            if payment.payment_id == payment_id:
+                return payment
+        if reference is None:
+            return None
+        same = (leg for leg in self.payments if leg.reference == reference and leg.tender.channel_id == channel_id)
+        return next(same, None)
+
+    def lease(self, lease_id: str) -> Lease | None:
+        return next((lease for lease in self.leases if lease.lease_id == lease_id), None)
+
+    def refund(self, refund_id: str) -> Refund | None:
+        return next((refund for refund in self.refunds if refund.refund_id == refund_id), None)
