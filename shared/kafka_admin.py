@@ -40,6 +40,7 @@ class KafkaAdmin:
 
     def __init__(self, settings: KafkaSettings, timeout_s: float = 20) -> None:
         self._timeout_s = timeout_s
+        self._limits = {"request_timeout": timeout_s, "operation_timeout": timeout_s}
         self._client = AdminClient(_librdkafka(settings))
         self._replication_factor = settings.replication_factor
 
@@ -58,7 +59,7 @@ class KafkaAdmin:
     async def delete_topics(self, names: Iterable[str]) -> None:
         """None of the topics exists."""
         futures = self._client.delete_topics(
-            list(names), request_timeout=self._timeout_s, operation_timeout=self._timeout_s
+            list(names), **self._limits
         )
         await _all(futures, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
@@ -112,7 +113,7 @@ class KafkaAdmin:
             return
         copies = self._replication_factor
         new = [NewTopic(spec.name, spec.partitions, copies, config=dict(spec.config)) for spec in specs]
-        futures = self._client.create_topics(new, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        futures = self._client.create_topics(new, **self._limits)
         # Another process may have created it since we looked.
         await _all(futures, fine=KafkaError.TOPIC_ALREADY_EXISTS)
 
@@ -121,7 +122,7 @@ class KafkaAdmin:
             return
         new = [NewPartitions(spec.name, spec.partitions) for spec in specs]
         futures = self._client.create_partitions(
-            new, request_timeout=self._timeout_s, operation_timeout=self._timeout_s
+            new, **self._limits
         )
         await _all(futures, fine=KafkaError.INVALID_PARTITIONS)
 
