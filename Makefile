@@ -1,0 +1,36 @@
+# Everything runs in .venv, which is made from requirements.lock the first time and whenever the lock changes.
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: up demo test reset status check lint types bench lock
+
+up: $(READY)      ## start everything on this machine
+	@$(BIN)/throughline up
+demo: $(READY)    ## watch one order go through two channels
+	@$(BIN)/throughline demo
+status: $(READY)  ## what runs, where, and with which credentials
+	@$(BIN)/throughline status
+reset: $(READY)   ## delete the local data (not the downloads)
+	@$(BIN)/throughline reset
+test: $(READY)    ## all tests, on real PostgreSQL and Kafka
+	@$(BIN)/pytest
+check: lint types ## everything that is checked without running the tests
+	@$(BIN)/lint-imports && $(BIN)/python -m deploy.generate --check
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+types: $(READY)
+	@$(BIN)/mypy
+bench: $(READY)   ## measure; results in bench/results
+	@$(BIN)/python -m bench
+lock:             ## pin the newest versions that pyproject.toml allows
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock --custom-compile-command "make lock"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Throughline needs Python 3.11 or newer; choose one with: make PYTHON=/path/to/python3.11")'
+	@echo "Installing Throughline's libraries into .venv (once, about 200 MB: a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
