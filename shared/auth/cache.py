@@ -1,0 +1,74 @@
+"""The few grants that are asked for again and again, in memory; bounded, and never older than it says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from shared.auth.access import KnownGrant
+
+LARGEST = 10_000
+KNOWN_S = 30.0
+"""A known grant is read again after this: a second net below the tail, which drops changed ones at once."""
+UNKNOWN_S = 1.0
+"""An unknown credential is looked up again after this: it may have been created a moment ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    grant: KnownGrant | None
+    until: float
+
+
+class GrantCache:
+    """Grants by credential hash.
+
+    A reader takes `generation` before it reads the table and hands it back with what it found, so that what was read
+    before a change is not kept after it.
+    """
+
+    def __init__(self, timer: Callable[[], float] = monotonic) -> None:
+        self._timer = timer
+        self._entries: dict[str, _Entry] = {}
+        self.generation = 0
+        self._unsaved: set[str] = set()
+
+    def is_unsaved(self, credential_hash: str) -> bool:
+        """Whether a change of this grant was seen that the table does not have yet."""
+        return credential_hash in self._unsaved
+
+    def mark_unsaved(self, credential_hashes: set[str]) -> None:
+        """The table lags behind for these."""
+        self._unsaved |= credential_hashes
+
+    def get(self, credential_hash: str) -> tuple[bool, KnownGrant | None]:
+        """Whether it is known here, and what is known: None stands for a credential that nobody has."""
+        entry = self._entries.get(credential_hash)
+        if entry is None or entry.until <= self._timer():
+            return False, None
+        return True, entry.grant
+
+    def put(self, credential_hash: str, grant: KnownGrant | None, generation: int) -> None:
+        """Keeps what was read, unless something has changed since `generation`."""
+        if generation != self.generation:
+            return
+        self._entries.pop(credential_hash, None)
+        while len(self._entries) >= LARGEST:
+            del self._entries[next(iter(self._entries))]
+        age = UNKNOWN_S if grant is None else KNOWN_S
+        self._entries[credential_hash] = _Entry(grant, self._timer() + age)
+
+    def mark_saved(self, credential_hashes: set[str]) -> None:
+        """The table has what was seen of these."""
+        self._unsaved -= credential_hashes
+        self.drop(credential_hashes)
+
+    def drop(self, credential_hashes: set[str]) -> None:
+        """Forgets these, also where one is being read right now."""
+        self.generation += 1
+        for credential_hash in credential_hashes:
+            self._entries.pop(credential_hash, None)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.generation += 1
+        self._entries.clear()

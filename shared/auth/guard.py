@@ -1,0 +1,110 @@
+"""Who is asking (authentication), and whether they may (guards of routes).
+
+Every route needs a credential unless its handler is marked `opt=OPEN`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.connection import ASGIConnection, Request
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from shared.auth.access import Access
+from shared.auth.grants import GrantsCopy
+from shared.auth.keys import hash_credential, looks_like_key
+from shared.http.edge import HeaderMaker, RawHeader
+from shared.http.problems import Problem
+from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
+
+OPEN: dict[str, Any] = {"open": True}
+"""For `opt=` of a handler that needs no credential."""
+
+ApiRequest = Request[Access, str, State]
+"""A request whose `user` is known."""
+
+_VERSION_HEADER = VERSION_HEADER.lower().encode()
+_NEWEST = API_VERSIONS[-1]
+
+
+def unauthenticated() -> Problem:
+    """One answer for a missing, malformed, unknown, revoked or expired credential: it must not say which."""
+    detail = "Send a valid credential as `Authorization: Bearer <key>`."
+    return Problem("UNAUTHENTICATED", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def authentication(grants: GrantsCopy) -> Callable[..., ASGIApp]:
+    """Middleware that sets `request.user` to the caller's `Access`, and the version that answers are in."""
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def authenticate(scope: Scope, receive: Receive, send: Send) -> None:
+            if not _is_open(scope):
+                connection = ASGIConnection[Any, Any, Any, Any](scope)
+                access = await _caller(grants, connection)
+                scope["user"] = access
+                scope["auth"] = access.credential_hash
+                scope["state"]["api_version"] = await _version(grants, access, connection)
+            await app(scope, receive, send)
+
+        return authenticate
+
+    return middleware
+
+
+def version_header(scope: Scope, _headers: list[RawHeader]) -> tuple[RawHeader, ...]:
+    """Says which version the answer is in."""
+    return ((_VERSION_HEADER, str(scope.get("state", {}).get("api_version", _NEWEST)).encode()),)
+
+
+_: HeaderMaker = version_header
+
+
+@dataclass(frozen=True, slots=True)
+class Requires:
+    """A guard: the caller belongs to a merchant and has every one of these scopes."""
+
+    scopes: tuple[str, ...]
+
+    def __call__(self, connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
+        access = connection.user
+        if access.merchant_id is None:
+            raise Problem("NOT_ALLOWED", "A platform credential belongs to no merchant, so it sees none's objects.")
+        missing = [scope for scope in self.scopes if not access.has(scope)]
+        if missing:
+            detail = f"The credential lacks: {', '.join(missing)}."
+            raise Problem("INSUFFICIENT_SCOPE", detail, facts={"missing_scopes": missing})
+
+
+def requires(*scopes: str) -> Requires:
+    """The guard of a merchant's route: `guards=[requires("orders.read")]`."""
+    return Requires(scopes)
+
+
+def platform_only(connection: ASGIConnection[Any, Access, str, State], _: BaseRouteHandler) -> None:
+    """The guard of the few routes that stand above merchants."""
+    if connection.user.kind != "platform":
+        raise Problem("NOT_ALLOWED", "Only a platform credential may do that.")
+
+
+def _is_open(scope: Scope) -> bool:
+    return scope.get("method") == "OPTIONS" or bool(scope["route_handler"].opt.get("open"))
+
+
+async def _caller(grants: GrantsCopy, connection: ASGIConnection[Any, Any, Any, Any]) -> Access:
+    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not looks_like_key(secret):
+        raise unauthenticated()
+    access = await grants.find(hash_credential(secret))
+    if access is None:
+        raise unauthenticated()
+    return access
+
+
+async def _version(grants: GrantsCopy, access: Access, connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    asked = asked_version(connection)
+    if access.api_version is None:
+        await grants.pin_version(access, asked or _NEWEST)
+    return asked or access.api_version or _NEWEST

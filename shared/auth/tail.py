@@ -1,0 +1,165 @@
+"""Follows `access.grants`, in every process on its own: a consumer without a group, so that each sees every record.
+
+Order of work for each batch: drop what changed from the cache, save, drop again, go on. While the database refuses to
+save a change, requests with that credential are told to try later: a revocation that was seen holds.
+
+A tail without a group commits no offsets and shares no dead-letter topic: a record that is no grant is counted, logged
+and skipped. The dead letters of the topic are the publisher's.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from time import monotonic
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from prometheus_client import Counter, Gauge
+from pydantic import ValidationError
+
+from shared.auth import table
+from shared.auth.cache import GrantCache
+from shared.auth.table import GrantRecord
+from shared.contracts.access import Grant
+from shared.faults import Transient
+from shared.kafka.connection import client_options
+from shared.postgres import Pool
+from shared.settings import KafkaSettings
+from shared.topics import ACCESS_GRANTS
+
+_POLL_MS = 500
+_BATCH = 1_000
+_CHECK_EVERY_S = 5.0
+"""How often an idle tail asks the broker for the end of the topic, to notice a consumer that fetches no more."""
+_STUCK_CHECKS = 3
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_STALLED_AFTER_S = 60.0
+
+_SKIPPED = Counter("throughline_grants_skipped_total", "Records of the grants topic that are no grants.", ["service"])
+_LAG = Gauge("throughline_grants_lag", "Records of the grants topic not yet in this process.", ["service"])
+
+_log = structlog.get_logger(__name__)
+
+
+class _StuckConsumerError(Exception):
+    """The topic has records that the consumer does not deliver."""
+
+
+class GrantsTail:
+    """Keeps the table and the cache up with the topic, through outages of either side."""
+
+    def __init__(self, kafka: KafkaSettings, service: str, cache: GrantCache) -> None:
+        self._kafka = kafka
+        self._cache = cache
+        self._lag = _LAG.labels(service)
+        self._skipped = _SKIPPED.labels(service)
+        self._beat = monotonic()
+        self._pause_s = _SHORTEST_PAUSE_S
+        self.caught_up = asyncio.Event()
+
+    def stalled(self) -> str | None:
+        """None, or for how long nothing has moved: neither a poll nor another try to connect."""
+        still_s = monotonic() - self._beat
+        return f"the grants tail has stood still for {still_s:.0f} s" if still_s > _STALLED_AFTER_S else None
+
+    async def run(self, pool: Pool) -> None:
+        """Follows until cancelled; after an outage it goes on where the table is."""
+        while True:
+            try:
+                await self._follow(pool)
+            except (KafkaError, Transient, OSError, TimeoutError, _StuckConsumerError) as error:
+                _log.warning("grants tail interrupted", error=type(error).__name__, pause_s=self._pause_s)
+            await asyncio.sleep(self._pause_s)
+            self._beat = monotonic()
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _follow(self, pool: Pool) -> None:
+        consumer = AIOKafkaConsumer(
+            ACCESS_GRANTS,
+            **client_options(self._kafka),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=_POLL_MS,
+        )
+        try:
+            await consumer.start()
+            ends = await self._seek(consumer, pool)
+            await self._poll(consumer, ends, pool)
+        finally:
+            await consumer.stop()
+
+    async def _seek(self, consumer: AIOKafkaConsumer, pool: Pool) -> dict[TopicPartition, int]:
+        """Goes to where the table is, and returns the ends that must be reached before the copy is ready."""
+        partitions = consumer.assignment()
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        saved = await table.load_offsets(pool)
+        for partition, end in ends.items():
+            start = saved.get(partition.partition, 0)
+            if start > end:
+                _log.warning("grants topic was made anew", partition=partition.partition, saved=start, end=end)
+                await table.forget_offsets(pool, partition.partition)
+                start = 0
+            consumer.seek(partition, start)
+        # What this process cached while it was away may have changed without its seeing.
+        self._cache.clear()
+        return ends
+
+    async def _poll(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], pool: Pool) -> None:
+        stuck, checked = 0, monotonic()
+        while True:
+            if not self.caught_up.is_set() and await _lag(consumer, ends) == 0:
+                self.caught_up.set()
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+            if batches:
+                await self._take(batches, pool)
+            self._beat, self._pause_s = monotonic(), _SHORTEST_PAUSE_S
+            if self._beat - checked >= _CHECK_EVERY_S:
+                checked = self._beat
+                stuck = stuck + 1 if await self._measured_lag(consumer) and not batches else 0
+                if stuck >= _STUCK_CHECKS:
+                    raise _StuckConsumerError
+
+    async def _measured_lag(self, consumer: AIOKafkaConsumer) -> int:
+        lag = await _lag(consumer, await consumer.end_offsets(consumer.assignment()))
+        self._lag.set(lag)
+        return lag
+
+    async def _take(self, batches: dict[TopicPartition, list[ConsumerRecord]], pool: Pool) -> None:
+        messages = [message for batch in batches.values() for message in batch]
+        records = list(self._decoded(messages))
+        changed = {record.credential_hash for record in records}
+        next_offsets = {partition.partition: batch[-1].offset + 1 for partition, batch in batches.items() if batch}
+        self._cache.drop(changed)
+        try:
+            await table.save_records(pool, records, next_offsets)
+        except BaseException:
+            self._cache.mark_unsaved(changed)
+            raise
+        self._cache.mark_saved(changed)
+
+    def _decoded(self, messages: Iterable[ConsumerRecord]) -> Iterable[GrantRecord]:
+        for message in messages:
+            record = decode(message.key, message.value, message.partition, message.offset)
+            if record is None:
+                self._skipped.inc()
+                _log.warning("no grant in this record", partition=message.partition, offset=message.offset)
+            else:
+                yield record
+
+
+def decode(key: bytes | None, value: bytes | None, partition: int, offset: int) -> GrantRecord | None:
+    """The record's meaning; None when it has none, or when its key is not the credential that it speaks of."""
+    try:
+        credential_hash = (key or b"").decode()
+        grant = None if value is None else Grant.model_validate_json(value)
+    except (UnicodeDecodeError, ValidationError):
+        return None
+    matches = bool(credential_hash) and (grant is None or grant.credential_hash == credential_hash)
+    storable = "\0" not in credential_hash
+    return GrantRecord(credential_hash, grant, partition, offset) if matches and storable else None
+
+
+async def _lag(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> int:
+    behind = [max(0, end - await consumer.position(partition)) for partition, end in ends.items()]
+    return sum(behind)

@@ -1,0 +1,184 @@
+"""The API as an OpenAPI 3.1 document: paths from the routes, schemas from the very models that check and answer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.routes import HTTPRoute
+from litestar.types import ControllerRouterHandler
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from shared.auth.guard import Requires
+from shared.http.operations import KEY, Operation
+from shared.http.problem_codes import CODES
+from shared.http.requests import API_VERSIONS, DEFAULT_WAIT_S, LONGEST_WAIT_S
+
+Json = dict[str, Any]
+_REF = "#/components/schemas/{model}"
+_Mode = Literal["validation", "serialization"]
+
+
+def describe(title: str, handlers: Sequence[ControllerRouterHandler]) -> Json:
+    """The document of these handlers. Made from an app of its own, so that no path of the real one is taken."""
+    app = Litestar(route_handlers=list(handlers), openapi_config=OpenAPIConfig(title=title, version=API_VERSIONS[-1]))
+    document = app.openapi_schema.to_schema()
+    operations = list(_operations(app))
+    names, schemas = _schemas(operations)
+    for path, method, handler, described in operations:
+        document["paths"][path][method].update(
+            _described(document["paths"][path][method], path, handler, described, names)
+        )
+    document["components"] = {
+        "schemas": schemas | {"Problem": _PROBLEM},
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `tl_test_…`"}},
+    }
+    document["security"] = [{"bearer": []}]
+    document.pop("servers", None)
+    return document
+
+
+def _operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler, Operation]]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                described = handler.opt.get(KEY)
+                if isinstance(described, Operation):
+                    for method in handler.http_methods:
+                        yield route.path_format, method.lower(), handler, described
+
+
+_Names = Callable[[type[BaseModel], _Mode], Json]
+
+
+def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]]) -> tuple[_Names, Json]:
+    """A function from models to references, and the schemas that they refer to."""
+    used: dict[tuple[type[BaseModel], _Mode], None] = {}
+    for _, _, _, described in operations:
+        if described.takes is not None:
+            used[described.takes, "validation"] = None
+        if described.gives is not None:
+            used[described.gives, "serialization"] = None
+    references, definitions = models_json_schema(list(used), ref_template=_REF)
+    return lambda model, mode: references[model, mode], definitions.get("$defs", {})
+
+
+def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Operation, ref: _Names) -> Json:
+    parameters = [item for item in known.get("parameters", ()) if item["in"] == "path"]
+    parameters += _query_parameters(described) + _header_parameters(described)
+    scopes = [scope for guard in handler.guards or () if isinstance(guard, Requires) for scope in guard.scopes]
+    text = [known.get("description"), f"Scope: `{'`, `'.join(scopes)}`." if scopes else None]
+    found: Json = {
+        "parameters": parameters,
+        "responses": _responses(described, bool(scopes), "{" in path, ref),
+        "description": "\n\n".join(part for part in text if part),
+    }
+    if described.takes is not None:
+        schema = ref(described.takes, "validation")
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return found
+
+
+def _query_parameters(described: Operation) -> list[Json]:
+    if described.query is None:
+        return []
+    schema = described.query.model_json_schema()
+    required = schema.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "schema": field,
+            **({"description": field["description"]} if "description" in field else {}),
+        }
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+
+def _header_parameters(described: Operation) -> list[Json]:
+    headers = []
+    if described.idempotent:
+        schema: Json = {"type": "string", "minLength": 1, "maxLength": 255}
+        text = "Send the same key to repeat a request safely; kept for 24 hours."
+        headers.append({"name": "Idempotency-Key", "in": "header", "schema": schema, "description": text})
+    if described.waits:
+        schema = {"type": "string", "examples": [f"wait={DEFAULT_WAIT_S}"]}
+        text = f"Seconds to wait for the outcome before a 202, at most {LONGEST_WAIT_S}."
+        headers.append({"name": "Prefer", "in": "header", "schema": schema, "description": text})
+    return headers
+
+
+def _responses(described: Operation, guarded: bool, has_id: bool, ref: _Names) -> Json:
+    statuses = [described.status, *([202] if described.waits else [])]
+    answers = {str(status): _success(status, described, ref) for status in statuses}
+    by_status: dict[int, list[str]] = {}
+    for code in _possible(described, guarded, has_id):
+        by_status.setdefault(CODES[code].status, []).append(code)
+    return answers | {str(status): _problem(codes) for status, codes in sorted(by_status.items())}
+
+
+def _possible(described: Operation, guarded: bool, has_id: bool) -> list[str]:
+    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER"]
+    if guarded:
+        codes += ["INSUFFICIENT_SCOPE", "NOT_ALLOWED"]
+    if has_id:
+        codes.append("NOT_FOUND")
+    if described.query is not None:
+        codes += ["VALIDATION_FAILED", "UNKNOWN_FIELD"]
+        codes += ["INVALID_PAGE_TOKEN"] if described.listed else []
+    if described.takes is not None:
+        codes += ["MALFORMED_JSON", "VALIDATION_FAILED", "UNKNOWN_FIELD", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]
+    if described.idempotent:
+        codes += ["IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_KEY_IN_PROGRESS"]
+    return list(dict.fromkeys([*codes, *described.problems]))
+
+
+def _success(status: int, described: Operation, ref: _Names) -> Json:
+    answer: Json = {"description": HTTPStatus(status).phrase}
+    if described.gives is not None:
+        envelope = _envelope(ref(described.gives, "serialization"), described.listed)
+        answer["content"] = {"application/json": {"schema": envelope}}
+    return answer
+
+
+def _envelope(data: Json, listed: bool) -> Json:
+    properties: Json = {"data": {"type": "array", "items": data} if listed else data, "request_id": {"type": "string"}}
+    if listed:
+        properties["next_page_token"] = {"type": "string", "description": "Not there on the last page."}
+    return {"type": "object", "required": ["data", "request_id"], "properties": properties}
+
+
+def _problem(codes: list[str]) -> Json:
+    listed = "\n".join(f"* `{code}`: {CODES[code].title}" for code in codes)
+    schema = {"$ref": _REF.format(model="Problem")}
+    return {"description": listed, "content": {"application/problem+json": {"schema": schema}}}
+
+
+_PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457; `code` is stable, and what it means is on the page in `type`.",
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["/problems/order-not-open"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "code": {"type": "string", "enum": sorted(CODES)},
+        "param": {"type": "string", "description": "The path of the field, header or parameter."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("param", "code", "detail")},
+            },
+        },
+        "blockers": {"type": "array", "items": {"type": "object"}, "description": "The objects in the way."},
+        "remediation": {"type": "string"},
+        "request_id": {"type": "string"},
+    },
+}

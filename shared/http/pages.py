@@ -1,0 +1,83 @@
+"""Lists in pages: a token says where the next page starts and for which filters it was made.
+
+A token is no secret and grants nothing: a list only ever holds what its caller may see. Its digest finds tokens that
+were cut, edited or made for other filters; the position in it must still be treated as text from outside.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Annotated
+
+import orjson
+from pydantic import Field
+
+from shared.http.bodies import RequestModel
+from shared.http.problems import Problem
+
+DEFAULT_PAGE_SIZE = 20
+LARGEST_PAGE = 100
+_LONGEST_TOKEN = 2_000
+_DIGEST_BYTES = 12
+
+
+class ListQuery(RequestModel):
+    """What every list takes; a service's list adds its filters."""
+
+    page_size: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="Objects per page.")] = DEFAULT_PAGE_SIZE
+    page_token: Annotated[str | None, Field(description="`next_page_token` of the page before.")] = None
+
+    def filters(self) -> dict[str, object]:
+        """The filters that a page token is bound to: everything but the page itself."""
+        return self.model_dump(mode="json", exclude={"page_size", "page_token"}, exclude_none=True)
+
+    def position(self) -> tuple[str, ...] | None:
+        """Where this page starts, None at the first; raises the problem of a token that does not belong here."""
+        return None if self.page_token is None else decode_page_token(self.page_token, self.filters())
+
+
+def encode_page_token(position: tuple[str, ...], filters: Mapping[str, object]) -> str:
+    """The token of the page that starts after `position` in the list with these filters."""
+    place = orjson.dumps(position)
+    return base64.urlsafe_b64encode(_digest(place, filters) + place).rstrip(b"=").decode()
+
+
+def decode_page_token(token: str, filters: Mapping[str, object]) -> tuple[str, ...]:
+    """The position that a token names; raises `INVALID_PAGE_TOKEN` for one that is damaged or of other filters."""
+    raw = _unpadded(token)
+    place = raw[_DIGEST_BYTES:]
+    if raw[:_DIGEST_BYTES] != _digest(place, filters):
+        raise invalid_page_token()
+    return _strings(place)
+
+
+def invalid_page_token() -> Problem:
+    """For a caller that finds a position which is none in its list."""
+    return Problem(
+        "INVALID_PAGE_TOKEN", "This page token is damaged, or was made for other filters.", param="page_token"
+    )
+
+
+def _digest(place: bytes, filters: Mapping[str, object]) -> bytes:
+    bound = orjson.dumps(filters, option=orjson.OPT_SORT_KEYS, default=str)
+    return sha256(b"page.v1\0" + place + b"\0" + bound).digest()[:_DIGEST_BYTES]
+
+
+def _unpadded(token: str) -> bytes:
+    if len(token) > _LONGEST_TOKEN:
+        raise invalid_page_token()
+    try:
+        return base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise invalid_page_token() from None
+
+
+def _strings(place: bytes) -> tuple[str, ...]:
+    try:
+        position = orjson.loads(place)
+    except orjson.JSONDecodeError:
+        raise invalid_page_token() from None
+    if not isinstance(position, list) or not all(isinstance(part, str) and "\0" not in part for part in position):
+        raise invalid_page_token()
+    return tuple(position)

@@ -1,0 +1,116 @@
+"""Every code that an answer may carry: a code has one meaning, one status and one page, for ever."""
+
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What a code says to a person: the status it comes with, its title, and what to do about it."""
+
+    status: int
+    title: str
+    remediation: str
+
+
+CODES: dict[str, Meaning] = {
+    "UNAUTHENTICATED": Meaning(
+        401,
+        "No valid credential",
+        "Send `Authorization: Bearer <key>` with a key that is active. Unknown, revoked and expired keys look alike.",
+    ),
+    "INSUFFICIENT_SCOPE": Meaning(
+        403, "The credential lacks a scope", "Use a credential that has the scopes named in `missing_scopes`."
+    ),
+    "NOT_ALLOWED": Meaning(
+        403, "This credential may not do that", "Use a credential of the merchant that owns the object."
+    ),
+    "NOT_FOUND": Meaning(
+        404,
+        "Not found",
+        "Check the path and the identifier; another merchant's objects and the other environment's are not found.",
+    ),
+    "METHOD_NOT_ALLOWED": Meaning(405, "Method not allowed", "Use one of the methods in the `Allow` header."),
+    "VALIDATION_FAILED": Meaning(
+        400, "The request is not valid", "Correct what `errors` names; `param` is the path of the first."
+    ),
+    "UNKNOWN_FIELD": Meaning(
+        400,
+        "A field is not known",
+        "Remove or correct the field in `param`: a misspelt field is refused, never ignored.",
+    ),
+    "MALFORMED_JSON": Meaning(400, "The body is not JSON", "Send one JSON object (RFC 8259) in UTF-8."),
+    "INVALID_PAGE_TOKEN": Meaning(
+        400,
+        "The page token is not valid",
+        "Send `next_page_token` as it was given, with the same filters, or start without a token.",
+    ),
+    "CURRENCY_MISMATCH": Meaning(400, "Another currency than the order's", "Send amounts in the order's currency."),
+    "AMOUNT_TOO_LARGE": Meaning(400, "The amount is too large", "Send at most 999999999999 minor units."),
+    "PAYLOAD_TOO_LARGE": Meaning(413, "The body is too large", "Send a smaller body, or split the request."),
+    "UNSUPPORTED_MEDIA_TYPE": Meaning(
+        415, "Unsupported media type", "Send the body as UTF-8 with `Content-Type: application/json`."
+    ),
+    "IDEMPOTENCY_KEY_REUSED": Meaning(
+        409,
+        "The idempotency key belongs to another request",
+        "Send the request exactly as the first time, or use a new `Idempotency-Key`.",
+    ),
+    "IDEMPOTENCY_KEY_IN_PROGRESS": Meaning(
+        409, "The first request with this key still runs", "Wait a moment and send the same request again."
+    ),
+    "VERSION_CONFLICT": Meaning(409, "The object has changed", "Read it again and decide on its `current_version`."),
+    "OUTSTANDING_CHANGED": Meaning(
+        409, "What is owed has changed", "Show the customer the amount that is owed now, then ask for that."
+    ),
+    "ORDER_BALANCE_LEASED": Meaning(
+        409,
+        "The balance is being collected elsewhere",
+        "Wait until the lease ends, ask its holder to release it, or collect at most what is available.",
+    ),
+    "ORDER_NOT_OPEN": Meaning(409, "The order is not open", "Only an open order takes changes and payments."),
+    "ORDER_ALREADY_PAID": Meaning(409, "Nothing is owed any more", "Read the order: it is paid in full."),
+    "ORDER_HAS_MONEY": Meaning(409, "The order holds money", "Refund or void what was collected or authorized first."),
+    "LEASE_EXPIRED": Meaning(409, "The lease has ended", "Take a new lease; nothing was collected under this one."),
+    "LEASE_NOT_HELD": Meaning(409, "The lease is not held", "Take a lease first, and name it with its current fence."),
+    "EDIT_CONTRADICTS_MONEY": Meaning(
+        409,
+        "The change contradicts the money",
+        "Refund first, or make a change that covers what is collected or leased.",
+    ),
+    "REFUND_EXCEEDS_COLLECTED": Meaning(
+        409, "More than was collected", "Refund at most what is collected and not yet refunded or being refunded."
+    ),
+    "PAYMENT_REFERENCE_REUSED": Meaning(
+        409,
+        "The payment reference belongs to another payment",
+        "A reference names one payment for ever: use a new one, or repeat the first message unchanged.",
+    ),
+    "INTENT_NOT_IN_STATE": Meaning(
+        409, "The payment intent is in another state", "Read the intent; its status says which steps are possible."
+    ),
+    "DEVICE_OFFLINE": Meaning(
+        409, "The device is not connected", "Wake or reconnect the device, or choose another one."
+    ),
+    "ACTION_NOT_CANCELABLE": Meaning(
+        409, "The action can no longer be canceled", "Wait for its result; refund afterwards where money has moved."
+    ),
+    "RATE_LIMITED": Meaning(429, "Too many requests", "Wait for the seconds in `Retry-After`, then send it again."),
+    "INTERNAL_ERROR": Meaning(
+        500, "Our mistake", "Send it again with the same `Idempotency-Key`; name the `request_id` when you report it."
+    ),
+    "TRY_LATER": Meaning(
+        503,
+        "Try again later",
+        "Wait for the seconds in `Retry-After`, then send it again with the same `Idempotency-Key`.",
+    ),
+}
+
+
+def slug_of(code: str) -> str:
+    """The last part of the address of a code's page: `ORDER_NOT_OPEN` is at `/problems/order-not-open`."""
+    return code.lower().replace("_", "-")
+
+
+def code_of(slug: str) -> str | None:
+    """The code that a page's address names, or None when there is no such code."""
+    code = slug.upper().replace("-", "_")
+    return code if code in CODES and slug == slug_of(code) else None
