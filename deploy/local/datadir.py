@@ -41,11 +41,9 @@ class DataDirLock:
         """
         require_usable(self._data_dir)
         file = (self._data_dir / "lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(file):
             file.close()
-            raise RuntimeProblem(_already_running(self._data_dir)) from None
+            raise RuntimeProblem(_already_running(self._data_dir))
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
         file.flush()
@@ -58,6 +56,18 @@ class DataDirLock:
             self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _lock(file: IO[str]) -> bool:
+    # More than one try, because `holder` takes the lock too, for an instant.
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def require_usable(data_dir: Path) -> None:

@@ -1,5 +1,7 @@
 """PostgreSQL and Kafka as one thing that starts and stops."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,19 +44,30 @@ class LocalServers:
 
     def start(self) -> None:
         """Both servers answer afterwards."""
+        self.launch()
+        self.wait_database()
+        self.wait_kafka()
+
+    def launch(self) -> None:
+        """Both servers are starting afterwards, for a caller that has something else to do meanwhile."""
         self._lock.acquire()
-        try:
+        with self._stopping_on_failure():
             self._ports.require_unused()
             # Kafka takes longest, so it goes first and PostgreSQL gets ready meanwhile.
             self._kafka.begin_prepare()
             self._postgres.prepare()
             self._postgres.launch()
             self._kafka.launch()
+
+    def wait_database(self) -> None:
+        """PostgreSQL answers afterwards."""
+        with self._stopping_on_failure():
             self._postgres.wait_ready()
+
+    def wait_kafka(self) -> None:
+        """Kafka answers afterwards."""
+        with self._stopping_on_failure():
             self._kafka.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
 
     def require_alive(self) -> None:
         """Raise a `RuntimeProblem` with the end of its log, if one of the servers has died."""
@@ -68,6 +81,14 @@ class LocalServers:
         self._kafka.wait_stopped()
         self._postgres.wait_stopped()
         self._lock.release()
+
+    @contextmanager
+    def _stopping_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> Self:
         self.start()

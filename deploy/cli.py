@@ -1,0 +1,150 @@
+"""The command `throughline`. A problem of this machine is told in a sentence; any traceback is our mistake."""
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.local.datadir import DataDirLock, default_cache_dir, default_data_dir
+from deploy.local.problem import RuntimeProblem
+
+app = typer.Typer(help="Order-first omnichannel commerce.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port of the HTTP API; also THROUGHLINE_PORT. 8080 by default.")]
+
+
+class Service(StrEnum):
+    """The services that can run on their own."""
+
+    ORDERS = "orders"
+    PAYMENTS = "payments"
+
+
+class Role(StrEnum):
+    """What a process does of a service's work: answer requests, process messages, or both."""
+
+    API = "api"
+    WORKER = "worker"
+    ALL = "all"
+
+
+@app.command()
+def up(host: Host = "127.0.0.1", port: Port = None) -> None:
+    """Start everything on this machine, with a demo merchant; Ctrl-C stops it."""
+    from deploy.up import run_everything
+
+    with _problems_in_a_sentence():
+        run_everything(host, port)
+
+
+@app.command()
+def demo() -> None:
+    """Take one order through two channels; starts everything for it where nothing runs."""
+    from deploy.installation import Installation
+
+    with _problems_in_a_sentence():
+        if Installation(default_data_dir()).where() is None:
+            _demo_of_our_own()
+        else:
+            _run_demo()
+
+
+@app.command()
+def serve(service: Service, role: Role = Role.ALL, host: Host = "127.0.0.1", port: Port = None) -> None:
+    """Run one service against the servers that DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS name."""
+    from deploy.local.ports import port_from_env
+    from deploy.server import PORT_VARIABLE, run_server
+    from deploy.services import create_service
+    from shared.settings import Settings
+
+    with _problems_in_a_sentence():
+        chosen = port or port_from_env(PORT_VARIABLE, 8080)
+        run_server(create_service(service.value, Settings(), role.value), host, chosen)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring every service's database schema, and the topics between the services, up to date."""
+    from deploy.prepare import prepare_database, prepare_topics
+    from shared.settings import Settings
+
+    async def prepare() -> None:
+        settings = Settings()
+        await asyncio.gather(prepare_database(settings), prepare_topics(settings))
+
+    with _problems_in_a_sentence():
+        asyncio.run(prepare())
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Say what runs, where, and with which credentials; exit code 1 when nothing does."""
+    from deploy.status import status as find_status
+    from deploy.status import status_table
+
+    with _problems_in_a_sentence():
+        found = find_status()
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            Console(highlight=False).print(status_table(found))
+
+
+@app.command()
+def reset() -> None:
+    """Delete the local databases, topics and credentials; downloads stay."""
+    with _problems_in_a_sentence():
+        data_dir = default_data_dir()
+        lock = DataDirLock(data_dir)
+        lock.acquire()
+        for entry in data_dir.iterdir():
+            if entry == default_cache_dir() or entry.name == "lock":
+                continue
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        lock.release()
+        Console(stderr=True).print(f"Deleted the local data in {data_dir}.")
+
+
+def _demo_of_our_own() -> None:
+    from deploy.server import Finished
+    from deploy.up import run_everything
+
+    async def show_and_stop() -> None:
+        await asyncio.to_thread(_run_demo)
+        raise Finished
+
+    run_everything("127.0.0.1", None, show_and_stop)
+
+
+def _run_demo() -> None:
+    from deploy import demo as story
+    from deploy.status import status as find_status
+
+    story.run(find_status())
+
+
+@contextmanager
+def _problems_in_a_sentence() -> Iterator[None]:
+    signal.signal(signal.SIGTERM, _like_ctrl_c)
+    try:
+        yield
+    except RuntimeProblem as problem:
+        Console(stderr=True, highlight=False).print(str(problem), style="red", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped.")
+        sys.exit(130)
+
+
+def _like_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

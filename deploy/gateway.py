@@ -1,0 +1,111 @@
+"""One ASGI app for all services in one process: a path's first segments say which service answers."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import orjson
+from litestar import Litestar
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.http.problems import not_found, send_problem
+
+# Plain ASGI: Litestar and httpx both type it more narrowly, each in its own way.
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+ROUTES = {
+    "/v1/orders": "orders",
+    "/v1/customers": "orders",
+    "/v1/channels": "payments",
+    "/v1/channel-events": "payments",
+    "/v1/unmatched-money": "payments",
+}
+"""Which service answers a path and everything below it."""
+
+REFERENCE = ("/docs", "/openapi.json", "/docs-assets", "/problems")
+"""What describes the whole API and so belongs to no single service."""
+
+_PROBES = ("/livez", "/readyz")
+_PROBE_TIMEOUT_S = 5.0
+
+
+class Gateway:
+    """Serves every service on one port; its lifespan is theirs.
+
+    `/livez` and `/readyz` hold only when they hold for every service. `reference` answers the paths in `REFERENCE`.
+    """
+
+    def __init__(self, services: Mapping[str, Litestar], reference: ASGIApp) -> None:
+        self._services = services
+        self._routes: dict[str, ASGIApp] = {path: services[name] for path, name in ROUTES.items() if name in services}
+        self._routes |= dict.fromkeys(REFERENCE, reference)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection, or live through one lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self._websocket(scope, receive, send)
+
+    async def probe(self, path: str) -> tuple[bool, dict[str, object]]:
+        """Ask every service for its probe: whether all are well, and what each answered."""
+        answers = {name: await _ask(app, path) for name, app in self._services.items()}
+        well = all(status == 200 for status, _ in answers.values())
+        return well, {name: body for name, (_, body) in answers.items()}
+
+    def _service_for(self, path: str) -> ASGIApp | None:
+        segments = path.split("/", 3)
+        return self._routes.get("/".join(segments[:3])) or self._routes.get("/".join(segments[:2]))
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if (app := self._service_for(path)) is not None:
+            await app(scope, receive, send)
+        elif path in _PROBES:
+            well, answers = await self.probe(path)
+            body = orjson.dumps({"status": "ok" if well else "failing", "services": answers})
+            await _answer(send, 200 if well else 503, b"application/json", body)
+        elif path == "/metrics":
+            await _answer(send, 200, CONTENT_TYPE_LATEST.encode(), generate_latest())
+        elif path == "/":
+            await _answer(send, 307, b"text/plain", b"", (b"location", b"/docs"))
+        else:
+            await send_problem(not_found(), scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (app := self._service_for(scope["path"])) is not None:
+            await app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with AsyncExitStack() as running:
+            try:
+                for app in self._services.values():
+                    await running.enter_async_context(app.lifespan())
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _ask(app: Litestar, path: str) -> tuple[int, object]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=_PROBE_TIMEOUT_S) as client:
+        answer = await client.get(path)
+    return answer.status_code, orjson.loads(answer.content)
+
+
+async def _answer(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    lengths = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*lengths, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

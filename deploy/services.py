@@ -1,0 +1,21 @@
+"""How a service is found and made: by its name, from its `app` module."""
+
+from importlib import import_module
+
+from litestar import Litestar
+
+from deploy.gateway import Gateway
+from deploy.prepare import SERVICES
+from shared.settings import Role, Settings
+
+
+def create_service(name: str, settings: Settings, role: Role) -> Litestar:
+    """One service in one role; nothing is connected before its lifespan begins."""
+    app: Litestar = import_module(f"services.{name}.app").create_app(settings, role)
+    return app
+
+
+def create_gateway(settings: Settings) -> Gateway:
+    """All services in their whole, behind one port."""
+    services = {name: create_service(name, settings, "all") for name in SERVICES}
+    return Gateway(services, reference=services[SERVICES[0]])

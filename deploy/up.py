@@ -1,0 +1,92 @@
+"""Everything on one machine, in one process besides PostgreSQL and Kafka themselves."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.panel import Panel
+
+from deploy.backing import ExternalServers, OwnServers, choose_servers
+from deploy.installation import Installation
+from deploy.local.datadir import default_data_dir
+from deploy.local.ports import port_from_env, require_unused_port
+from deploy.server import PORT_VARIABLE, Ready, run_server
+from deploy.status import status, status_table
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+_DEFAULT_PORT = 8080
+
+console = Console(stderr=True, highlight=False)
+
+
+def run_everything(host: str, port: int | None, when_ready: Ready | None = None) -> None:
+    """Start everything, serve until Ctrl-C or SIGTERM, and stop everything in order.
+
+    `when_ready` runs once the API answers and the demo merchant exists; by default it prints how to get in.
+    Raises a `RuntimeProblem` for whatever stands in the way, with nothing left running.
+    """
+    port = port or port_from_env(PORT_VARIABLE, _DEFAULT_PORT)
+    require_unused_port(port, "the HTTP API", PORT_VARIABLE)
+    base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
+    installation = Installation(default_data_dir())
+    with _running(choose_servers()) as servers:
+        settings = servers.settings(base_url)
+        app = _prepare(servers, settings)
+
+        async def ready() -> None:
+            from deploy.seed import seed
+
+            await seed(base_url, settings, installation)
+            installation.announce({"base_url": base_url, "kafka": _for_clients(settings)})
+            await (when_ready or _say_how_to_get_in)()
+
+        try:
+            run_server(app, host, port, when_ready=ready, watch=servers.require_alive)
+        finally:
+            installation.withdraw()
+
+
+@contextmanager
+def _running(servers: OwnServers | ExternalServers) -> Iterator[OwnServers | ExternalServers]:
+    console.print("Starting PostgreSQL and Apache Kafka ..." if isinstance(servers, OwnServers) else "Starting ...")
+    try:
+        servers.launch()
+        yield servers
+    finally:
+        # From here on a second Ctrl-C would only leave behind what the first one is stopping.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        servers.stop()
+
+
+def _prepare(servers: OwnServers | ExternalServers, settings: "Settings") -> Any:
+    # Imported while the servers start, for it takes about as long as they do.
+    from deploy.prepare import prepare_database, prepare_topics
+    from deploy.services import create_gateway
+
+    gateway = create_gateway(settings)
+    servers.wait_database()
+    asyncio.run(prepare_database(settings))
+    servers.wait_kafka()
+    asyncio.run(prepare_topics(settings))
+    return gateway
+
+
+def _for_clients(settings: "Settings") -> dict[str, str]:
+    return {
+        "bootstrap_servers": settings.kafka.client_bootstrap_servers,
+        "security_protocol": settings.kafka.client_security_protocol,
+        "sasl_mechanism": "SCRAM-SHA-256",
+    }
+
+
+async def _say_how_to_get_in() -> None:
+    found = await asyncio.to_thread(status)
+    Console(highlight=False).print(
+        Panel(status_table(found), title="Throughline is running", subtitle="Ctrl-C stops it", expand=False)
+    )
