@@ -9,7 +9,10 @@ import orjson
 from litestar import Litestar
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.http.edge import edge
+from shared.http.metrics import observer
 from shared.http.problems import not_found, send_problem
+from shared.http.security import security_headers
 
 # Plain ASGI: Litestar and httpx both type it more narrowly, each in its own way.
 Scope = Any
@@ -39,36 +42,31 @@ class Gateway:
     `/livez` and `/readyz` hold only when they hold for every service. `reference` answers the paths in `REFERENCE`.
     """
 
-    def __init__(self, services: Mapping[str, Litestar], reference: ASGIApp) -> None:
+    def __init__(self, services: Mapping[str, Litestar], reference: ASGIApp, public_base_url: str) -> None:
         self._services = services
         self._routes: dict[str, ASGIApp] = {path: services[name] for path, name in ROUTES.items() if name in services}
         self._routes |= dict.fromkeys(REFERENCE, reference)
+        self._rest = edge(self._answer_ourselves, (security_headers(public_base_url),), observer("gateway"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, or live through one lifespan."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif (app := self._service_for(scope["path"])) is not None:
+            await app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._rest(scope, receive, send)
         else:
-            await self._websocket(scope, receive, send)
-
-    async def probe(self, path: str) -> tuple[bool, dict[str, object]]:
-        """Ask every service for its probe: whether all are well, and what each answered."""
-        answers = {name: await _ask(app, path) for name, app in self._services.items()}
-        well = all(status == 200 for status, _ in answers.values())
-        return well, {name: body for name, (_, body) in answers.items()}
+            await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
 
     def _service_for(self, path: str) -> ASGIApp | None:
         segments = path.split("/", 3)
         return self._routes.get("/".join(segments[:3])) or self._routes.get("/".join(segments[:2]))
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_ourselves(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if (app := self._service_for(path)) is not None:
-            await app(scope, receive, send)
-        elif path in _PROBES:
-            well, answers = await self.probe(path)
+        if path in _PROBES:
+            well, answers = await self._probe(path)
             body = orjson.dumps({"status": "ok" if well else "failing", "services": answers})
             await _answer(send, 200 if well else 503, b"application/json", body)
         elif path == "/metrics":
@@ -78,11 +76,11 @@ class Gateway:
         else:
             await send_problem(not_found(), scope, receive, send)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (app := self._service_for(scope["path"])) is not None:
-            await app(scope, receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
+    async def _probe(self, path: str) -> tuple[bool, dict[str, object]]:
+        """Ask every service: whether all are well, and what each answered."""
+        answers = {name: await _ask(app, path) for name, app in self._services.items()}
+        well = all(status == 200 for status, _ in answers.values())
+        return well, {name: body for name, (_, body) in answers.items()}
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -99,7 +97,7 @@ class Gateway:
 
 
 async def _ask(app: Litestar, path: str) -> tuple[int, object]:
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # plain ASGI, typed twice
     async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=_PROBE_TIMEOUT_S) as client:
         answer = await client.get(path)
     return answer.status_code, orjson.loads(answer.content)

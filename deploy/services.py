@@ -6,6 +6,8 @@ from litestar import Litestar
 
 from deploy.gateway import Gateway
 from deploy.prepare import SERVICES
+from shared.http.app import openapi_of
+from shared.http.reference import reference_app
 from shared.settings import Role, Settings
 
 
@@ -16,6 +18,8 @@ def create_service(name: str, settings: Settings, role: Role) -> Litestar:
 
 
 def create_gateway(settings: Settings) -> Gateway:
-    """All services in their whole, behind one port."""
+    """All services whole, behind one port, with one reference for the API of all."""
     services = {name: create_service(name, settings, "all") for name in SERVICES}
-    return Gateway(services, reference=services[SERVICES[0]])
+    base_url = settings.public_base_url
+    reference = reference_app(lambda: [openapi_of(app) for app in services.values()], base_url)
+    return Gateway(services, reference, base_url)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.local.datadir import kafka_properties
 from deploy.local.jars import class_path
-from deploy.local.ports import HOST, Ports, is_taken
+from deploy.local.ports import HOST, Ports, is_open
 from deploy.local.problem import RuntimeProblem
 from deploy.local.process import Child
 
@@ -127,8 +127,8 @@ class KafkaServer:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
-        # The broker binds its port before it answers, so an open port is worth a question but is not the answer.
-        if not is_taken(self._ports.kafka):
+        # The listeners open one after the other, and before the broker answers: open ports are worth a question.
+        if not (is_open(self._ports.kafka) and is_open(self._ports.kafka_client)):
             return False
         admin = AdminClient(
             {

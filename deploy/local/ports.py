@@ -90,3 +90,9 @@ def is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def is_open(port: int) -> bool:
+    """Whether something takes connections on the loopback port; asked by connecting, which gets in nobody's way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex((HOST, port)) == 0
