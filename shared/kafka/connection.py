@@ -1,0 +1,71 @@
+"""Connections to Kafka with one set of credentials: consumers through FastStream, producers that lose nothing."""
+
+import logging
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from shared.settings import KafkaSettings
+
+METADATA_MAX_AGE_MS = 3_000
+"""How soon a consumer with a topic pattern notices a new topic; a rebalance of about a second follows."""
+GRACEFUL_TIMEOUT_S = 15.0
+"""How long a batch that has begun may take when the process stops."""
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments for any aiokafka client that connects as this process."""
+    password = settings.sasl_password
+    options = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+        "ssl_context": _ssl_context(settings),
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
+    """A producer, not started, whose every acknowledged message is on all replicas, once and in order."""
+    return AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, **options)
+
+
+def broker(settings: KafkaSettings) -> KafkaBroker:
+    """A FastStream broker that only consumes; nothing connects before a `BatchConsumer` starts."""
+    return KafkaBroker(
+        settings.bootstrap_servers.split(","),
+        security=_security(settings),
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        graceful_timeout=GRACEFUL_TIMEOUT_S,
+        logger=logging.getLogger(__name__),
+        log_level=logging.DEBUG,
+        apply_types=False,
+    )
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    return ssl.create_default_context(cafile=settings.ssl_cafile)
+
+
+def _security(settings: KafkaSettings) -> BaseSecurity:
+    context = _ssl_context(settings)
+    if not settings.security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context, use_ssl=context is not None)
+    if not settings.sasl_mechanism or not settings.sasl_username or not settings.sasl_password:
+        raise ValueError("KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed for SASL")
+    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    return kinds[settings.sasl_mechanism](
+        username=settings.sasl_username,
+        password=settings.sasl_password.get_secret_value(),
+        ssl_context=context,
+        use_ssl=context is not None,
+    )

@@ -1,0 +1,267 @@
+"""The one place where messages are taken from Kafka and acknowledged: in batches, after their effects are durable."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+from faststream.message import StreamMessage
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
+
+from shared.faults import Poison, Transient
+from shared.isolation import describe, run_isolated
+from shared.kafka.dead_letters import DeadLetter, DeadLetters
+from shared.kafka.progress import STALL_AFTER_S, Progress
+from shared.kafka.record import Record
+
+BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
+"""Makes the effects of all the records durable, or raises. One entry per record: why it can never be, or None."""
+
+HANDLER_FAILED = "HANDLER_FAILED"
+"""Dead letter reason: the handler raised something unforeseen for this record alone."""
+
+_POLL_MS = 10  # FastStream waits this long twice when there is nothing, so it bounds the delay of a lone message.
+_LOOK_EVERY_S = 3.0
+_BROKER_ANSWERS_S = 10.0
+_JOIN_S = 60.0
+_RECONNECT_AFTER_S = 60.0
+_DAY_MS = 24 * 60 * 60 * 1000
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class _Stopping(Exception):
+    """The process ends while an outage lasts: the batch is given up and will be delivered again."""
+
+
+class BatchConsumer:
+    """Hands batches of records to a handler, one batch at a time, each partition's records in order.
+
+    A batch is acknowledged, once, after the handler returned and the dead letters of its poisoned records are safe.
+    `Transient` repeats it with backoff for as long as the outage lasts. Anything else that the handler raises is
+    isolated to the records that cause it: they become dead letters, the rest is done. Whatever was not acknowledged is
+    delivered again, so that a handler must bear repeats.
+    """
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        *,
+        name: str,
+        group_id: str,
+        handler: BatchHandler,
+        dead_letters: DeadLetters,
+        topics: Sequence[str] = (),
+        pattern: str | None = None,
+        batch_size: int = 500,
+        stall_after_s: float = STALL_AFTER_S,
+    ) -> None:
+        self.name = name
+        self._broker = broker
+        self._handler = handler
+        self._dead_letters = dead_letters
+        self._progress = Progress(group_id, stall_after_s)
+        self._stopping = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self._broken: str | None = None
+        self._log = log.bind(consumer=name, group=group_id)
+        self._subscriber: BatchSubscriber = broker.subscriber(
+            *topics,
+            pattern=pattern,
+            group_id=group_id,
+            batch=True,
+            max_records=batch_size,
+            batch_timeout_ms=_POLL_MS,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            parser=_raw,
+            decoder=_records,
+            no_reply=True,
+            # The client would leave the group during an outage that lasts longer, and does not reliably come back.
+            max_poll_interval_ms=_DAY_MS,
+        )
+        self._subscriber(self._receive)
+
+    async def start(self) -> None:
+        """Consuming begins as soon as the broker can be reached; this returns at once."""
+        if self._watch is None:
+            self._stopping.clear()
+            self._watch = asyncio.create_task(self._stay_connected(), name=f"consumer {self.name}")
+
+    async def stop(self) -> None:
+        """The batch in hand is finished, or given up if an outage holds it; nothing more is taken."""
+        self._stopping.set()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            await self._subscriber.stop()
+
+    def alive(self) -> str | None:
+        """What is wrong with this consumer so that only a restart helps, or None."""
+        if self._watch is not None and self._watch.done():
+            return f"{self.name}: the task that watches over it has ended"
+        if self._broken:
+            return f"{self.name}: {self._broken}"
+        return self._progress.stalled()
+
+    def ready(self) -> str | None:
+        """What stands in the way from outside, or None."""
+        reason = self._progress.ready()
+        return f"{self.name}: {reason}" if reason else None
+
+    @property
+    def lag(self) -> int:
+        """Messages not yet processed, as the broker said a few seconds ago."""
+        return self._progress.lag
+
+    async def _receive(self, records: Any) -> None:  # FastStream would make a model of a more precise annotation.
+        try:
+            await self._take(records)
+        except Exception as failure:
+            # FastStream would go on with the next batch, whose acknowledgement would cover this one.
+            self._subscriber.running = False
+            self._broken = describe(failure)
+            self._log.error("consumer_broken", failure=self._broken)
+            raise
+
+    async def _take(self, records: Sequence[Record]) -> None:
+        self._progress.began(records)
+        try:
+            outcomes = await self._through_outages("handler", lambda: run_isolated(self._handle, records))
+            letters = [_letter(record, outcome) for record, outcome in zip(records, outcomes, strict=True) if outcome]
+            if letters:
+                await self._through_outages("dead letters", lambda: self._dead_letters.publish(letters))
+            self._count(records, letters)
+            await self._acknowledge(records)
+            self._broken = None
+        except _Stopping:
+            self._log.info("batch_given_up_for_shutdown", size=len(records))
+        finally:
+            self._progress.in_flight_ended()
+
+    async def _handle(self, records: Sequence[Record]) -> Sequence[Poison | None]:
+        outcomes = await self._handler(records)
+        self._progress.moved()
+        return outcomes
+
+    async def _through_outages(self, cause: str, step: Callable[[], Awaitable[T]]) -> T:
+        """The step's result, however long it raises `Transient`; `_Stopping` when the process ends meanwhile."""
+
+        def note(state: RetryCallState) -> None:
+            failure = state.outcome.exception() if state.outcome else None
+            self._progress.retried(cause, f"{cause}: {failure}")
+            self._log.warning("paused", cause=cause, attempt=state.attempt_number, reason=str(failure))
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_exponential(multiplier=0.1, max=4) + wait_random(0, 1),
+            before_sleep=note,
+            sleep=self._sleep,
+        )
+
+        async def attempt() -> T:
+            return await step()
+
+        try:
+            return await attempts(attempt)
+        finally:
+            self._progress.resumed(cause)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+            raise _Stopping
+
+    async def _acknowledge(self, records: Sequence[Record]) -> None:
+        """Commit the offsets of partitions that are still ours; a failure only means that records come again."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return
+        ends = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+        ours = {tp: end for tp, end in ends.items() if tp in consumer.assignment()}
+        try:
+            async with asyncio.timeout(_BROKER_ANSWERS_S):
+                if ours:
+                    await consumer.commit(ours)
+        except (KafkaError, TimeoutError) as failure:
+            self._log.warning("offsets_not_committed", failure=type(failure).__name__, size=len(records))
+
+    def _count(self, records: Sequence[Record], letters: Sequence[DeadLetter]) -> None:
+        dead = Counter(letter.reason for letter in letters)
+        self._progress.finished(len(records) - len(letters), dead)
+        for letter in letters:
+            record = letter.record
+            position = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            self._log.warning("dead_letter", reason=letter.reason, **position)
+
+    async def _stay_connected(self) -> None:
+        while True:
+            await self._connect()
+            await self._watch_until_stuck()
+            self._log.error("consumer_restarts", reason=self.alive() or self.ready())
+            await self._subscriber.stop()
+
+    async def _connect(self) -> None:
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type((KafkaError, OSError, TimeoutError)),
+            wait=wait_exponential(multiplier=0.2, max=4) + wait_random(0, 1),
+        )
+        await attempts(self._join)
+        self._progress.resumed("connection")
+        self._log.info("consuming")
+
+    async def _join(self) -> None:
+        try:
+            async with asyncio.timeout(_JOIN_S):
+                await self._broker.connect()
+                await self._subscriber.start()
+        except BaseException as failure:
+            self._log.warning("kafka_not_reached", failure=type(failure).__name__)
+            await self._subscriber.stop()
+            raise
+
+    async def _watch_until_stuck(self) -> None:
+        """Returns when a new connection may help: nothing is read any more, or Kafka has been silent for long."""
+        silent_s = 0.0
+        while silent_s < _RECONNECT_AFTER_S and self._subscriber.running and not self._progress.newly_stalled():
+            await asyncio.sleep(_LOOK_EVERY_S)
+            silent_s = 0.0 if await self._look() else silent_s + _LOOK_EVERY_S
+
+    async def _look(self) -> bool:
+        consumer = self._subscriber.consumer
+        try:
+            async with asyncio.timeout(_BROKER_ANSWERS_S):
+                if consumer is not None:
+                    await self._progress.look(consumer)
+        except (KafkaError, OSError, TimeoutError) as failure:
+            self._progress.paused("broker", f"Kafka does not answer ({type(failure).__name__})")
+            return False
+        self._progress.resumed("broker")
+        return True
+
+
+async def _raw(records: tuple[Record, ...]) -> StreamMessage[Any]:
+    # FastStream's own parser fails, and so skips the batch, when one record has a header that is not UTF-8.
+    return StreamMessage(raw_message=records, body=b"")
+
+
+async def _records(message: StreamMessage[Any]) -> tuple[Record, ...]:
+    records: tuple[Record, ...] = message.raw_message
+    return records
+
+
+def _letter(record: Record, outcome: Exception) -> DeadLetter:
+    if isinstance(outcome, Poison):
+        return DeadLetter(record, outcome.reason, outcome.detail)
+    return DeadLetter(record, HANDLER_FAILED, describe(outcome))

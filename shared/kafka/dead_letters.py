@@ -1,0 +1,125 @@
+"""Where messages go that can never be processed: the topic beside theirs, unchanged, with the reason."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from confluent_kafka import KafkaException
+
+from shared.clock import Clock, utc_now
+from shared.faults import Transient
+from shared.kafka.connection import producer
+from shared.kafka.record import Record
+from shared.kafka_admin import KafkaAdmin
+from shared.settings import KafkaSettings
+from shared.topics import TopicSpec, dead_letters
+
+Headers = Sequence[tuple[str, bytes]]
+
+MAX_RECORD_BYTES = 1024 * 1024 - 1024
+"""Fits into the largest message that a topic takes, with room for what Kafka puts around it."""
+CUT_RECORD_BYTES = 16 * 1024
+"""What is tried once a broker has refused a letter as too large."""
+MAX_DETAIL = 500
+_PER_HEADER_BYTES = 10
+_OWN_HEADERS_BYTES = 4 * MAX_DETAIL + 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record and why it can never be processed: a stable code, and a short text without payload."""
+
+    record: Record
+    reason: str
+    detail: str
+
+
+class DeadLetters:
+    """Publishes dead letters. Connects at the first one, so that it needs no broker to start."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._topics: set[str] = set()
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Every letter is on all replicas when this returns; `Transient` when the broker cannot take them now.
+
+        A repeat after `Transient` may publish some twice; `tl_topic`, `tl_partition` and `tl_offset` name the record.
+        """
+        try:
+            await self._ensure_topics({dead_letters(letter.record.topic) for letter in letters})
+            sender = await self._started()
+            await asyncio.gather(*[self._send(sender, letter) for letter in letters])
+        except (KafkaError, KafkaException, OSError) as failure:
+            # An idempotent producer does not survive every error, and a new one costs little.
+            await self.stop()
+            raise Transient(f"dead letters not published: {type(failure).__name__}") from failure
+
+    async def stop(self) -> None:
+        """Disconnects; a later `publish` connects again."""
+        sender, self._producer = self._producer, None
+        if sender is not None:
+            await sender.stop()
+
+    async def _ensure_topics(self, topics: set[str]) -> None:
+        # Without its topic a dead letter could not be written, and would hold up its partition.
+        missing = topics - self._topics
+        if missing:
+            await KafkaAdmin(self._settings).ensure_topics([TopicSpec(topic, partitions=1) for topic in missing])
+            self._topics |= missing
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            sender = producer(self._settings, max_request_size=2 * MAX_RECORD_BYTES)
+            try:
+                await sender.start()
+            except BaseException:
+                await sender.stop()
+                raise
+            self._producer = sender
+        return self._producer
+
+    async def _send(self, sender: AIOKafkaProducer, letter: DeadLetter) -> None:
+        topic = dead_letters(letter.record.topic)
+        for limit in (MAX_RECORD_BYTES, CUT_RECORD_BYTES):
+            try:
+                acknowledged = await sender.send(topic, **self._message(letter, limit))
+                await acknowledged
+            except MessageSizeTooLargeError:
+                if limit == CUT_RECORD_BYTES:
+                    raise
+            else:
+                return
+
+    def _message(self, letter: DeadLetter, limit: int) -> dict[str, Any]:
+        record = letter.record
+        key, value, headers = fit(record.key, record.value, record.headers, limit - _OWN_HEADERS_BYTES)
+        own = {
+            "tl_reason": letter.reason,
+            "tl_detail": letter.detail[:MAX_DETAIL],
+            "tl_topic": record.topic,
+            "tl_partition": str(record.partition),
+            "tl_offset": str(record.offset),
+            "tl_failed_at": self._clock().isoformat().replace("+00:00", "Z"),
+        }
+        if (key, value, headers) != (record.key, record.value, record.headers):
+            own["tl_truncated"] = str(len(record.value or b""))
+        marks = [(name, text.encode(errors="replace")) for name, text in own.items()]
+        return {"key": key, "value": value, "headers": [*headers, *marks]}
+
+
+def fit(
+    key: bytes | None, value: bytes | None, headers: Headers, limit: int
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """The same record in at most `limit` bytes: as it is, or with its value cut, or also without headers and key."""
+    around = len(key or b"") + sum(_PER_HEADER_BYTES + len(name.encode()) + len(text or b"") for name, text in headers)
+    if around + len(value or b"") <= limit:
+        return key, value, headers
+    if around <= limit:
+        return key, (value or b"")[: limit - around], headers
+    return None, (value or b"")[:limit], ()

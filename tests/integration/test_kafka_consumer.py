@@ -1,0 +1,337 @@
+"""The batch consumer on a real broker: what is acknowledged, what comes again, and what never blocks the rest."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from shared.faults import Poison, Transient
+from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
+from shared.kafka_admin import KafkaAdmin
+from shared.settings import KafkaSettings
+from shared.topics import TopicSpec, dead_letters
+from tests.servers import Servers
+
+pytestmark = pytest.mark.servers
+
+PATIENCE_S = 15.0
+
+
+async def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - conditions here are anything
+            await asyncio.sleep(0.02)
+
+
+class Recorder:
+    """A handler that remembers what it was given and what it did, and misbehaves for chosen values."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes | None]] = []
+        self.done: list[bytes | None] = []
+        self.behaviour: dict[bytes, Exception | Poison | Callable[[], Awaitable[None]]] = {}
+        self.outage = False
+
+    async def __call__(self, records: Sequence[Record]) -> Sequence[Poison | None]:
+        self.batches.append([record.value for record in records])
+        if self.outage:
+            raise Transient("the database is away")
+        outcomes = [await self._outcome(record) for record in records]
+        self.done += [record.value for record, outcome in zip(records, outcomes, strict=True) if outcome is None]
+        return outcomes
+
+    async def _outcome(self, record: Record) -> Poison | None:
+        behaviour = self.behaviour.get(record.value or b"")
+        if isinstance(behaviour, Poison):
+            return behaviour
+        if isinstance(behaviour, Exception):
+            raise behaviour
+        if behaviour is not None:
+            await behaviour()
+        return None
+
+
+class World:
+    """One topic of its own, a producer, and consumers that are stopped at the end."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.settings = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
+        self.topic = f"t{uuid.uuid4().hex[:10]}"
+        self.group = f"g-{self.topic}"
+        self.letters = DeadLetters(self.settings)
+        self._closers: list[Callable[[], Awaitable[None]]] = [self.letters.stop]
+
+    async def open(self) -> None:
+        await self.create(TopicSpec(self.topic, 1), TopicSpec(dead_letters(self.topic), 1))
+        self.producer = AIOKafkaProducer(**client_options(self.settings))
+        await self.producer.start()
+        self._closers.append(self.producer.stop)
+
+    async def create(self, *specs: TopicSpec) -> None:
+        await KafkaAdmin(self.settings).ensure_topics(specs)
+
+    async def close(self) -> None:
+        for closer in reversed(self._closers):
+            await closer()
+
+    async def send(self, *values: bytes, topic: str | None = None, **options: Any) -> None:
+        for value in values:
+            await self.producer.send(topic or self.topic, value, **options)
+        await self.producer.flush()
+
+    async def consume(self, handler: Recorder, **options: Any) -> BatchConsumer:
+        given = {"topics": [self.topic], "group_id": self.group, **options}
+        consumer = BatchConsumer(
+            broker(self.settings), name="test", handler=handler, dead_letters=self.letters, **given
+        )
+        self._closers.append(consumer.stop)
+        await consumer.start()
+        return consumer
+
+    async def committed(self) -> int | None:
+        reader = AIOKafkaConsumer(group_id=self.group, **client_options(self.settings))
+        async with reader:
+            offset: int | None = await reader.committed(TopicPartition(self.topic, 0))
+            return offset
+
+    async def dead(self, count: int) -> list[Any]:
+        reader = AIOKafkaConsumer(
+            dead_letters(self.topic), auto_offset_reset="earliest", **client_options(self.settings)
+        )
+        async with reader, asyncio.timeout(PATIENCE_S):
+            return [await reader.getone() for _ in range(count)]
+
+    async def acknowledged(self, offset: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.committed() != offset:  # noqa: ASYNC110 - only the broker knows
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def world(servers: Servers) -> AsyncIterator[World]:
+    world = World(servers)
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def test_a_batch_is_handled_whole_and_acknowledged(world: World) -> None:
+    await world.send(b"1", b"2", b"3")
+    handler = Recorder()
+    consumer = await world.consume(handler)
+    await eventually(lambda: len(handler.done) == 3)
+    await world.acknowledged(3)
+    assert handler.batches == [[b"1", b"2", b"3"]]
+    assert consumer.alive() is None
+    assert consumer.ready() is None
+
+
+async def test_poison_goes_to_the_dead_letters_and_the_rest_is_done(world: World) -> None:
+    handler = Recorder()
+    handler.behaviour[b"2"] = Poison("NOT_A_CLOUDEVENT", "there is no specversion")
+    await world.send(b"1")
+    await world.send(b"2", key=b"k\xff", headers=[("a", b"\xff"), ("a", b"2")])
+    await world.send(b"3")
+    await world.consume(handler)
+    await world.acknowledged(3)
+    [letter] = await world.dead(1)
+    headers = list(letter.headers)
+    assert handler.done == [b"1", b"3"]
+    assert (letter.key, letter.value) == (b"k\xff", b"2")
+    assert headers[:-1] == [
+        ("a", b"\xff"),
+        ("a", b"2"),
+        ("tl_reason", b"NOT_A_CLOUDEVENT"),
+        ("tl_detail", b"there is no specversion"),
+        ("tl_topic", world.topic.encode()),
+        ("tl_partition", b"0"),
+        ("tl_offset", b"1"),
+    ]
+    assert headers[-1][0] == "tl_failed_at"
+
+
+async def test_nothing_is_acknowledged_before_its_dead_letter_is_safe(world: World) -> None:
+    class Unavailable(DeadLetters):
+        attempts = 0
+
+        async def publish(self, letters: Sequence[DeadLetter]) -> None:
+            self.attempts += 1
+            if self.attempts <= 2:
+                raise Transient("the broker is away")
+            assert await world.committed() is None
+            await super().publish(letters)
+
+    world.letters = Unavailable(world.settings)
+    handler = Recorder()
+    handler.behaviour[b"1"] = Poison("BAD", "bad")
+    await world.send(b"1")
+    await world.consume(handler)
+    await world.acknowledged(1)
+    assert handler.batches == [[b"1"]]
+    assert len(await world.dead(1)) == 1
+    await world.letters.stop()
+
+
+async def test_a_dead_letter_creates_the_topic_that_it_needs(world: World) -> None:
+    await KafkaAdmin(world.settings).delete_topics([dead_letters(world.topic)])
+    handler = Recorder()
+    handler.behaviour[b"1"] = Poison("BAD", "bad")
+    await world.send(b"1")
+    await world.consume(handler)
+    await world.acknowledged(1)
+    assert [letter.value for letter in await world.dead(1)] == [b"1"]
+
+
+async def test_an_outage_pauses_and_skips_nothing(world: World) -> None:
+    handler = Recorder()
+    handler.outage = True
+    consumer = await world.consume(handler, stall_after_s=0.5)
+    await world.send(b"1", b"2")
+    await eventually(lambda: len(handler.batches) >= 3)
+    assert consumer.ready() == "test: handler: the database is away"
+    assert consumer.alive() is None
+    assert await world.committed() is None
+    handler.outage = False
+    await world.acknowledged(2)
+    assert handler.done == [b"1", b"2"]
+    assert consumer.ready() is None
+
+
+async def test_an_unforeseen_failure_is_isolated_to_its_record(world: World) -> None:
+    handler = Recorder()
+    handler.behaviour[b"2"] = ValueError("4242 4242 4242 4242")
+    await world.send(b"1", b"2", b"3")
+    await world.consume(handler)
+    await world.acknowledged(3)
+    [letter] = await world.dead(1)
+    headers = dict(letter.headers)
+    assert handler.batches == [[b"1", b"2", b"3"], [b"1"], [b"2"], [b"3"]]
+    assert handler.done == [b"1", b"3"]
+    assert letter.value == b"2"
+    assert headers["tl_reason"] == HANDLER_FAILED.encode()
+    assert headers["tl_detail"].startswith(b"ValueError at test_kafka_consumer.py:")
+
+
+async def test_an_outage_while_records_run_alone_repeats_the_batch(world: World) -> None:
+    handler = Recorder()
+    handler.behaviour[b"1"] = ValueError()
+    away = [Transient("away"), Transient("away")]
+
+    async def fail_twice() -> None:
+        if away:
+            raise away.pop()
+
+    handler.behaviour[b"2"] = fail_twice
+    await world.send(b"1", b"2")
+    await world.consume(handler)
+    await world.acknowledged(2)
+    assert handler.done == [b"2"]
+    assert [letter.value for letter in await world.dead(1)] == [b"1"]
+
+
+async def test_a_rebalance_during_a_batch_loses_nothing(world: World) -> None:
+    both = asyncio.Event()
+    slow, other = Recorder(), Recorder()
+
+    async def wait() -> None:
+        await both.wait()
+
+    slow.behaviour[b"1"] = wait
+    await world.send(b"1", b"2")
+    first = await world.consume(slow)
+    await eventually(lambda: bool(slow.batches))
+    await world.consume(other)
+    await asyncio.sleep(4)
+    both.set()
+    await eventually(lambda: len(slow.done) >= 2)
+    await world.send(b"3")
+    await eventually(lambda: b"3" in slow.done + other.done)
+    await world.acknowledged(3)
+    assert set(slow.done + other.done) == {b"1", b"2", b"3"}
+    assert first.alive() is None
+
+
+async def test_stopping_lets_the_batch_finish(world: World) -> None:
+    release = asyncio.Event()
+    handler = Recorder()
+
+    async def wait() -> None:
+        await release.wait()
+
+    handler.behaviour[b"1"] = wait
+    await world.send(b"1")
+    consumer = await world.consume(handler)
+    await eventually(lambda: bool(handler.batches))
+    stopping = asyncio.create_task(consumer.stop())
+    await asyncio.sleep(0.2)
+    release.set()
+    await stopping
+    assert handler.done == [b"1"]
+    assert await world.committed() == 1
+
+
+async def test_stopping_in_an_outage_gives_the_batch_up_for_the_next_consumer(world: World) -> None:
+    handler = Recorder()
+    handler.outage = True
+    await world.send(b"1")
+    consumer = await world.consume(handler)
+    await eventually(lambda: bool(handler.batches))
+    async with asyncio.timeout(5):
+        await consumer.stop()
+    assert await world.committed() is None
+    healthy = Recorder()
+    await world.consume(healthy)
+    await world.acknowledged(1)
+    assert healthy.done == [b"1"]
+
+
+async def test_a_new_topic_of_a_pattern_is_found(world: World) -> None:
+    handler = Recorder()
+    await world.consume(handler, topics=(), pattern=rf"^{world.topic}\.[a-z]+\.payments$")
+    await asyncio.sleep(2)
+    new = f"{world.topic}.new.payments"
+    await world.create(TopicSpec(new, 3), TopicSpec(dead_letters(new), 1))
+    await world.send(b"1", topic=new)
+    await world.send(b"not ours", topic=dead_letters(new))
+    await eventually(lambda: handler.done == [b"1"], timeout_s=8)
+
+
+async def test_an_oversized_record_becomes_a_cut_dead_letter(world: World) -> None:
+    handler = Recorder()
+    big = b"x" * (1024 * 1024 - 200)
+    handler.behaviour[big] = Poison("TOO_LARGE", "too large")
+    await world.send(big)
+    await world.consume(handler)
+    await world.acknowledged(1)
+    [letter] = await world.dead(1)
+    assert dict(letter.headers)["tl_truncated"] == str(len(big)).encode()
+    assert 1_000_000 < len(letter.value) < len(big)
+    assert big.startswith(letter.value)
+
+
+async def test_a_consumer_starts_while_kafka_is_away(world: World) -> None:
+    world.settings = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    consumer = await world.consume(Recorder())
+    await asyncio.sleep(0.5)
+    assert consumer.ready() == "test: not connected to Kafka yet"
+    assert consumer.alive() is None
+
+
+async def test_a_hanging_handler_is_seen_as_a_stall(world: World) -> None:
+    handler = Recorder()
+    release = asyncio.Event()
+
+    async def hang() -> None:
+        await release.wait()
+
+    handler.behaviour[b"1"] = hang
+    await world.send(b"1", b"2")
+    consumer = await world.consume(handler, batch_size=1, stall_after_s=4)
+    await eventually(lambda: consumer.alive() is not None)
+    assert str(consumer.alive()).startswith(f"{world.group}: 2 messages wait, and nothing has happened for ")
+    release.set()
+    await eventually(lambda: consumer.alive() is None)
+    await world.acknowledged(2)
