@@ -62,14 +62,13 @@ def demo() -> None:
 @app.command()
 def serve(service: Service, role: Role = Role.ALL, host: Host = "127.0.0.1", port: Port = None) -> None:
     """Run one service against the servers that DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS name."""
-    from deploy.local.ports import port_from_env
-    from deploy.server import PORT_VARIABLE, run_server
+    from deploy.local.ports import api_port
+    from deploy.server import run_server
     from deploy.services import create_service
     from shared.settings import Settings
 
     with _problems_in_a_sentence():
-        chosen = port or port_from_env(PORT_VARIABLE, 8080)
-        run_server(create_service(service.value, Settings(), role.value), host, chosen)
+        run_server(create_service(service.value, Settings(), role.value), host, api_port(port))
 
 
 @app.command()

@@ -10,10 +10,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from deploy.local.ports import require_unused_port
 from deploy.local.problem import RuntimeProblem
-
-PORT_VARIABLE = "THROUGHLINE_PORT"
 
 # Requests that run when we are asked to stop may finish for this long; the services' workers then stop in order.
 _GRACE_S = 10
@@ -55,7 +52,6 @@ def run_server(
     `when_ready` runs once the port answers, `watch` every second; what they raise ends the server and is raised
     here, except `Finished`, which only ends it.
     """
-    require_unused_port(port, "the HTTP API", PORT_VARIABLE)
     config = uvicorn.Config(
         app,
         host=host,

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,13 @@ from rich.panel import Panel
 from deploy.backing import ExternalServers, OwnServers, choose_servers
 from deploy.installation import Installation
 from deploy.local.datadir import default_data_dir
-from deploy.local.ports import port_from_env, require_unused_port
-from deploy.server import PORT_VARIABLE, Ready, run_server
+from deploy.local.ports import api_port
 from deploy.status import status, status_table
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-_DEFAULT_PORT = 8080
+Ready = Callable[[], Awaitable[None]]
 
 console = Console(stderr=True, highlight=False)
 
@@ -30,18 +29,19 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
     `when_ready` runs once the API answers and the demo merchant exists; by default it prints how to get in.
     Raises a `RuntimeProblem` for whatever stands in the way, with nothing left running.
     """
-    port = port or port_from_env(PORT_VARIABLE, _DEFAULT_PORT)
-    require_unused_port(port, "the HTTP API", PORT_VARIABLE)
+    port = api_port(port)
     base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
     installation = Installation(default_data_dir())
     with _running(choose_servers()) as servers:
+        # Imported while the servers start, for it takes about as long as they do.
+        from deploy.seed import ensure_channel
+        from deploy.server import run_server
+
         settings = servers.settings(base_url)
-        app = _prepare(servers, settings)
+        app = _prepare(servers, settings, installation)
 
         async def ready() -> None:
-            from deploy.seed import seed
-
-            await seed(base_url, settings, installation)
+            await ensure_channel(base_url, installation)
             installation.announce({"base_url": base_url, "kafka": _for_clients(settings)})
             await (when_ready or _say_how_to_get_in)()
 
@@ -64,8 +64,8 @@ def _running(servers: OwnServers | ExternalServers) -> Iterator[OwnServers | Ext
         servers.stop()
 
 
-def _prepare(servers: OwnServers | ExternalServers, settings: "Settings") -> Any:
-    # Imported while the servers start, for it takes about as long as they do.
+def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", installation: Installation) -> Any:
+    from deploy.access import announce_access
     from deploy.prepare import prepare_database, prepare_topics
     from deploy.services import create_gateway
 
@@ -74,6 +74,7 @@ def _prepare(servers: OwnServers | ExternalServers, settings: "Settings") -> Any
     asyncio.run(prepare_database(settings))
     servers.wait_kafka()
     asyncio.run(prepare_topics(settings))
+    asyncio.run(announce_access(settings.kafka, installation))
     return gateway
 
 

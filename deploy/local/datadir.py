@@ -6,11 +6,12 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import IO
-
-import psutil
+from typing import IO, TYPE_CHECKING
 
 from deploy.local.problem import RuntimeProblem
+
+if TYPE_CHECKING:
+    import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _FREE_BYTES_NEEDED = 1_000_000_000
@@ -104,8 +105,10 @@ def holder(data_dir: Path) -> int | None:
     return None
 
 
-def servers_of(data_dir: Path) -> list[psutil.Process]:
+def servers_of(data_dir: Path) -> "list[psutil.Process]":
     """The PostgreSQL and Kafka processes that run on this data directory, whoever started them."""
+    import psutil  # Not in the container image, which starts no servers.
+
     ours = {str(postgres_dir(data_dir)), str(kafka_properties(data_dir))}
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
@@ -116,6 +119,8 @@ def servers_of(data_dir: Path) -> list[psutil.Process]:
 
 def end_left_overs(data_dir: Path) -> None:
     """Nothing runs on this data directory afterwards; call it only while holding its lock."""
+    import psutil
+
     processes = servers_of(data_dir)
     for process in processes:
         process.terminate()

@@ -71,6 +71,13 @@ def port_from_env(variable: str, default: int) -> int:
     return int(text)
 
 
+def api_port(chosen: int | None) -> int:
+    """The unused port that the HTTP API shall have: the chosen one, else THROUGHLINE_PORT's, else 8080."""
+    port = chosen or port_from_env("THROUGHLINE_PORT", 8080)
+    require_unused_port(port, "the HTTP API", "THROUGHLINE_PORT")
+    return port
+
+
 def require_unused_port(port: int, what: str, variable: str) -> None:
     """Raise a `RuntimeProblem` that says how to choose another port, if this one is in use."""
     if is_taken(port):

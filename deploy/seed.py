@@ -1,0 +1,48 @@
+"""The demo merchant's channel, made through the public API like any other."""
+
+from typing import Any
+
+import httpx
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from deploy.installation import Installation
+from deploy.local.problem import RuntimeProblem
+
+CHANNEL_ID = "chn_web"
+_TIMEOUT_S = 10.0
+_PATIENCE_S = 20
+
+
+async def ensure_channel(base_url: str, installation: Installation) -> None:
+    """The channel `chn_web` exists and the installation's state holds its credentials.
+
+    Its password is told once, when it is made; a channel whose password was lost gets a new one.
+    """
+    state = installation.load_state()
+    headers = {"Authorization": f"Bearer {state['api_key']}"}
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
+        await _wait_until_admitted(client)
+        if "channel" in state and (await client.get(f"/v1/channels/{CHANNEL_ID}")).status_code == 200:
+            return
+        installation.save_state(state | {"channel": await _make(client)})
+
+
+@retry(
+    wait=wait_fixed(0.02),
+    stop=stop_after_delay(_PATIENCE_S),
+    retry=retry_if_result(lambda status: status in {401, 503}),
+    retry_error_callback=lambda _state: None,
+)
+async def _wait_until_admitted(client: httpx.AsyncClient) -> int:
+    # A service learns of grants from Kafka, so it may take a moment until it knows ours.
+    return (await client.get(f"/v1/channels/{CHANNEL_ID}")).status_code
+
+
+async def _make(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.post("/v1/channels", json={"channel_id": CHANNEL_ID, "name": "Demo web shop"})
+    if answer.status_code == 409:
+        answer = await client.post(f"/v1/channels/{CHANNEL_ID}/rotate-credentials")
+    if not answer.is_success:
+        raise RuntimeProblem(f"The demo channel could not be made: {answer.status_code} {answer.text}")
+    made = answer.json()
+    return {name: made[name] for name in ("channel_id", "topic", "username", "password")}
