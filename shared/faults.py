@@ -1,8 +1,8 @@
 """The four ways in which things go wrong, each with one treatment everywhere.
 
-A *refusal* is a value and not in this list: the domain said no. `Transient` means try later: consumers pause and retry,
-HTTP answers 503. `Poison` means never: consumers write a dead letter, HTTP answers 400. `OutcomeUnknown` means asked and
-not answered: the caller records `unknown` and asks again later. Anything else is our mistake.
+A *refusal* is a value and not in this list: the domain said no. `Transient` means try later: consumers pause and
+retry, HTTP answers 503. `Poison` means never: consumers write a dead letter, HTTP answers 400. `OutcomeUnknown` means
+asked and not answered: the caller records `unknown` and asks again later. Anything else is our mistake.
 """
 
 

@@ -3,27 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.faults import Transient
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
-    from sqlalchemy import Connection as SyncConnection
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
-    Pool = asyncpg.Pool
 
 # A frozen process must not keep its locks: the server ends transactions that idle or take this long.
 _SESSION_LIMITS = {
@@ -31,6 +22,9 @@ _SESSION_LIMITS = {
     "transaction_timeout": "30s",
     "lock_timeout": "10s",
 }
+
+_ACQUIRE_S = 10
+_CLOSE_S = 5
 
 _TRANSIENT = (
     asyncpg.PostgresConnectionError,
@@ -63,19 +57,74 @@ def role_of(service: str) -> str:
     return f"throughline_{service}"
 
 
-async def connect_pool(database_url: str, service: str, size: int) -> Pool:
-    """A pool whose connections see the service's schema only, as the service's role.
+class Pool:
+    """Connections that see one service's schema only, as the service's role.
 
-    Raises `Transient` while the server is away.
+    Made without a running event loop and before the server is there; `open` connects. What a later try can cure is
+    raised as `Transient`.
     """
-    async with transient_errors():
-        return await asyncpg.create_pool(
-            database_url,
-            min_size=min(2, size),
-            max_size=size,
-            command_timeout=30,
-            server_settings=_server_settings(service),
-        )
+
+    def __init__(self, database_url: str, service: str, size: int) -> None:
+        self._database_url, self._service, self._size = database_url, service, size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Connect; raises `Transient` while the server is away."""
+        async with transient_errors():
+            self._pool = await asyncpg.create_pool(
+                self._database_url,
+                min_size=min(2, self._size),
+                max_size=self._size,
+                command_timeout=30,
+                server_settings=_server_settings(self._service),
+            )
+
+    async def close(self) -> None:
+        """Close all connections; those in use are given a few seconds to finish."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """A connection for as long as the context lasts."""
+        if self._pool is None:
+            raise Transient("database: not connected")
+        async with transient_errors(), self._pool.acquire(timeout=_ACQUIRE_S) as connection:
+            yield connection
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """All rows of one statement."""
+        async with self.acquire() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> asyncpg.Record | None:
+        """The first row of one statement."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row of one statement."""
+        async with self.acquire() as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """The status of one statement."""
+        async with self.acquire() as connection:
+            return await connection.execute(query, *arguments)
+
+    async def unreachable(self) -> str | None:
+        """A readiness check: why the database does not answer, or None."""
+        try:
+            async with asyncio.timeout(1.5):
+                await self.fetchval("SELECT 1")
+        except (Transient, TimeoutError):
+            return "the database does not answer"
+        return None
 
 
 async def connect(database_url: str, service: str, **limits: str) -> "asyncpg.Connection[asyncpg.Record]":
@@ -94,46 +143,8 @@ def _server_settings(service: str) -> dict[str, str]:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """One transaction; commits on leaving, rolls back on an error, which is `Transient` where a later try can help."""
-    async with transient_errors(), pool.acquire(timeout=10) as connection, connection.transaction():
+    async with pool.acquire() as connection, connection.transaction():
         yield connection
-
-
-_MIGRATION_LOCK = 7_268_401
-
-
-async def migrate(database_url: str, service: str) -> None:
-    """Bring the service's schema to the newest version; several processes may ask at once, one does it."""
-    engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://", 1))
-    try:
-        async with transient_errors(), engine.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            await _prepare_schema(connection.run_sync, service)
-            await connection.run_sync(_upgrade, service)
-    finally:
-        await engine.dispose()
-
-
-async def _prepare_schema(run_sync: object, service: str) -> None:
-    def prepare(connection: "SyncConnection") -> None:
-        role = role_of(service)
-        known = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}).scalar()
-        if not known:
-            connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
-        connection.execute(text(f"GRANT {role} TO CURRENT_USER"))
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service} AUTHORIZATION {role}"))
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
-        connection.execute(text(f"SET LOCAL search_path TO {service}"))
-
-    await run_sync(prepare)  # type: ignore[operator]
-
-
-def _upgrade(connection: "SyncConnection", service: str) -> None:
-    package = import_module(f"services.{service}.migrations")
-    config = Config()
-    config.set_main_option("script_location", str(Path(str(package.__file__)).parent))
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = service
-    command.upgrade(config, "head")
 
 
 async def wait_until_reachable(database_url: str, timeout_s: float) -> None:

@@ -27,12 +27,15 @@ from shared.contracts.order_parts import (
     MAX_LINES,
     Allocation,
     Charge,
+    ChargeType,
     Context,
     Discount,
     Holder,
     LineItem,
+    Quantity,
     RefundEffect,
     Source,
+    Taxes,
     Tender,
 )
 
@@ -68,11 +71,17 @@ class AddLineItem(Message):
 
 
 class UpdateLineItem(Message):
-    """The line as it shall be, whole."""
+    """Only the fields that are given change; metadata merges by key, `null` removes a key."""
 
     wire_type: ClassVar[str] = "orders.update_line_item.v1"
 
-    line_item: LineItem
+    line_item_id: Identifier
+    name: Text | None = None
+    sku: Reference | None = None
+    quantity: Quantity | None = None
+    unit_price_minor: AmountMinor | None = None
+    taxes: Taxes | None = None
+    metadata: MetadataPatch | None = None
 
 
 class RemoveLineItem(Message):
@@ -88,11 +97,15 @@ class AddCharge(Message):
 
 
 class UpdateCharge(Message):
-    """The charge as it shall be, whole."""
+    """Only the fields that are given change."""
 
     wire_type: ClassVar[str] = "orders.update_charge.v1"
 
-    charge: Charge
+    charge_id: Identifier
+    name: Text | None = None
+    type: ChargeType | None = None
+    amount_minor: AmountMinor | None = None
+    taxes: Taxes | None = None
 
 
 class RemoveCharge(Message):

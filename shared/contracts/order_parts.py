@@ -15,6 +15,7 @@ ChargeType = Literal["shipping", "service", "handling", "gift_wrap", "deposit", 
 MethodType = Literal["card", "cash", "check", "bank_transfer", "wallet", "gift_card", "store_credit", "external"]
 RefundEffect = Literal["reduce_total", "reopen_balance"]
 
+MAX_METADATA_KEYS = 50
 MAX_LINES = 500
 """Lines of one order; a snapshot of that many stays well below Kafka's largest message."""
 

@@ -47,13 +47,17 @@ class OrderVersion(Message):
 
 
 class CommandAccepted(Message):
-    """The order's version after the command; `facts` say what a sender may need to follow up (`surplus_minor` …)."""
+    """The order's version after the command; `facts` say what a sender may need to follow up (`surplus_minor` …).
+
+    `sender` is the command's `ce_source`: whom this outcome is for.
+    """
 
     wire_type: ClassVar[str] = "orders.command_accepted.v1"
 
     command_id: str
     order_id: str
     order_version: int
+    sender: str = ""
     facts: JsonObject = {}
 
 
@@ -65,6 +69,7 @@ class CommandRefused(Message):
     command_id: str
     order_id: str
     order_version: int
+    sender: str = ""
     code: str
     detail: str = ""
     facts: JsonObject = {}

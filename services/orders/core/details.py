@@ -15,9 +15,9 @@ from shared.contracts.order_events import (
     OrderEvent,
     OrderOpened,
 )
+from shared.contracts.order_parts import MAX_METADATA_KEYS
 
 _CONTEXT_FIELDS = ("location_id", "device_id", "operator_id", "customer_id", "external_reference")
-_MOST_METADATA_KEYS = 50
 
 
 def open_order(order: Order) -> list[OrderEvent] | Refusal:
@@ -33,8 +33,8 @@ def update(order: Order, command: UpdateOrder) -> list[OrderEvent] | Refusal:
     patch = command.metadata or {}
     merged = {**order.metadata, **patch}
     metadata = {key: value for key, value in merged.items() if value is not None}
-    if len(metadata) > _MOST_METADATA_KEYS:
-        return Refusal("VALIDATION_FAILED", f"At most {_MOST_METADATA_KEYS} metadata keys.", param="metadata")
+    if len(metadata) > MAX_METADATA_KEYS:
+        return Refusal("VALIDATION_FAILED", f"At most {MAX_METADATA_KEYS} metadata keys.", param="metadata")
     if (context, metadata) == (order.context, order.metadata):
         return []
     return [OrderDetailsUpdated(context=context, metadata=metadata)]

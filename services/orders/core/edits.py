@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from services.orders.core.blockers import leases_in_the_way, money_in_the_way
 from services.orders.core.evolve import evolve
@@ -32,7 +33,7 @@ from shared.contracts.order_events import (
     OrderEvent,
     TipSet,
 )
-from shared.contracts.order_parts import MAX_LINES, Charge, Discount, LineItem
+from shared.contracts.order_parts import MAX_LINES, MAX_METADATA_KEYS, Charge, Discount, LineItem
 from shared.money import format_money
 
 EditCommand = (
@@ -70,8 +71,8 @@ def _change(order: Order, command: EditCommand) -> OrderEvent | Refusal | None:
     match command:
         case AddLineItem(line_item=line):
             return _add(line, _find(order.lines, line.line_item_id), LineItemAdded(line_item=line))
-        case UpdateLineItem(line_item=line):
-            return _update(line, _find(order.lines, line.line_item_id), LineItemUpdated(line_item=line))
+        case UpdateLineItem():
+            return _updated_line(order, command)
         case RemoveLineItem(line_item_id=line_item_id):
             if _find(order.lines, line_item_id) is None:
                 return _missing("line item")
@@ -81,8 +82,8 @@ def _change(order: Order, command: EditCommand) -> OrderEvent | Refusal | None:
             return LineItemRemoved(line_item_id=line_item_id)
         case AddCharge(charge=charge):
             return _add(charge, _find(order.charges, charge.charge_id), ChargeAdded(charge=charge))
-        case UpdateCharge(charge=charge):
-            return _update(charge, _find(order.charges, charge.charge_id), ChargeUpdated(charge=charge))
+        case UpdateCharge():
+            return _updated_charge(order, command)
         case RemoveCharge(charge_id=charge_id):
             return ChargeRemoved(charge_id=charge_id) if _find(order.charges, charge_id) else _missing("charge")
         case ApplyDiscount(discount=discount):
@@ -117,10 +118,32 @@ def _add(new: Piece, known: Piece | None, event: OrderEvent) -> OrderEvent | Ref
     return None if known == new else Refusal("VALIDATION_FAILED", f"{_id_of(new)} is on the order already.")
 
 
-def _update(new: Piece, known: Piece | None, event: OrderEvent) -> OrderEvent | Refusal | None:
+def _updated_line(order: Order, command: UpdateLineItem) -> OrderEvent | Refusal | None:
+    known = next((line for line in order.lines if line.line_item_id == command.line_item_id), None)
     if known is None:
-        return _missing("line item" if isinstance(new, LineItem) else "charge")
-    return None if known == new else event
+        return _missing("line item")
+    changes = _given(command, "name", "quantity", "unit_price_minor", "taxes")
+    if "sku" in command.model_fields_set:
+        changes["sku"] = command.sku
+    if command.metadata is not None:
+        merged = {**known.metadata, **command.metadata}
+        changes["metadata"] = {key: value for key, value in merged.items() if value is not None}
+    line = known.model_copy(update=changes)
+    if len(line.metadata) > MAX_METADATA_KEYS:
+        return Refusal("VALIDATION_FAILED", f"At most {MAX_METADATA_KEYS} metadata keys.", param="metadata")
+    return None if line == known else LineItemUpdated(line_item=line)
+
+
+def _updated_charge(order: Order, command: UpdateCharge) -> OrderEvent | Refusal | None:
+    known = next((charge for charge in order.charges if charge.charge_id == command.charge_id), None)
+    if known is None:
+        return _missing("charge")
+    charge = known.model_copy(update=_given(command, "name", "type", "amount_minor", "taxes"))
+    return None if charge == known else ChargeUpdated(charge=charge)
+
+
+def _given(command: UpdateLineItem | UpdateCharge, *names: str) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in names if getattr(command, name) is not None}
 
 
 def _missing(what: str) -> Refusal:

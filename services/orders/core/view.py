@@ -41,9 +41,7 @@ def order_view(order: Order, now: datetime) -> Json:
         "customer_id": context.customer_id,
         "external_reference": context.external_reference,
         "currency": currency,
-        "line_items": [
-            _line(line, part, money) for line, part in zip(order.lines, order.pricing.lines, strict=True)
-        ],
+        "line_items": [_line(line, part, money) for line, part in zip(order.lines, order.pricing.lines, strict=True)],
         "charges": [
             _charge(charge, part, money) for charge, part in zip(order.charges, order.pricing.charges, strict=True)
         ],

@@ -1,0 +1,179 @@
+"""What the write path needs to know about orders: how they are loaded, decided on, kept and told of."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.orders import store
+from services.orders.core.decide import Decision, DecisionContext, decide_and_apply, outcome_facts
+from services.orders.core.refusal import Refusal
+from services.orders.core.state import Order
+from services.orders.core.view import order_view, timestamp
+from services.orders.numbers import OrderNumbers, Tenant
+from shared.contracts.order_commands import CreateOrder, OrderCommand
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.envelope import Envelope
+from shared.outbox import OutboxMessage
+from shared.postgres import Connection
+from shared.processor import Change, Incoming, Outcome, Verdict
+from shared.topics import ORDERS_EVENTS, ORDERS_REPLIES
+
+SOURCE = "/services/orders"
+
+LARGEST_VALUE_BYTES = 800 * 1024
+"""A message above this goes without the order's snapshot: it must fit into a record batch together with its headers."""
+
+Numbers = dict[Tenant, deque[str]]
+
+
+class OrderAggregates:
+    """The order service's side of the command processor."""
+
+    def __init__(self, numbers: OrderNumbers) -> None:
+        self._numbers = numbers
+
+    async def prepare(self, batch: Sequence[Incoming[OrderCommand]]) -> Numbers:
+        """A free number for every order that may come into being."""
+        tenants = ((each.merchant_id, each.environment) for each in batch if isinstance(each.command, CreateOrder))
+        wanted = Counter(tenants)
+        return await self._numbers.take(wanted) if wanted else {}
+
+    async def lock(self, connection: Connection, keys: Sequence[str]) -> dict[str, Order]:
+        return await store.lock_orders(connection, keys)
+
+    def decide(
+        self, state: Order | None, incoming: Incoming[OrderCommand], now: datetime, prepared: Numbers
+    ) -> Verdict[Order]:
+        numbers = prepared.get((incoming.merchant_id, incoming.environment))
+        creates = isinstance(incoming.command, CreateOrder)
+        context = DecisionContext(
+            order_id=incoming.key,
+            merchant_id=incoming.merchant_id,
+            environment=incoming.environment,
+            now=now,
+            number=numbers.popleft() if creates and numbers else None,
+            expected_version=incoming.expected_version,
+        )
+        decided = decide_and_apply(state, incoming.command, context)
+        match decided:
+            case Refusal():
+                return Verdict(_refused(incoming, state, decided), state)
+            case Decision():
+                facts: dict[str, Any] = dict(outcome_facts(state, decided.order))
+                outcome = Outcome(incoming.command_id, incoming.key, decided.order.version, facts=facts)
+                return Verdict(outcome, decided.order, decided.events)
+
+    async def save(self, connection: Connection, changes: Sequence[Change[Order, OrderCommand]]) -> None:
+        """Newest state per order, all versions' history, and the words of those whose texts changed."""
+        first = {change.after.order_id: change.before for change in reversed(changes)}
+        last = {change.after.order_id: change.after for change in changes}
+        await store.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
+        await store.update_orders(
+            connection, [(last[key], before.version) for key, before in first.items() if before is not None]
+        )
+        await store.insert_history(connection, [_history_row(change) for change in changes])
+        renamed = [last[key] for key, before in first.items() if _texts(before) != _texts(last[key])]
+        await store.save_words(connection, renamed)
+
+    def messages(self, change: Change[Order, OrderCommand]) -> Sequence[OutboxMessage]:
+        """One message per version, with the order after it."""
+        order, incoming = change.after, change.incoming
+        entry = _entry(change)
+        entry |= {
+            "order_id": order.order_id,
+            "version": order.version,
+            "previous_version": change.before.version if change.before else 0,
+            "recorded_at": timestamp(change.at),
+        }
+        value = orjson.dumps(entry | {"order": order_view(order, change.at)})
+        if len(value) > LARGEST_VALUE_BYTES:
+            value = orjson.dumps(entry | {"order": None})
+        envelope = Envelope(
+            id=f"{order.order_id}.{order.version}",
+            type=change.events[0].wire_type,
+            source=SOURCE,
+            data=value,
+            key=order.order_id,
+            subject=order.order_id,
+            time=change.at,
+            traceparent=incoming.traceparent,
+            correlation_id=incoming.correlation_id or incoming.command_id,
+            causation_id=incoming.command_id,
+            merchant_id=order.merchant_id,
+            environment=order.environment,
+            actor=f"{incoming.actor.type}:{incoming.actor.id}",
+            order_version=order.version,
+        )
+        return [OutboxMessage(ORDERS_EVENTS, envelope)]
+
+    def reply(self, incoming: Incoming[OrderCommand], outcome: Outcome) -> OutboxMessage:
+        accepted = outcome.code is None
+        body: dict[str, Any] = {
+            "command_id": outcome.command_id,
+            "order_id": outcome.key,
+            "order_version": outcome.version,
+            "sender": incoming.source,
+            "facts": outcome.facts,
+        }
+        if not accepted:
+            body |= {"code": outcome.code, "detail": outcome.detail, "blockers": outcome.blockers}
+        envelope = Envelope(
+            id=f"{outcome.command_id}.outcome",
+            type=CommandAccepted.wire_type if accepted else CommandRefused.wire_type,
+            source=SOURCE,
+            data=orjson.dumps(body),
+            key=outcome.key,
+            subject=outcome.key,
+            traceparent=incoming.traceparent,
+            correlation_id=incoming.correlation_id or incoming.command_id,
+            causation_id=incoming.command_id,
+            merchant_id=incoming.merchant_id,
+            environment=incoming.environment,
+            order_version=outcome.version,
+        )
+        return OutboxMessage(ORDERS_REPLIES, envelope)
+
+
+def _refused(incoming: Incoming[OrderCommand], state: Order | None, refusal: Refusal) -> Outcome:
+    # Whoever asks about another tenant's order learns nothing, not even its version.
+    version = state.version if state is not None and refusal.code != "NOT_FOUND" else 0
+    return Outcome(
+        incoming.command_id,
+        incoming.key,
+        version,
+        refusal.code,
+        refusal.detail,
+        refusal.facts,
+        [blocker.model_dump(mode="json", exclude_none=True) for blocker in refusal.blockers],
+        refusal.param,
+    )
+
+
+def _texts(order: Order | None) -> tuple[str | None, ...] | None:
+    return None if order is None else store.search_texts(order)
+
+
+def _entry(change: Change[Order, OrderCommand]) -> dict[str, Any]:
+    """What history and message say alike: what happened, who did it, and what it did to the balance."""
+    order, incoming = change.after, change.incoming
+    balance_before = change.before.balance if change.before else 0
+    tender = getattr(incoming.command, "tender", None)
+    return {
+        "events": [
+            {"type": event.wire_type, "data": orjson.Fragment(event.model_dump_json(exclude_defaults=True))}
+            for event in change.events
+        ],
+        "actor": {"type": incoming.actor.type, "id": incoming.actor.id},
+        "channel": (tender.channel_id if tender else None) or incoming.channel,
+        "reason": incoming.reason or getattr(incoming.command, "reason", None),
+        "balance_before": {"amount": balance_before, "currency": order.currency},
+        "balance_after": {"amount": order.balance, "currency": order.currency},
+    }
+
+
+def _history_row(change: Change[Order, OrderCommand]) -> store.HistoryRow:
+    payload = orjson.dumps(_entry(change) | {"command_id": change.incoming.command_id})
+    return store.HistoryRow(change.after.order_id, change.after.version, change.events[0].wire_type, payload, change.at)

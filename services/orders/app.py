@@ -1,0 +1,41 @@
+"""The composition root of the order service: the only place that builds its parts."""
+
+from litestar import Litestar
+
+from services.orders.aggregate import Numbers, OrderAggregates
+from services.orders.consumers import CommandConsumer
+from services.orders.core.state import Order
+from services.orders.http.customers import CustomerController
+from services.orders.http.orders import OrderController
+from services.orders.http.parts import PartsController
+from services.orders.http.wiring import Wiring
+from services.orders.http.writes import Writes
+from services.orders.jobs import CheckInvariantsJob, ExpireLeasesJob
+from services.orders.numbers import OrderNumbers
+from shared.batcher import Batcher
+from shared.contracts.order_commands import OrderCommand
+from shared.idempotency import Claim
+from shared.processor import CommandProcessor, Done, Incoming
+from shared.service import ServiceProcess
+from shared.settings import Role, Settings
+from shared.topics import ORDERS_COMMANDS
+
+SERVICE = "orders"
+_EXPIRE_EVERY_S = 1.0
+_CHECK_EVERY_S = 60.0
+
+
+def create_app(settings: Settings, role: Role) -> Litestar:
+    """One process of the order service; it connects when the app's lifespan begins."""
+    process = ServiceProcess(SERVICE, settings, role)
+    aggregates = OrderAggregates(OrderNumbers(process.pool))
+    processor = CommandProcessor[Order, OrderCommand, Numbers](
+        process.pool, aggregates, process.clock, process.wake, SERVICE
+    )
+    process.consume("commands", CommandConsumer(processor.run), topics=[ORDERS_COMMANDS])
+    process.every(_EXPIRE_EVERY_S, "jobs.expire_leases", ExpireLeasesJob(process.pool, processor.run, process.clock))
+    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(process.pool))
+    batcher = Batcher[Incoming[OrderCommand], Done[Order] | Claim](processor.run)
+    app = process.app([OrderController, PartsController, CustomerController])
+    app.state.orders = Wiring(process.pool, Writes(batcher, process.clock), process.clock)
+    return app

@@ -1,0 +1,1 @@
+"""The HTTP face of orders: parse, call, answer. No rules, no SQL."""

@@ -1,0 +1,156 @@
+"""Routes of customers."""
+
+from datetime import UTC, datetime
+
+from litestar import Controller, delete, get, patch, post
+from litestar.datastructures import State
+
+from services.orders import customers
+from services.orders.customers import Tenant
+from services.orders.http.models import CustomerView
+from services.orders.http.requests import CustomerPatch, CustomerRequest, CustomersQuery
+from services.orders.http.wiring import Wiring
+from shared.auth.guard import ApiRequest, requires
+from shared.http.answers import Answer, many, one, one_bytes
+from shared.http.bodies import read_body, read_query
+from shared.http.operations import operation
+from shared.http.pages import encode_page_token, invalid_page_token
+from shared.http.problems import Problem, not_found
+from shared.idempotency import idempotency_key, run_idempotent
+from shared.ids import new_id
+from shared.postgres import Connection
+
+READ, WRITE = requires("customers.read"), requires("customers.write")
+_FIELDS = {"name", "email", "phone", "external_reference"}
+
+
+class CustomerController(Controller):
+    """`/v1/customers`."""
+
+    path = "/v1/customers"
+    tags = ("Customers",)
+
+    @post(
+        guards=[WRITE],
+        **operation("Create a customer", takes=CustomerRequest, gives=CustomerView, status=201, idempotent=True),
+    )
+    async def create(self, request: ApiRequest, state: State) -> Answer:
+        body = await read_body(request, CustomerRequest)
+        wiring: Wiring = state.orders
+        now = wiring.clock()
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            fields = body.model_dump()
+            made = await customers.insert(connection, _tenant(request), new_id("cus"), fields, now)
+            return 201, one_bytes(request, made)
+
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
+
+    @get(
+        guards=[READ],
+        **operation(
+            "List customers",
+            description="Newest first.",
+            query=CustomersQuery,
+            gives=CustomerView,
+            listed=True,
+            problems=("INVALID_PAGE_TOKEN",),
+        ),
+    )
+    async def list_customers(self, request: ApiRequest, state: State) -> Answer:
+        query = read_query(request, CustomersQuery)
+        wiring: Wiring = state.orders
+        found = await customers.page(
+            wiring.pool,
+            _tenant(request),
+            email=query.email,
+            external_reference=query.external_reference,
+            text=query.query,
+            after=_position(query),
+            limit=query.page_size + 1,
+        )
+        page, more = found[: query.page_size], len(found) > query.page_size
+        last = (page[-1]["created_at"], page[-1]["customer_id"]) if more else None
+        return many(request, page, encode_page_token(last, query.filters()) if last else None)
+
+    @get("/{customer_id:str}", guards=[READ], **operation("Read a customer", gives=CustomerView))
+    async def read(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
+        wiring: Wiring = state.orders
+        found = await customers.read(wiring.pool, _tenant(request), customer_id)
+        if found is None:
+            raise _unknown()
+        return one(request, found)
+
+    @patch(
+        "/{customer_id:str}",
+        guards=[WRITE],
+        **operation(
+            "Change a customer",
+            takes=CustomerPatch,
+            gives=CustomerView,
+            problems=("VERSION_CONFLICT",),
+            idempotent=True,
+        ),
+    )
+    async def update(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
+        body = await read_body(request, CustomerPatch)
+        wiring: Wiring = state.orders
+        now = wiring.clock()
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            known = await customers.lock(connection, _tenant(request), customer_id)
+            if known is None:
+                raise _unknown()
+            if body.expected_version not in (None, known["version"]):
+                facts = {"current_version": known["version"]}
+                detail = f"The customer is at version {known['version']}."
+                raise Problem("VERSION_CONFLICT", detail, param="expected_version", facts=facts)
+            merged = {**known["metadata"], **(body.metadata or {})}
+            changed = {name: getattr(body, name) for name in body.model_fields_set & _FIELDS}
+            metadata = {key: value for key, value in merged.items() if value is not None}
+            after = await customers.update(
+                connection, _tenant(request), {**known, **changed, "metadata": metadata}, now
+            )
+            return 200, one_bytes(request, after)
+
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
+
+    @delete(
+        "/{customer_id:str}",
+        guards=[WRITE],
+        **operation(
+            "Delete a customer",
+            description="Forgets what names the person; orders keep the bare id.",
+            status=204,
+            idempotent=True,
+        ),
+    )
+    async def remove(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
+        wiring: Wiring = state.orders
+        now = wiring.clock()
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            if not await customers.forget(connection, _tenant(request), customer_id, now):
+                raise _unknown()
+            return 204, b""
+
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
+
+
+def _tenant(request: ApiRequest) -> Tenant:
+    return Tenant(request.user.merchant, request.user.environment)
+
+
+def _unknown() -> Problem:
+    return not_found("There is no such customer.")
+
+
+def _position(query: CustomersQuery) -> tuple[datetime, str] | None:
+    position = query.position()
+    if position is None:
+        return None
+    try:
+        created_at, customer_id = position
+        return datetime.fromisoformat(created_at).astimezone(UTC), customer_id
+    except ValueError:
+        raise invalid_page_token() from None

@@ -1,0 +1,366 @@
+"""What clients may send about orders, and the commands that it becomes. Everything not named here is refused."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from shared.contracts import order_commands as commands
+from shared.contracts import order_parts as parts
+from shared.contracts.model import (
+    AmountMinor,
+    Clean,
+    Currency,
+    Identifier,
+    LongText,
+    Metadata,
+    MetadataPatch,
+    PositiveMinor,
+    Reference,
+    Text,
+)
+from shared.http.bodies import RequestModel
+from shared.http.pages import ListQuery
+from shared.http.problems import Problem
+from shared.ids import IdMaker
+
+
+class AmountMoney(RequestModel):
+    """Money that may be nothing: `{"amount": 1250, "currency": "EUR"}` is 12.50 EUR."""
+
+    amount: AmountMinor
+    currency: Currency
+
+
+class PositiveAmountMoney(RequestModel):
+    """Money that is more than nothing."""
+
+    amount: PositiveMinor
+    currency: Currency
+
+
+def _text_of_integer(value: object) -> object:
+    """An integer is accepted where a decimal string is meant."""
+    return str(value) if type(value) is int else value
+
+
+Quantity = Annotated[parts.Quantity, BeforeValidator(_text_of_integer)]
+Percentage = Annotated[parts.Percentage, BeforeValidator(_text_of_integer)]
+
+
+def in_currency(money: AmountMoney | PositiveAmountMoney, currency: str, param: str) -> int:
+    """The amount in minor units; money in another currency than the order's is a problem that names the field."""
+    if money.currency != currency:
+        detail = f"The order is in {currency}, this amount in {money.currency}."
+        raise Problem("CURRENCY_MISMATCH", detail, param=param)
+    return money.amount
+
+
+class TaxRequest(RequestModel):
+    """A rate in per cent, or the amount that the caller worked out."""
+
+    name: Text
+    percentage: Percentage | None = None
+    tax_money: AmountMoney | None = None
+    inclusive: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "TaxRequest":
+        if (self.percentage is None) == (self.tax_money is None):
+            raise ValueError("give either percentage or tax_money")
+        return self
+
+    def part(self, currency: str, param: str) -> parts.Tax:
+        amount = None if self.tax_money is None else in_currency(self.tax_money, currency, f"{param}.tax_money")
+        return parts.Tax(name=self.name, percentage=self.percentage, amount_minor=amount, inclusive=self.inclusive)
+
+
+Taxes = Annotated[tuple[TaxRequest, ...], Field(max_length=10)]
+
+
+def _taxes(taxes: tuple[TaxRequest, ...], currency: str, param: str) -> tuple[parts.Tax, ...]:
+    return tuple(tax.part(currency, f"{param}taxes.{index}") for index, tax in enumerate(taxes))
+
+
+class LineItemRequest(RequestModel):
+    name: Text
+    sku: Reference | None = None
+    quantity: Quantity = "1"
+    unit_price_money: AmountMoney
+    taxes: Taxes = ()
+    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+
+    def part(self, line_item_id: str, currency: str, prefix: str = "") -> parts.LineItem:
+        return parts.LineItem(
+            line_item_id=line_item_id,
+            name=self.name,
+            sku=self.sku,
+            quantity=self.quantity,
+            unit_price_minor=in_currency(self.unit_price_money, currency, f"{prefix}unit_price_money.currency"),
+            taxes=_taxes(self.taxes, currency, prefix),
+            metadata=self.metadata,
+        )
+
+
+class LineItemPatch(RequestModel):
+    """Only the fields that are given change."""
+
+    name: Text | None = None
+    sku: Reference | None = None
+    quantity: Quantity | None = None
+    unit_price_money: AmountMoney | None = None
+    taxes: Taxes | None = None
+    metadata: MetadataPatch | None = None
+    expected_version: int | None = None
+
+    def command(self, line_item_id: str, currency: str) -> commands.UpdateLineItem:
+        given = {name: getattr(self, name) for name in self.model_fields_set & {"name", "sku", "quantity", "metadata"}}
+        if self.unit_price_money is not None:
+            given["unit_price_minor"] = in_currency(self.unit_price_money, currency, "unit_price_money.currency")
+        if self.taxes is not None:
+            given["taxes"] = _taxes(self.taxes, currency, "")
+        return commands.UpdateLineItem(line_item_id=line_item_id, **given)
+
+
+class AddLineItemRequest(LineItemRequest):
+    expected_version: int | None = None
+
+
+class ChargeRequest(RequestModel):
+    name: Text
+    type: parts.ChargeType = "other"
+    amount_money: AmountMoney
+    taxes: Taxes = ()
+
+    def part(self, charge_id: str, currency: str, prefix: str = "") -> parts.Charge:
+        return parts.Charge(
+            charge_id=charge_id,
+            name=self.name,
+            type=self.type,
+            amount_minor=in_currency(self.amount_money, currency, f"{prefix}amount_money.currency"),
+            taxes=_taxes(self.taxes, currency, prefix),
+        )
+
+
+class AddChargeRequest(ChargeRequest):
+    expected_version: int | None = None
+
+
+class ChargePatch(RequestModel):
+    """Only the fields that are given change."""
+
+    name: Text | None = None
+    type: parts.ChargeType | None = None
+    amount_money: AmountMoney | None = None
+    taxes: Taxes | None = None
+    expected_version: int | None = None
+
+    def command(self, charge_id: str, currency: str) -> commands.UpdateCharge:
+        given = {name: getattr(self, name) for name in self.model_fields_set & {"name", "type"}}
+        if self.amount_money is not None:
+            given["amount_minor"] = in_currency(self.amount_money, currency, "amount_money.currency")
+        if self.taxes is not None:
+            given["taxes"] = _taxes(self.taxes, currency, "")
+        return commands.UpdateCharge(charge_id=charge_id, **given)
+
+
+class DiscountRequest(RequestModel):
+    """A percentage or an amount, off all lines or off the named ones."""
+
+    name: Text
+    percentage: Percentage | None = None
+    amount_money: PositiveAmountMoney | None = None
+    line_item_ids: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=parts.MAX_LINES)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "DiscountRequest":
+        if (self.percentage is None) == (self.amount_money is None):
+            raise ValueError("give either percentage or amount_money")
+        return self
+
+    def part(self, discount_id: str, currency: str, prefix: str = "") -> parts.Discount:
+        amount = self.amount_money
+        return parts.Discount(
+            discount_id=discount_id,
+            name=self.name,
+            percentage=self.percentage,
+            amount_minor=None if amount is None else in_currency(amount, currency, f"{prefix}amount_money.currency"),
+            line_item_ids=self.line_item_ids,
+        )
+
+
+class AddDiscountRequest(DiscountRequest):
+    expected_version: int | None = None
+
+
+class RemoveDiscountRequest(RequestModel):
+    discount_id: Identifier
+    expected_version: int | None = None
+
+
+class TipRequest(RequestModel):
+    tip_money: AmountMoney
+    expected_version: int | None = None
+
+
+class CreateOrderRequest(RequestModel):
+    """A new order. Totals are computed by the server; amounts are in the order's currency."""
+
+    source: parts.Source = "api"
+    currency: Currency
+    draft: bool = False
+    """A draft can be edited but not collected on until it is opened (`PATCH` with `status: open`)."""
+    external_reference: Reference | None = None
+    customer_id: Identifier | None = None
+    location_id: Identifier | None = None
+    device_id: Identifier | None = None
+    operator_id: Reference | None = None
+    line_items: Annotated[tuple[LineItemRequest, ...], Field(max_length=parts.MAX_LINES)] = ()
+    charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=50)] = ()
+    discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=50)] = ()
+    tip_money: AmountMoney | None = None
+    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+
+    def command(self, new_id: IdMaker) -> commands.CreateOrder:
+        """The command, with an id for each part."""
+        currency = self.currency
+        return commands.CreateOrder(
+            currency=currency,
+            source=self.source,
+            draft=self.draft,
+            line_items=tuple(
+                line.part(new_id("li"), currency, f"line_items.{index}.") for index, line in enumerate(self.line_items)
+            ),
+            charges=tuple(
+                charge.part(new_id("chg"), currency, f"charges.{index}.") for index, charge in enumerate(self.charges)
+            ),
+            discounts=tuple(
+                discount.part(new_id("dis"), currency, f"discounts.{index}.")
+                for index, discount in enumerate(self.discounts)
+            ),
+            tip_minor=0 if self.tip_money is None else in_currency(self.tip_money, currency, "tip_money.currency"),
+            context=parts.Context(
+                location_id=self.location_id,
+                device_id=self.device_id,
+                operator_id=self.operator_id,
+                customer_id=self.customer_id,
+                external_reference=self.external_reference,
+            ),
+            metadata=self.metadata,
+        )
+
+
+class UpdateOrderRequest(RequestModel):
+    """Only the fields that are given change; `null` clears one. Metadata merges by key, `null` removes a key."""
+
+    status: Annotated[str, Field(pattern="^open$")] | None = None
+    """`open` opens a draft."""
+    external_reference: Reference | None = None
+    customer_id: Identifier | None = None
+    location_id: Identifier | None = None
+    device_id: Identifier | None = None
+    operator_id: Reference | None = None
+    metadata: MetadataPatch | None = None
+    expected_version: int | None = None
+
+    @model_validator(mode="after")
+    def _opens_or_changes(self) -> "UpdateOrderRequest":
+        if self.status is not None and self.model_fields_set - {"status", "expected_version"}:
+            raise ValueError("open a draft and change its details in two requests")
+        return self
+
+    def command(self) -> commands.UpdateOrder | commands.OpenOrder:
+        if self.status is not None:
+            return commands.OpenOrder()
+        given = self.model_fields_set - {"expected_version", "status"}
+        return commands.UpdateOrder(**{name: getattr(self, name) for name in given})
+
+
+class ReasonRequest(RequestModel):
+    """Why, for the history."""
+
+    reason: Text | None = None
+    expected_version: int | None = None
+
+
+class NoteRequest(RequestModel):
+    text: LongText
+
+
+def _timestamp(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("needs a time zone, such as Z")
+    return value
+
+
+QueryTime = Annotated[datetime, AfterValidator(_timestamp)]
+QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
+QueryAmount = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class OrderQuery(RequestModel):
+    """Which state of an order: the newest, a version, or that of a moment."""
+
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    at: QueryTime | None = None
+    expand: QueryText | None = None
+    """Comma-separated: `customer`."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "OrderQuery":
+        if self.version is not None and self.at is not None:
+            raise ValueError("give either version or at")
+        return self
+
+
+class OrdersQuery(ListQuery):
+    """Filters of the list; all that are given must match."""
+
+    status: parts.Status | None = None
+    payment_status: parts.PaymentStatus | None = None
+    refund_status: parts.RefundStatus | None = None
+    source: parts.Source | None = None
+    currency: Currency | None = None
+    customer_id: QueryText | None = None
+    number: QueryText | None = None
+    external_reference: QueryText | None = None
+    location_id: QueryText | None = None
+    device_id: QueryText | None = None
+    created_from: QueryTime | None = None
+    created_before: QueryTime | None = None
+    updated_from: QueryTime | None = None
+    updated_before: QueryTime | None = None
+    total_from: QueryAmount | None = None
+    """Least total in minor units."""
+    total_to: QueryAmount | None = None
+    """Largest total in minor units."""
+    query: QueryText | None = None
+    """Words, or their beginnings, in number, external reference, line names and SKUs."""
+    expand: QueryText | None = None
+
+
+class CustomerRequest(RequestModel):
+    name: Text | None = None
+    email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$"), Clean] | None = None
+    phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
+    """E.164: `+4930123456`."""
+    external_reference: Reference | None = None
+    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+
+
+class CustomerPatch(RequestModel):
+    """Only the fields that are given change; `null` clears one. Metadata merges by key."""
+
+    name: Text | None = None
+    email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$"), Clean] | None = None
+    phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
+    external_reference: Reference | None = None
+    metadata: MetadataPatch | None = None
+    expected_version: int | None = None
+
+
+class CustomersQuery(ListQuery):
+    email: QueryText | None = None
+    external_reference: QueryText | None = None
+    query: QueryText | None = None
+    """Words, or their beginnings, in name, e-mail, phone and external reference."""

@@ -1,0 +1,79 @@
+"""Timed work of the order service."""
+
+import structlog
+from prometheus_client import Gauge
+
+from services.orders import store
+from services.orders.core.state import Order
+from shared.clock import Clock
+from shared.contracts.model import Actor
+from shared.contracts.order_commands import ExpireLeases, OrderCommand
+from shared.ids import new_id
+from shared.postgres import Pool
+from shared.processor import Incoming, Runner
+
+log = structlog.get_logger(__name__)
+
+BROKEN = Gauge("throughline_orders_broken_invariants", "Orders that contradict an invariant", ["invariant"])
+
+_AT_ONCE = 200
+_SYSTEM = Actor(type="system", id="jobs.expire_leases")
+
+INVARIANTS = {
+    "number_is_unique": """
+        SELECT count(*) FROM (
+            SELECT FROM orders WHERE created_at > now() - interval '1 hour'
+            GROUP BY merchant_id, environment, number HAVING count(*) > 1
+        ) AS twice
+    """,
+    "history_reaches_version": """
+        SELECT count(*) FROM orders AS o WHERE updated_at > now() - interval '10 minutes'
+            AND version <> (SELECT max(version) FROM order_events AS e WHERE e.order_id = o.order_id)
+    """,
+    "history_has_no_gap": """
+        SELECT count(*) FROM orders AS o WHERE updated_at > now() - interval '10 minutes'
+            AND version <> (SELECT count(*) FROM order_events AS e WHERE e.order_id = o.order_id)
+    """,
+}
+"""What must hold, one query each that counts what does not; over what changed lately."""
+
+
+class ExpireLeasesJob:
+    """Writes down which leases have run out. Nothing depends on its being on time: they have stopped counting."""
+
+    def __init__(self, pool: Pool, run: Runner[OrderCommand, Order], clock: Clock) -> None:
+        self._pool, self._run, self._clock = pool, run, clock
+
+    async def __call__(self) -> None:
+        due = await store.expired_leases(self._pool, self._clock(), _AT_ONCE)
+        if due:
+            await self._run([_expire(*each) for each in due])
+            log.info("leases_expired", orders=len(due))
+
+
+def _expire(order_id: str, merchant_id: str, environment: str) -> Incoming[OrderCommand]:
+    return Incoming(
+        command_id=new_id("cmd"),
+        key=order_id,
+        command=ExpireLeases(),
+        merchant_id=merchant_id,
+        environment=environment,
+        actor=_SYSTEM,
+        source="/services/orders/jobs",
+        channel="system",
+        wants_reply=False,
+    )
+
+
+class CheckInvariantsJob:
+    """Counts what contradicts an invariant, for the alert rule and for whoever reads the log."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __call__(self) -> None:
+        for name, query in INVARIANTS.items():
+            broken = await self._pool.fetchval(query)
+            BROKEN.labels(name).set(broken)
+            if broken:
+                log.error("invariant_broken", invariant=name, orders=broken)

@@ -1,0 +1,35 @@
+"""Text search: the words of an order or a query, folded so that `Café` finds `cafe`, each marked with its tenant."""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable
+
+_WORD = re.compile(r"[^\W_]+")
+_LONGEST_WORD = 40
+_MOST_WORDS = 300
+_MOST_QUERY_WORDS = 10
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words without accents, in order."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.casefold())]
+
+
+def tenant_mark(merchant_id: str, environment: str) -> str:
+    """A short mark; two tenants may share one, because results are filtered by tenant as well."""
+    return format(zlib.crc32(f"{merchant_id}:{environment}".encode()), "08x")
+
+
+def lexemes(texts: Iterable[str | None], mark: str) -> list[str]:
+    """What is indexed for these texts, each word once, sorted."""
+    found = {word for text in texts if text for word in words_of(text)}
+    return [f"{mark}:{word}" for word in sorted(found)[:_MOST_WORDS]]
+
+
+def query_of(text: str, mark: str) -> str | None:
+    """A tsquery that wants a word that starts with each of the given ones; `None` when there is no word in it."""
+    words = words_of(text)[:_MOST_QUERY_WORDS]
+    return " & ".join(f"'{mark}:{word}':*" for word in words) or None

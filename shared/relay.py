@@ -1,0 +1,270 @@
+"""The relay publishes the outbox: per key in order, at least once, whatever number of replicas shares the work.
+
+* A key is in one shard; a shard is read by the one relay that holds its advisory lock. The lock, the reading and the
+  removing use one connection: whoever lost it can no longer see rows to publish. A frozen relay's connection is ended
+  by the server (`idle_session_timeout`), which frees its shards.
+* All messages of one flush for one partition are one record batch, which Kafka appends whole or not at all; what does
+  not fit into one waits until the first is acknowledged. Rows are removed after the acknowledgement. So a key's
+  messages appear in the order of their rows, and what a crash publishes twice it publishes again in that order.
+* Rows come into being in an order that need not be the order of their sequence numbers, except for one key, whose row
+  lock makes it so. Reading therefore starts at a floor that is a minute old: the server ends every transaction long
+  before that, so that nothing can appear below. Removed rows below the floor cost nothing however many there were.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import asyncpg
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from prometheus_client import Counter, Gauge
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+
+from shared.faults import Transient
+from shared.kafka import client_options
+from shared.outbox import SHARDS
+from shared.postgres import connect, transient_errors
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PUBLISHED = Counter("throughline_relay_published_total", "Messages published from the outbox", ["service"])
+IN_FLIGHT = Gauge("throughline_relay_in_flight", "Messages of the flush under way", ["service"])
+
+_ROWS_PER_FLUSH = 2_000
+_BYTES_PER_BATCH = 900 * 1024
+_POLL_S = 0.5
+_FLOOR_AGE_S = 60.0
+_SHARE_EVERY_S = 1.0
+_IDLE_SESSION = "5s"
+
+_SHARD_LOCKS = 728_401
+_MEMBERS_LOCK = 728_402
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's own clients choose for a key (murmur2)."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    seq: int
+    topic: str
+    key: bytes
+    headers: str
+    payload: bytes
+
+
+class Wake:
+    """Rouses the relay of this process at once, and those of other processes by NOTIFY (at most every few ms)."""
+
+    def __init__(self) -> None:
+        self.local = asyncio.Event()
+        self.remote = asyncio.Event()
+
+    def __call__(self) -> None:
+        self.local.set()
+        self.remote.set()
+
+
+class Relay:
+    """Publishes one service's outbox until it is cancelled; outages of the database or the broker only delay it."""
+
+    def __init__(self, settings: Settings, service: str, wake: Wake) -> None:
+        self._settings, self._service, self._wake = settings, service, wake
+        self._shards: set[int] = set()
+        self._failing: str | None = "not started"
+
+    def ready(self) -> str | None:
+        """What keeps messages from going out, if anything does."""
+        return self._failing
+
+    async def run(self) -> None:
+        """Never returns; reconnects with backoff after every outage."""
+        patiently = AsyncRetrying(
+            retry=retry_if_exception_type((Transient, KafkaError)),
+            wait=wait_exponential_jitter(initial=0.1, max=3),
+        )
+        while True:
+            async for attempt in patiently:
+                with attempt:
+                    await self._session()
+
+    async def _session(self) -> None:
+        """One connection's life: share the shards, publish, remove.
+
+        Returns when an outage ended a session that had worked, raises when it never did: the backoff then grows.
+        """
+        options = client_options(self._settings.kafka)
+        producer = AIOKafkaProducer(
+            **options,
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=_BYTES_PER_BATCH,
+            max_request_size=8 * 1024 * 1024,
+            request_timeout_ms=20_000,
+            linger_ms=0,
+        )
+        self._shards = set()
+        connection = None
+        try:
+            connection = await connect(
+                self._settings.database_url.get_secret_value(), self._service, idle_session_timeout=_IDLE_SESSION
+            )
+            await producer.start()
+            async with transient_errors():
+                await self._serve(connection, producer)
+        except (Transient, KafkaError) as error:
+            worked, self._failing = self._failing is None, f"relay: {error!r}"
+            log.warning("relay_interrupted", service=self._service, error=repr(error))
+            if not worked:
+                raise
+        finally:
+            if connection is not None:
+                connection.terminate()
+            await producer.stop()
+
+    async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer) -> None:
+        loop = asyncio.get_running_loop()
+        await connection.add_listener(_notification(self._service), lambda *_: self._wake.local.set())
+        await connection.execute("SELECT pg_advisory_lock_shared($1, $2)", _MEMBERS_LOCK, _number(self._service))
+        floor = _Floor(loop.time())
+        share_at = 0.0
+        while True:
+            if loop.time() >= share_at:
+                if await self._share(connection):
+                    floor = _Floor(loop.time())
+                share_at = loop.time() + _SHARE_EVERY_S
+            self._wake.local.clear()
+            rows = await self._read(connection, floor.value) if self._shards else []
+            self._failing = None
+            if rows:
+                await self._publish(connection, producer, rows)
+            if len(rows) < _ROWS_PER_FLUSH:
+                floor.reached(rows[-1].seq if rows else floor.newest, loop.time())
+                await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._wake.local.wait()
+        except TimeoutError:
+            return
+
+    async def _share(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Hold this replica's share of the shards; true when it gained one, whose rows may be old."""
+        number = _number(self._service)
+        members = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND granted",
+            _MEMBERS_LOCK,
+            number,
+        )
+        fair = -(-SHARDS // max(1, members))
+        for shard in sorted(self._shards)[fair:]:
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", _SHARD_LOCKS, number * SHARDS + shard)
+            self._shards.discard(shard)
+        gained = False
+        for shard in sorted(set(range(SHARDS)) - self._shards):
+            if len(self._shards) >= fair:
+                break
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _SHARD_LOCKS, number * SHARDS + shard):
+                self._shards.add(shard)
+                gained = True
+        return gained
+
+    async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]", floor: int) -> list[_Row]:
+        rows = await connection.fetch(
+            """
+            SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
+            WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+            """,
+            floor,
+            list(self._shards),
+            _ROWS_PER_FLUSH,
+        )
+        return [_Row(row[0], row[1], row[2].encode(), row[3], row[4]) for row in rows]
+
+    async def _publish(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, rows: Sequence[_Row]
+    ) -> None:
+        IN_FLIGHT.labels(self._service).set(len(rows))
+        counts = {topic: len(await producer.partitions_for(topic)) for topic in {row.topic for row in rows}}
+        partitions: dict[tuple[str, int], list[_Row]] = {}
+        for row in rows:
+            partitions.setdefault((row.topic, partition_of(row.key, counts[row.topic])), []).append(row)
+        sending = (_send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items())
+        await asyncio.gather(*sending)
+        await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
+        IN_FLIGHT.labels(self._service).set(0)
+        PUBLISHED.labels(self._service).inc(len(rows))
+
+
+class _Floor:
+    """The sequence number below which nothing can appear any more: the newest that was read a minute ago."""
+
+    def __init__(self, now: float) -> None:
+        self.value = 0
+        self.newest = 0
+        self._candidate, self._since = 0, now
+
+    def reached(self, newest: int, now: float) -> None:
+        """Everything visible up to `newest` has been published."""
+        self.newest = max(self.newest, newest)
+        if now - self._since >= _FLOOR_AGE_S:
+            self.value = self._candidate
+            self._candidate, self._since = self.newest, now
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[_Row]) -> None:
+    """The rows of one partition in as few record batches as they fit in, one after the other."""
+    batch = producer.create_batch()
+    for row in rows:
+        headers = [(name, value.encode()) for name, value in orjson.loads(row.headers).items()]
+        if batch.append(key=row.key, value=row.payload, timestamp=None, headers=headers) is None:
+            await _flush(producer, batch, topic, partition)
+            batch = producer.create_batch()
+            if batch.append(key=row.key, value=row.payload, timestamp=None, headers=headers) is None:
+                raise ValueError(f"outbox row {row.seq} exceeds a record batch")
+    await _flush(producer, batch, topic, partition)
+
+
+async def _flush(producer: AIOKafkaProducer, batch: object, topic: str, partition: int) -> None:
+    delivered = await producer.send_batch(batch, topic, partition=partition)
+    await delivered
+
+
+async def announce(settings: Settings, service: str, wake: Wake) -> None:
+    """Tell the relays of other processes about new rows, at most every few milliseconds; runs until cancelled.
+
+    NOTIFY takes a lock of the whole database cluster at commit, so it is not part of the writing transactions.
+    """
+    while True:
+        try:
+            connection = await connect(settings.database_url.get_secret_value(), service)
+            try:
+                while True:
+                    await wake.remote.wait()
+                    wake.remote.clear()
+                    async with transient_errors():
+                        await connection.execute(f'NOTIFY "{_notification(service)}"')
+                    await asyncio.sleep(0.005)
+            finally:
+                connection.terminate()
+        except Transient:
+            await asyncio.sleep(1)
+
+
+def _notification(service: str) -> str:
+    return f"throughline_{service}_outbox"
+
+
+def _number(service: str) -> int:
+    """A small number that tells services in one database apart."""
+    return sum(ord(letter) * (index + 1) for index, letter in enumerate(service)) % 100_000

@@ -1,0 +1,165 @@
+"""What every service's process consists of, put together the same way: pool, grants, relay, consumers, jobs, probes.
+
+A service's `app.py` makes one `ServiceProcess`, adds its consumers and jobs, and asks it for the HTTP app. In the role
+`api` the process answers requests, in the role `worker` it consumes, relays and runs jobs, in the role `all` both.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from litestar import Litestar
+from litestar.types import ControllerRouterHandler
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from shared import idempotency, kafka, telemetry
+from shared.auth.grants import GrantsCopy
+from shared.clock import Clock, utc_now
+from shared.faults import Transient
+from shared.http.app import http_app
+from shared.http.health import Health
+from shared.kafka import BatchConsumer, BatchHandler, DeadLetters
+from shared.postgres import Pool, transaction
+from shared.relay import Relay, Wake, announce
+from shared.settings import Role, Settings
+
+log = structlog.get_logger(__name__)
+
+Job = Callable[[], Awaitable[None]]
+
+_START_S = 60
+_FORGET_EVERY_S = 60.0
+_FORGET_AT_ONCE = 5_000
+
+
+class ServiceProcess:
+    """One process of one service; connects when its app starts, and lets go of everything when it stops."""
+
+    def __init__(self, service: str, settings: Settings, role: Role, clock: Clock = utc_now) -> None:
+        self.service, self.settings, self.role, self.clock = service, settings, role, clock
+        self.pool = Pool(settings.database_url.get_secret_value(), service, settings.database_pool_size)
+        self.grants = GrantsCopy(settings.kafka, service, clock)
+        self.health = Health()
+        self.wake = Wake()
+        self.relay = Relay(settings, service, self.wake)
+        self._dead_letters = DeadLetters(settings.kafka, clock)
+        self._broker = kafka.broker(settings.kafka)
+        self._consumers: list[BatchConsumer] = []
+        self._background: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._failed: dict[str, str] = {}
+        self.every(_FORGET_EVERY_S, "jobs.forget_idempotency_keys", self._forget_idempotency_keys)
+
+    @property
+    def serves(self) -> bool:
+        """Whether this process answers requests of clients."""
+        return self.role in ("api", "all")
+
+    @property
+    def works(self) -> bool:
+        """Whether this process consumes, relays and runs jobs."""
+        return self.role in ("worker", "all")
+
+    def consume(
+        self, name: str, handler: BatchHandler, *, topics: Sequence[str] = (), pattern: str | None = None
+    ) -> None:
+        """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`."""
+        consumer = BatchConsumer(
+            self._broker,
+            name=name,
+            group_id=f"{self.service}.{name}",
+            topics=topics,
+            pattern=pattern,
+            handler=handler,
+            dead_letters=self._dead_letters,
+            batch_size=self.settings.consumer_batch_size,
+        )
+        self._consumers.append(consumer)
+
+    def every(self, seconds: float, name: str, job: Job) -> None:
+        """Workers run `job` again and again; an outage only postpones it."""
+
+        async def repeat() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await job()
+                except Transient as error:
+                    log.warning("job_postponed", job=name, reason=str(error))
+
+        self._background.append((name, repeat))
+
+    def app(self, controllers: Sequence[ControllerRouterHandler]) -> Litestar:
+        """The HTTP app; a worker's has only probes and metrics."""
+        self.health.add_readiness("database", self.pool.unreachable)
+        self.health.add_liveness("background", self._ended)
+        if self.works:
+            self.health.add_readiness("relay", self.relay.ready)
+            for consumer in self._consumers:
+                self.health.add_liveness(consumer.name, consumer.alive)
+                self.health.add_readiness(consumer.name, consumer.ready)
+        return http_app(
+            service=self.service,
+            controllers=controllers if self.serves else [],
+            health=self.health,
+            lifespan=[self._running],
+            settings=self.settings,
+            grants=self.grants,
+            middleware=[telemetry.server_spans],
+        )
+
+    @asynccontextmanager
+    async def _running(self, _: Litestar) -> AsyncIterator[None]:
+        telemetry.setup(self.service, self.settings)
+        await self._connect()
+        tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake))]
+        if self.works:
+            tasks.append(self._spawn("relay", self.relay.run))
+            tasks += [self._spawn(name, repeat) for name, repeat in self._background]
+            for consumer in self._consumers:
+                await consumer.start()
+        try:
+            async with self.grants.running(self.pool):
+                yield
+        finally:
+            await self._stop(tasks)
+
+    async def _connect(self) -> None:
+        patiently = AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_exponential_jitter(initial=0.1, max=2),
+            stop=stop_after_delay(_START_S),
+            reraise=True,
+        )
+        await patiently(self.pool.open)
+
+    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        await self._dead_letters.stop()
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.pool.close()
+
+    def _spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        async def supervised() -> None:
+            try:
+                await run()
+            except Exception as error:
+                # Not acknowledged, not hidden: the process is no longer alive and will be restarted.
+                self._failed[name] = f"{name}: ended with {type(error).__name__}"
+                log.exception("background_task_failed", task=name)
+
+        return asyncio.create_task(supervised(), name=name)
+
+    def _ended(self) -> str | None:
+        return "; ".join(self._failed.values()) or None
+
+    async def _forget_idempotency_keys(self) -> None:
+        while True:
+            async with transaction(self.pool) as connection:
+                forgotten = await idempotency.forget_expired(connection, self.clock(), _FORGET_AT_ONCE)
+            if forgotten < _FORGET_AT_ONCE:
+                return
