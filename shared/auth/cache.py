@@ -26,8 +26,9 @@ class GrantCache:
     before a change is not kept after it.
     """
 
-    def __init__(self, timer: Callable[[], float] = monotonic) -> None:
+    def __init__(self, timer: Callable[[], float] = monotonic, largest: int = LARGEST) -> None:
         self._timer = timer
+        self._largest = largest
         self._entries: dict[str, _Entry] = {}
         self.generation = 0
         self._unsaved: set[str] = set()
@@ -52,7 +53,7 @@ class GrantCache:
         if generation != self.generation:
             return
         self._entries.pop(credential_hash, None)
-        while len(self._entries) >= LARGEST:
+        while len(self._entries) >= self._largest:
             del self._entries[next(iter(self._entries))]
         age = UNKNOWN_S if grant is None else KNOWN_S
         self._entries[credential_hash] = _Entry(grant, self._timer() + age)

@@ -5,7 +5,9 @@ A revocation works in every process of the service as soon as its tail has seen 
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+import structlog
 
 from shared.auth import table
 from shared.auth.access import Access
@@ -13,18 +15,23 @@ from shared.auth.cache import GrantCache
 from shared.auth.tail import GrantsTail
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
+from shared.isolation import describe
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
+from shared.topics import ACCESS_GRANTS
+
+_log = structlog.get_logger(__name__)
 
 
 class GrantsCopy:
     """Grants by credential hash; answers while Kafka is away, raises `Transient` while the database is."""
 
-    def __init__(self, kafka: KafkaSettings, service: str, clock: Clock = utc_now) -> None:
+    def __init__(self, kafka: KafkaSettings, service: str, clock: Clock = utc_now, topic: str = ACCESS_GRANTS) -> None:
         self._clock = clock
         self._cache = GrantCache()
-        self._tail = GrantsTail(kafka, service, self._cache)
+        self._tail = GrantsTail(kafka, service, topic, self._cache)
         self._pool: Pool | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def find(self, credential_hash: str) -> Access | None:
         """What the credential allows now; None when it is unknown, revoked or expired."""
@@ -51,13 +58,14 @@ class GrantsCopy:
         """Answers from `pool` and follows the topic for as long as the context lasts."""
         self._pool = pool
         task = asyncio.create_task(self._tail.run(pool), name="grants-tail")
+        task.add_done_callback(_log_failure)
+        self._task = task
         try:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            self._pool = None
+            await asyncio.gather(task, return_exceptions=True)
+            self._task = self._pool = None
 
     async def wait_until_ready(self) -> None:
         """Returns once the copy has caught up for the first time."""
@@ -72,10 +80,16 @@ class GrantsCopy:
         return None if self.is_ready() else "the copy of the grants has not caught up yet"
 
     def stalled(self) -> str | None:
-        """A liveness check: None, or for how long the tail has not even tried."""
-        return self._tail.stalled()
+        """A liveness check: None, or that the tail has ended, or for how long it has not even tried."""
+        ended = self._task is not None and self._task.done()
+        return "the grants tail has ended" if ended else self._tail.stalled()
 
     def _database(self) -> Pool:
         if self._pool is None:
             raise Transient("the copy of the grants is not running")
         return self._pool
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        _log.error("grants tail failed", failure=describe(failure))

@@ -7,7 +7,7 @@ import asyncpg
 
 from shared.auth.access import Access, KnownGrant
 from shared.contracts.access import Grant
-from shared.postgres import Connection, Pool, transaction, transient_errors
+from shared.postgres import Connection, Pool, transaction
 
 GRANTS_TABLE = """
 CREATE TABLE grants (
@@ -45,36 +45,23 @@ class GrantRecord:
 
 async def load_grant(pool: Pool, credential_hash: str) -> KnownGrant | None:
     """The grant of a credential, whatever its status; raises `Transient` while the database is away."""
-    async with transient_errors():
-        row = await pool.fetchrow("SELECT * FROM grants WHERE credential_hash = $1", credential_hash)
+    row = await pool.fetchrow("SELECT * FROM grants WHERE credential_hash = $1", credential_hash)
     return None if row is None else _known(row)
 
 
 async def origin_is_listed(pool: Pool, origin: str) -> bool:
     """Whether any active grant lists the browser origin."""
-    async with transient_errors():
-        found = await pool.fetchval(
-            "SELECT EXISTS (SELECT FROM grants WHERE allowed_origins @> ARRAY[$1::text] AND status = 'active'"
-            " AND (expires_at IS NULL OR expires_at > now()))",
-            origin,
-        )
-    return bool(found)
+    return bool(await pool.fetchval(_ORIGIN_IS_LISTED, origin))
 
 
 async def pin_version(pool: Pool, credential_hash: str, version: str) -> None:
     """From its first use on, a credential is answered in the version of that day."""
-    async with transient_errors():
-        await pool.execute(
-            "UPDATE grants SET api_version = $2 WHERE credential_hash = $1 AND api_version IS NULL",
-            credential_hash,
-            version,
-        )
+    await pool.execute(_PIN, credential_hash, version)
 
 
 async def load_offsets(pool: Pool) -> dict[int, int]:
     """Where each partition goes on; empty before the first record."""
-    async with transient_errors():
-        rows = await pool.fetch("SELECT topic_partition, next_offset FROM grant_offsets")
+    rows = await pool.fetch("SELECT topic_partition, next_offset FROM grant_offsets")
     return {row["topic_partition"]: row["next_offset"] for row in rows}
 
 
@@ -96,6 +83,11 @@ async def save_records(pool: Pool, records: Sequence[GrantRecord], next_offsets:
         await connection.executemany(_ADVANCE, sorted(next_offsets.items()))
 
 
+_ORIGIN_IS_LISTED = """
+SELECT EXISTS (SELECT FROM grants WHERE allowed_origins @> ARRAY[$1::text] AND status = 'active'
+               AND (expires_at IS NULL OR expires_at > now()))
+"""
+_PIN = "UPDATE grants SET api_version = $2 WHERE credential_hash = $1 AND api_version IS NULL"
 _UPSERT = """
 INSERT INTO grants (credential_hash, grant_id, kind, merchant_id, environment, scopes, status, expires_at,
                     allowed_origins, topic_partition, topic_offset)

@@ -1,4 +1,4 @@
-"""Follows `access.grants`, in every process on its own: a consumer without a group, so that each sees every record.
+"""Follows the grants' topic, in every process on its own: a consumer without a group, so that each sees every record.
 
 Order of work for each batch: drop what changed from the cache, save, drop again, go on. While the database refuses to
 save a change, requests with that credential are told to try later: a revocation that was seen holds.
@@ -25,7 +25,6 @@ from shared.faults import Transient
 from shared.kafka.connection import client_options
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
-from shared.topics import ACCESS_GRANTS
 
 _POLL_MS = 500
 _BATCH = 1_000
@@ -48,8 +47,9 @@ class _StuckConsumerError(Exception):
 class GrantsTail:
     """Keeps the table and the cache up with the topic, through outages of either side."""
 
-    def __init__(self, kafka: KafkaSettings, service: str, cache: GrantCache) -> None:
+    def __init__(self, kafka: KafkaSettings, service: str, topic: str, cache: GrantCache) -> None:
         self._kafka = kafka
+        self._topic = topic
         self._cache = cache
         self._lag = _LAG.labels(service)
         self._skipped = _SKIPPED.labels(service)
@@ -75,7 +75,7 @@ class GrantsTail:
 
     async def _follow(self, pool: Pool) -> None:
         consumer = AIOKafkaConsumer(
-            ACCESS_GRANTS,
+            self._topic,
             **client_options(self._kafka),
             group_id=None,
             enable_auto_commit=False,

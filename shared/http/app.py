@@ -15,6 +15,7 @@ from shared.http.edge import edge
 from shared.http.health import Health, health_routes
 from shared.http.metrics import observer
 from shared.http.openapi import describe
+from shared.http.options import with_all_methods
 from shared.http.problems import EXCEPTION_HANDLERS
 from shared.http.reference import reference_routes
 from shared.http.security import cors_headers, security_headers, with_preflight
@@ -51,7 +52,7 @@ def http_app(
     )
     app.state.openapi_document = document
     header_makers = (version_header, cors_headers, security_headers(settings.public_base_url))
-    handler = app.asgi_handler
+    handler = with_all_methods(app.asgi_handler, app.routes)
     if grants is not None:
         _watch(health, grants)
         handler = with_preflight(handler, grants.origin_is_listed)

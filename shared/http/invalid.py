@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from shared.http.problems import Problem
 
@@ -27,7 +26,7 @@ def problem_for_invalid(error: ValidationError, raw: bytes) -> Problem:
     found = error.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return Problem("MALFORMED_JSON", f"The body is not JSON: {_text(found[0])}.")
-    document = _parsed(raw)
+    document = from_json(raw)
     errors = _without_repeats([_described(item, document) for item in found])
     errors.sort(key=lambda item: _ORDER.get(item["code"], len(_ORDER)))
     first = errors[0]
@@ -75,13 +74,6 @@ def _has(container: object, step: int | str) -> bool:
     if isinstance(container, dict):
         return step in container
     return isinstance(container, list) and isinstance(step, int) and step < len(container)
-
-
-def _parsed(raw: bytes) -> object:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _text(item: ErrorDetails) -> str:

@@ -24,7 +24,11 @@ _Mode = Literal["validation", "serialization"]
 
 def describe(title: str, handlers: Sequence[ControllerRouterHandler]) -> Json:
     """The document of these handlers. Made from an app of its own, so that no path of the real one is taken."""
-    app = Litestar(route_handlers=list(handlers), openapi_config=OpenAPIConfig(title=title, version=API_VERSIONS[-1]))
+    app = Litestar(
+        route_handlers=list(handlers),
+        openapi_config=OpenAPIConfig(title=title, version=API_VERSIONS[-1]),
+        logging_config=None,
+    )
     document = app.openapi_schema.to_schema()
     operations = list(_operations(app))
     names, schemas = _schemas(operations)

@@ -10,6 +10,7 @@ from typing import Any
 
 from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from swagger_ui_bundle import swagger_ui_path
 
@@ -62,7 +63,7 @@ def reference_routes(documents: Documents) -> list[HTTPRouteHandler]:
         return _html(reference_page(TITLE))
 
     @get("/docs-assets/{name:str}", opt=OPEN, include_in_schema=False, sync_to_thread=False)
-    def docs_asset(name: str) -> Response[bytes]:
+    def docs_asset(name: FromPath[str]) -> Response[bytes]:
         if name == _VIEWER_DOCUMENT:
             return Response(to_json(as_openapi_30(document())), media_type="application/json")
         content, media_type = _asset(name)
@@ -73,7 +74,7 @@ def reference_routes(documents: Documents) -> list[HTTPRouteHandler]:
         return _html(problems_page())
 
     @get("/problems/{slug:str}", opt=OPEN, include_in_schema=False, sync_to_thread=False)
-    def problem(slug: str) -> Response[str]:
+    def problem(slug: FromPath[str]) -> Response[str]:
         code = code_of(slug)
         if code is None:
             raise not_found("There is no problem of this name.")
