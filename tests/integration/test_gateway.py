@@ -22,8 +22,10 @@ def service(name: str, log: list[str] | None = None, wrong: str | None = None) -
         events.append(f"{name} begins")
         if wrong == "startup":
             raise RuntimeError(f"{name} has no database")
-        yield
-        events.append(f"{name} ends")
+        try:
+            yield
+        finally:
+            events.append(f"{name} ends")
 
     @get([path for path, owner in ROUTES.items() if owner == name] + ["/v1/orders/{order_id:str}/anything"])
     async def whoami(request: Request[Any, Any, Any]) -> str:
