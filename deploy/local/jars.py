@@ -48,7 +48,7 @@ def class_path(cache_dir: Path) -> str:
 
     Two processes that ask at the same time download once. Raises a `RuntimeProblem` when a jar can't be had.
     """
-    directory = cache_dir / f"kafka-{KAFKA_VERSION}"
+    directory = jars_dir(cache_dir)
     jars = _locked()
     if _missing(jars, directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,11 @@ def class_path(cache_dir: Path) -> str:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _download(_missing(jars, directory), directory)
     return os.pathsep.join(str(directory / jar.file_name) for jar in jars)
+
+
+def jars_dir(cache_dir: Path) -> Path:
+    """Where the jars of this version of Kafka are kept."""
+    return cache_dir / f"kafka-{KAFKA_VERSION}"
 
 
 def _locked() -> list[Jar]:

@@ -11,7 +11,8 @@ import uuid
 from pathlib import Path
 
 from deploy.local.datadir import kafka_properties
-from deploy.local.jars import class_path
+from deploy.local.headstart import HeadStart
+from deploy.local.jars import class_path, jars_dir
 from deploy.local.ports import HOST, Ports, is_open
 from deploy.local.problem import RuntimeProblem
 from deploy.local.process import Child
@@ -74,6 +75,7 @@ class KafkaServer:
         self._properties = kafka_properties(data_dir)
         self._logs = self._properties.parent / "data"
         self._log = data_dir / "kafka.log"
+        self._head_start = HeadStart(jars_dir(cache_dir))
         self._formatting: Child | None = None
         self._child: Child | None = None
 
@@ -93,14 +95,15 @@ class KafkaServer:
         if not (self._logs / "meta.properties").exists():
             arguments = ["format", "--ignore-formatted", "-t", _new_cluster_id(), "-c", str(self._properties)]
             log = self._log.with_name("kafka-format.log")
-            self._formatting = self._java("Kafka's storage tool", "kafka.tools.StorageTool", arguments, log)
+            self._formatting = self._java("Kafka's storage tool", ["kafka.tools.StorageTool", *arguments], log)
 
     def launch(self) -> None:
         """Finish preparing, then start the broker without waiting for it."""
         if self._formatting is not None:
             self._formatting.wait_success(timeout_s=120)
             self._formatting = None
-        self._child = self._java("Kafka", "kafka.Kafka", [str(self._properties)], self._log)
+        flags = self._head_start.flags()
+        self._child = self._java("Kafka", [*flags, "kafka.Kafka", str(self._properties)], self._log)
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         """Return once the broker serves its clients; long, because recovery after a crash takes what it takes."""
@@ -120,7 +123,8 @@ class KafkaServer:
         """The broker is gone afterwards."""
         for child in (self._formatting, self._child):
             if child is not None:
-                child.wait_stopped(grace_s=20)
+                child.wait_stopped(grace_s=30)
+        self._head_start.keep()
         self._formatting = self._child = None
 
     def _is_ready(self) -> bool:
@@ -148,10 +152,10 @@ class KafkaServer:
             raise RuntimeError("launch() comes first")
         return self._child
 
-    def _java(self, name: str, main_class: str, arguments: list[str], log: Path) -> Child:
-        logging = [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in _LOGGING.items()]
+    def _java(self, name: str, arguments: list[str], log: Path) -> Child:
+        logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOGGING.items()]
         classes = class_path(self._cache_dir)
-        command: list[str | Path] = [_java_binary(), *_JVM_FLAGS, *logging, "-cp", classes, main_class, *arguments]
+        command: list[str | Path] = [_java_binary(), *_JVM_FLAGS, *logging, "-cp", classes, *arguments]
         return Child(name, command, log, stop_signal=signal.SIGTERM)
 
 
