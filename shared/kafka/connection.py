@@ -2,12 +2,15 @@
 
 import logging
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from shared.kafka.reader import Reader
 from shared.settings import KafkaSettings
 
 METADATA_MAX_AGE_MS = 3_000
@@ -35,9 +38,19 @@ def producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
     return AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, **options)
 
 
+class _Broker(KafkaBroker):
+    """Consumes with our `Reader`."""
+
+    async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
+        builder = await super()._connect()
+        ours = partial(Reader, **getattr(builder, "keywords", {}))
+        self.config.broker_config.builder = ours
+        return ours
+
+
 def broker(settings: KafkaSettings) -> KafkaBroker:
     """A FastStream broker that only consumes; nothing connects before a `BatchConsumer` starts."""
-    return KafkaBroker(
+    return _Broker(
         settings.bootstrap_servers.split(","),
         security=_security(settings),
         consumer_only=True,

@@ -112,6 +112,8 @@ class BatchConsumer:
             return f"{self.name}: the task that watches over it has ended"
         if self._broken:
             return f"{self.name}: {self._broken}"
+        if self._subscriber.running and not self._reads():
+            return f"{self.name}: nothing reads from Kafka any more"
         return self._progress.stalled()
 
     def ready(self) -> str | None:
@@ -234,9 +236,12 @@ class BatchConsumer:
     async def _watch_until_stuck(self) -> None:
         """Returns when a new connection may help: nothing is read any more, or Kafka has been silent for long."""
         silent_s = 0.0
-        while silent_s < _RECONNECT_AFTER_S and self._subscriber.running and not self._progress.newly_stalled():
+        while silent_s < _RECONNECT_AFTER_S and self._reads() and not self._progress.newly_stalled():
             await asyncio.sleep(_LOOK_EVERY_S)
             silent_s = 0.0 if await self._look() else silent_s + _LOOK_EVERY_S
+
+    def _reads(self) -> bool:
+        return self._subscriber.running and not all(task.done() for task in self._subscriber.tasks)
 
     async def _look(self) -> bool:
         consumer = self._subscriber.consumer

@@ -110,14 +110,22 @@ class DeadLetters:
         if (key, value, headers) != (record.key, record.value, record.headers):
             own["tl_truncated"] = str(len(record.value or b""))
         marks = [(name, text.encode(errors="replace")) for name, text in own.items()]
-        return {"key": key, "value": value, "headers": [*headers, *marks]}
+        return {"key": key, "value": value, "headers": [*map(_writable, headers), *marks]}
+
+
+def _writable(header: tuple[str, bytes]) -> tuple[str, bytes]:
+    # A name that is not UTF-8 was read with lone surrogates, which the client cannot write.
+    name, text = header
+    return name.encode(errors="replace").decode(), text
 
 
 def fit(
     key: bytes | None, value: bytes | None, headers: Headers, limit: int
 ) -> tuple[bytes | None, bytes | None, Headers]:
     """The same record in at most `limit` bytes: as it is, or with its value cut, or also without headers and key."""
-    around = len(key or b"") + sum(_PER_HEADER_BYTES + len(name.encode()) + len(text or b"") for name, text in headers)
+    around = len(key or b"") + sum(
+        _PER_HEADER_BYTES + len(name.encode(errors="replace")) + len(text or b"") for name, text in headers
+    )
     if around + len(value or b"") <= limit:
         return key, value, headers
     if around <= limit:

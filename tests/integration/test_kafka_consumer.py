@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from shared.faults import Poison, Transient
 from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
@@ -297,6 +298,84 @@ async def test_a_new_topic_of_a_pattern_is_found(world: World) -> None:
     await world.send(b"1", topic=new)
     await world.send(b"not ours", topic=dead_letters(new))
     await eventually(lambda: handler.done == [b"1"], timeout_s=8)
+
+
+class NotUtf8(str):
+    """A header name as clients of other languages can send it."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff"
+
+
+def raw_batch(producer: AIOKafkaProducer, *records: tuple[bytes, list[tuple[str, bytes]]]) -> Any:
+    """A batch to send, made by the library's builder in Python, which checks less than the compiled one."""
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 16384)
+    for value, headers in records:
+        batch.append(key=b"k", value=value, timestamp=None, headers=headers)
+    return batch
+
+
+async def test_a_header_name_that_is_not_utf8_loses_nothing_and_holds_nothing_up(world: World) -> None:
+    other = f"{world.topic}.other"
+    await world.create(TopicSpec(other, 1))
+    await world.send(b"1")
+    odd = [("a", b"1"), (NotUtf8("x"), b"2")]
+    batch = raw_batch(world.producer, (b"2", [("a", b"1")]), (b"3", odd), (b"4", odd), (b"5", [("a", b"2")]))
+    await (await world.producer.send_batch(batch, world.topic, partition=0))
+    await world.send(b"6")
+    await world.send(b"7", b"8", topic=other)
+    handler = Recorder()
+    handler.behaviour[b"3"] = Poison("BAD", "bad")
+    await world.consume(handler, topics=[world.topic, other])
+    await world.acknowledged(6)
+    await eventually(lambda: len(handler.done) == 7)
+    [letter] = await world.dead(1)
+    assert sorted(value or b"" for value in handler.done) == [b"1", b"2", b"4", b"5", b"6", b"7", b"8"]
+    assert (letter.key, letter.value) == (b"k", b"3")
+    assert list(letter.headers)[:2] == [("a", b"1"), ("?", b"2")]
+
+
+async def test_a_consumer_whose_task_died_starts_again(world: World) -> None:
+    handler = Recorder()
+    consumer = await world.consume(handler)
+    await world.send(b"1")
+    await world.acknowledged(1)
+    for task in consumer._subscriber.tasks:
+        task.cancel()
+    await world.send(b"2")
+    await eventually(lambda: consumer.alive() is not None)
+    assert consumer.alive() == "test: nothing reads from Kafka any more"
+    await world.acknowledged(2)
+    assert handler.done == [b"1", b"2"]
+    assert consumer.alive() is None
+
+
+async def test_our_own_mistake_acknowledges_nothing_and_is_seen(world: World) -> None:
+    class Broken(DeadLetters):
+        repaired = False
+
+        async def publish(self, letters: Sequence[DeadLetter]) -> None:
+            if not self.repaired:
+                raise ZeroDivisionError
+            await super().publish(letters)
+
+    world.letters = broken = Broken(world.settings)
+    handler = Recorder()
+    handler.behaviour[b"1"] = Poison("BAD", "bad")
+    consumer = await world.consume(handler, batch_size=1)
+    await world.send(b"1", b"2")
+    await eventually(lambda: consumer.alive() is not None)
+    assert str(consumer.alive()).startswith("test: ZeroDivisionError at test_kafka_consumer.py:")
+    await asyncio.sleep(0.5)
+    assert await world.committed() is None
+    assert handler.done == []
+    broken.repaired = True
+    await world.acknowledged(2)
+    assert consumer.alive() is None
+    await broken.stop()
 
 
 async def test_an_oversized_record_becomes_a_cut_dead_letter(world: World) -> None:

@@ -1,0 +1,119 @@
+"""A consumer client that neither loses records nor is held up where one has a header name that is not UTF-8."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.util import decode_varint_py
+from aiokafka.structs import ConsumerRecord
+
+_BATCH_HEAD = 12
+"""Bytes of a record batch before those that its length counts: the base offset and the length itself."""
+
+log = structlog.get_logger(__name__)
+
+
+class Reader(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's consumer, with a second way to read.
+
+    aiokafka raises `UnicodeDecodeError` for such a record, drops what the same call has taken from other partitions,
+    whose positions have moved on, and raises again for ever. Brokers accept such records from any client.
+    """
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        """As aiokafka's, for any record; bytes that are not UTF-8 become lone surrogates in a header's name."""
+        before = self._positions()
+        try:
+            taken: dict[TopicPartition, list[Any]] = await super().getmany(
+                *partitions, timeout_ms=timeout_ms, max_records=max_records
+            )
+        except UnicodeDecodeError:
+            log.warning("header_name_not_utf8", partitions=len(before))
+            await self._rewind(before)
+            return await self._read_leniently(max_records or 1)
+        return taken
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        subscription = self._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        states = {tp: subscription.assignment.state_value(tp) for tp in subscription.assignment.tps}
+        return {tp: state.position for tp, state in states.items() if state.has_valid_position}
+
+    async def _rewind(self, before: Mapping[TopicPartition, int]) -> None:
+        for tp in self.assignment():
+            start = before[tp] if tp in before else await self.committed(tp)
+            if start is None:
+                await self.seek_to_beginning(tp)
+            else:
+                self.seek(tp, start)
+
+    async def _read_leniently(self, max_records: int) -> dict[TopicPartition, list[Any]]:
+        """What is next in each partition, up to `max_records` from each."""
+        records = {}
+        for tp, position in self._positions().items():
+            if (self.highwater(tp) or 0) <= position:
+                continue
+            data = await self._fetch(tp, position)
+            taken = [record for _, record in zip(range(max_records), lenient_records(tp, data, position), strict=False)]
+            # A rebalance may have come in between: whoever has the partition now begins at what is committed.
+            if taken and self._positions().get(tp) == position:
+                self.seek(tp, taken[-1].offset + 1)
+                records[tp] = taken
+        return records
+
+    async def _fetch(self, tp: TopicPartition, position: int) -> bytes:
+        leader = self._client.cluster.leader_for_partition(tp)
+        wanted = [(tp.topic, [(tp.partition, position, self._max_partition_fetch_bytes)])]
+        request = FetchRequest(self._fetch_max_wait_ms, 1, self._fetch_max_bytes, 0, wanted, rack_id="")
+        response = await self._client.send(leader, request)
+        # An error comes with no data; the ordinary way of reading meets it again and deals with it.
+        return bytes(response.topics[0][1][0][-1] or b"")
+
+
+def lenient_records(tp: TopicPartition, data: bytes, position: int) -> Iterator[Any]:
+    """The records from `position` on in what a broker answered; its last batch may be cut off."""
+    start = 0
+    while (end := start + _BATCH_HEAD + int.from_bytes(data[start + 8 : start + _BATCH_HEAD])) <= len(data):
+        if end <= start + _BATCH_HEAD:
+            return
+        batch = _DefaultRecordBatchPy(data[start:end])
+        start = end
+        if not batch.is_control_batch:
+            yield from (record for record in _of_batch(tp, batch) if record.offset >= position)
+
+
+def _of_batch(tp: TopicPartition, batch: Any) -> Iterator[Any]:
+    batch._maybe_uncompress()
+    batch._buffer = _Lenient(batch._buffer)
+    for _ in range(batch._num_records):
+        found = batch._read_msg(decode_varint_py)
+        sizes = (len(found.key or b""), len(found.value or b""))
+        yield ConsumerRecord(
+            tp.topic,
+            tp.partition,
+            found.offset,
+            found.timestamp,
+            found.timestamp_type,
+            found.key,
+            found.value,
+            found.checksum,
+            *sizes,
+            tuple(found.headers),
+        )
+
+
+class _Lenient(bytes):
+    """Bytes that decode to text whatever they are."""
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        return _Lenient(part) if isinstance(part, bytes) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return super().decode(encoding, "surrogateescape")
