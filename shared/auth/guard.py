@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential, looks_like_key
-from shared.http.edge import HeaderMaker, RawHeader
+from shared.http.edge import RawHeader
 from shared.http.problems import Problem
 from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
 
@@ -58,16 +58,14 @@ def version_header(scope: Scope, _headers: list[RawHeader]) -> tuple[RawHeader, 
     return ((_VERSION_HEADER, str(scope.get("state", {}).get("api_version", _NEWEST)).encode()),)
 
 
-_: HeaderMaker = version_header
-
-
 @dataclass(frozen=True, slots=True)
 class Requires:
     """A guard: the caller belongs to a merchant and has every one of these scopes."""
 
     scopes: tuple[str, ...]
 
-    def __call__(self, connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
+    # Async although it waits for nothing: a guard that is not would be called in a thread.
+    async def __call__(self, connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
         access = connection.user
         if access.merchant_id is None:
             raise Problem("NOT_ALLOWED", "A platform credential belongs to no merchant, so it sees none's objects.")
@@ -82,7 +80,7 @@ def requires(*scopes: str) -> Requires:
     return Requires(scopes)
 
 
-def platform_only(connection: ASGIConnection[Any, Access, str, State], _: BaseRouteHandler) -> None:
+async def platform_only(connection: ASGIConnection[Any, Access, str, State], _: BaseRouteHandler) -> None:
     """The guard of the few routes that stand above merchants."""
     if connection.user.kind != "platform":
         raise Problem("NOT_ALLOWED", "Only a platform credential may do that.")

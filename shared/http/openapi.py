@@ -67,7 +67,11 @@ def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]])
         if described.gives is not None:
             used[described.gives, "serialization"] = None
     references, definitions = models_json_schema(list(used), ref_template=_REF)
-    return lambda model, mode: references[model, mode], definitions.get("$defs", {})
+    schemas = definitions.get("$defs", {})
+    for _, _, _, described in operations:
+        if described.query is not None:
+            schemas |= _query_schema(described.query).get("$defs", {})
+    return lambda model, mode: references[model, mode], schemas
 
 
 def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Operation, ref: _Names) -> Json:
@@ -86,10 +90,14 @@ def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Ope
     return found
 
 
+def _query_schema(query: type[BaseModel]) -> Json:
+    return query.model_json_schema(ref_template=_REF)
+
+
 def _query_parameters(described: Operation) -> list[Json]:
     if described.query is None:
         return []
-    schema = described.query.model_json_schema()
+    schema = _query_schema(described.query)
     required = schema.get("required", ())
     return [
         {

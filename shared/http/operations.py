@@ -42,4 +42,6 @@ def operation(
     `Idempotency-Key`; those that `waits` honour `Prefer: wait=N` and may answer 202.
     """
     described = Operation(takes, query, gives, listed, status, problems, idempotent, waits)
-    return {"summary": summary, "description": description, "status_code": status, "opt": {KEY: described}}
+    # Each answer carries its own status; Litestar wants a handler that is declared 204 to return None.
+    declared = 200 if status == 204 else status
+    return {"summary": summary, "description": description, "status_code": declared, "opt": {KEY: described}}

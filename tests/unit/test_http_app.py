@@ -1,10 +1,11 @@
 """What every service's app does with every request, here without credentials and without servers."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any
 
 import pytest
-from litestar import Controller, get, post
+from litestar import Controller, delete, get, post
 from litestar.connection import Request
 from litestar.params import FromPath
 from litestar.response import Response
@@ -31,8 +32,13 @@ class Thing(RequestModel):
     price_money: PositiveMoney | None = None
 
 
+class Status(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 class Things(ListQuery):
-    status: str | None = None
+    status: Status | None = None
 
 
 class ThingRoutes(Controller):
@@ -49,14 +55,16 @@ class ThingRoutes(Controller):
         query.position()
         return many(request, [Thing(name="a")] * query.page_size, next_page_token="next")
 
+    @delete("/{thing_id:str}", **operation("Remove a thing", status=204))
+    async def remove(self, thing_id: FromPath[str]) -> Response[bytes]:
+        return nothing()
+
     @get("/{thing_id:str}", **operation("Read a thing", gives=Thing, problems=("ORDER_NOT_OPEN",)))
     async def read(self, request: AnyRequest, thing_id: FromPath[str]) -> Response[bytes]:
         if thing_id == "broken":
             raise RuntimeError("secret of the server")
         if thing_id == "away":
             raise Transient("database: gone")
-        if thing_id == "none":
-            return nothing()
         return one(request, {"thing_id": thing_id, "wait_s": wait_s(request)})
 
 
@@ -106,6 +114,13 @@ def test_a_sane_request_id_is_kept(client: TestClient[Any], given: str, kept: bo
 def test_how_long_to_wait(client: TestClient[Any], prefer: str | None, seconds: int) -> None:
     headers = {} if prefer is None else {"Prefer": prefer}
     assert client.get("/v1/things/t", headers=headers).json()["data"]["wait_s"] == seconds
+
+
+def test_nothing_to_say(client: TestClient[Any]) -> None:
+    answer = client.delete("/v1/things/t")
+    assert (answer.status_code, answer.content) == (204, b"")
+    document = client.get("/openapi.json").json()
+    assert "content" not in document["paths"]["/v1/things/{thing_id}"]["delete"]["responses"]["204"]
 
 
 def test_202_while_the_work_goes_on(client: TestClient[Any]) -> None:
