@@ -168,7 +168,7 @@ def fault_in(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Se
 
 def _contradiction(before: Order, after: Order, now: datetime) -> Refusal | None:
     """An edit may not take the total below what is collected, held and being collected, nor make a surplus larger."""
-    bound = after.net_collected + after.authorized + after.leased(now)
+    bound = max(0, after.net_collected + after.authorized + after.leased(now))
     if after.net_total >= bound or after.net_total >= before.net_total:
         return None
     return Refusal(
