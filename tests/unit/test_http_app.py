@@ -21,6 +21,7 @@ from shared.http.health import Health
 from shared.http.merging import as_openapi_30, merge_openapi
 from shared.http.operations import operation
 from shared.http.pages import ListQuery
+from shared.http.reference import reference_app
 from shared.http.requests import wait_s
 from shared.settings import Settings
 
@@ -287,3 +288,14 @@ def test_documents_of_services_become_one(client: TestClient[Any]) -> None:
     assert merged["components"]["schemas"]["PositiveMoney"]["type"] == "object"
     assert merged["components"]["schemas"]["PositiveMoney2"] == {"type": "string"}
     assert merged["components"]["schemas"]["User"] == {"$ref": "#/components/schemas/PositiveMoney2"}
+
+
+def test_a_gateway_serves_one_reference_for_all(client: TestClient[Any]) -> None:
+    reference = TestClient(reference_app(lambda: [openapi_of(client.app)], "https://api.example"))
+    assert set(reference.get("/openapi.json").json()["paths"]) == {"/v1/things", "/v1/things/{thing_id}"}
+    assert reference.get("/docs").status_code == 200
+    assert reference.get("/docs-assets/reference.js").status_code == 200
+    assert reference.get("/problems/try-later").headers["strict-transport-security"]
+    nothing_there = reference.get("/docs/nothing")
+    assert (nothing_there.status_code, nothing_there.json()["code"]) == (404, "NOT_FOUND")
+    assert nothing_there.headers["x-request-id"] == nothing_there.json()["request_id"]
