@@ -20,6 +20,9 @@ from deploy.local.process import Child
 # Starts in half the time and in a third of the memory of the defaults; meant for one machine, not for a cluster.
 _JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms128m", "-Xmx1g", "-Djava.awt.headless=true")
 
+# Relative, because a comma in the path would make two directories of it.
+_LOGS = "kafka/data"
+
 _LOGGING = {
     "defaultLogLevel": "warn",
     "showDateTime": "true",
@@ -28,40 +31,55 @@ _LOGGING = {
     "log.kafka.server.KafkaRaftServer": "info",
 }
 
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller}
-listeners=INTERNAL://{host}:{internal},CLIENT://{host}:{client},CONTROLLER://{host}:{controller}
-advertised.listeners=INTERNAL://{host}:{internal},CLIENT://{host}:{client}
-listener.security.protocol.map=INTERNAL:PLAINTEXT,CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=INTERNAL
-controller.listener.names=CONTROLLER
-log.dirs={logs}
 
-sasl.enabled.mechanisms=SCRAM-SHA-256
-listener.name.client.scram-sha-256.sasl.jaas.config=\
-org.apache.kafka.common.security.scram.ScramLoginModule required;
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-allow.everyone.if.no.acl.found=false
-super.users=User:ANONYMOUS
+def broker_properties(ports: Ports) -> dict[str, str]:
+    """The configuration of a broker that runs in the data directory."""
+    inside, outside = f"{HOST}:{ports.kafka}", f"{HOST}:{ports.kafka_client}"
+    controller = f"{HOST}:{ports.kafka_controller}"
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{controller}",
+        "listeners": f"INTERNAL://{inside},CLIENT://{outside},CONTROLLER://{controller}",
+        "advertised.listeners": f"INTERNAL://{inside},CLIENT://{outside}",
+        "listener.security.protocol.map": "INTERNAL:PLAINTEXT,CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "INTERNAL",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": _LOGS,
+        **_WALLS,
+        **_ONE_BROKER,
+        "message.max.bytes": "1048588",
+    }
 
-auto.create.topics.enable=false
-default.replication.factor=1
-message.max.bytes=1048588
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-# After a crash the controller, which is this same process, waits this long for the broker that it remembers.
-broker.session.timeout.ms=5000
-broker.heartbeat.interval.ms=1000
-"""
+
+# Who comes in through which door, and what they may do there.
+_WALLS = {
+    "sasl.enabled.mechanisms": "SCRAM-SHA-256",
+    "listener.name.client.scram-sha-256.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "false",
+    "super.users": "User:ANONYMOUS",
+    "auto.create.topics.enable": "false",
+}
+
+# What is different where there is no other broker.
+_ONE_BROKER = {
+    "default.replication.factor": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # After a crash the controller, which is this same process, waits this long for the broker that it remembers.
+    "broker.session.timeout.ms": "5000",
+    "broker.heartbeat.interval.ms": "1000",
+}
 
 
 class KafkaServer:
@@ -73,7 +91,7 @@ class KafkaServer:
         self._ports = ports
         self._cache_dir = cache_dir
         self._properties = kafka_properties(data_dir)
-        self._logs = self._properties.parent / "data"
+        self._logs = data_dir / _LOGS
         self._log = data_dir / "kafka.log"
         self._head_start = HeadStart(jars_dir(cache_dir))
         self._formatting: Child | None = None
@@ -82,16 +100,8 @@ class KafkaServer:
     def begin_prepare(self) -> None:
         """Write the configuration and, the first time, begin to format the storage. May download: see `class_path`."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        ports = self._ports
-        self._properties.write_text(
-            _PROPERTIES.format(
-                host=HOST,
-                internal=ports.kafka,
-                client=ports.kafka_client,
-                controller=ports.kafka_controller,
-                logs=self._logs,
-            )
-        )
+        properties = broker_properties(self._ports)
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         if not (self._logs / "meta.properties").exists():
             arguments = ["format", "--ignore-formatted", "-t", _new_cluster_id(), "-c", str(self._properties)]
             log = self._log.with_name("kafka-format.log")
@@ -156,7 +166,8 @@ class KafkaServer:
         logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOGGING.items()]
         classes = class_path(self._cache_dir)
         command: list[str | Path] = [_java_binary(), *_JVM_FLAGS, *logging, "-cp", classes, *arguments]
-        return Child(name, command, log, stop_signal=signal.SIGTERM)
+        # Java reads paths in the locale's encoding, and with none it only knows ASCII.
+        return Child(name, command, log, stop_signal=signal.SIGTERM, env={"LC_ALL": "C.UTF-8"})
 
 
 def _new_cluster_id() -> str:

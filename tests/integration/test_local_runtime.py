@@ -36,7 +36,7 @@ with LocalServers(Path(sys.argv[1])):
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "a directory with spaces"
+    directory = tmp_path / "täst, with spaces"
     yield directory
     assert servers_of(directory) == []
 

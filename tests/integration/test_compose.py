@@ -1,0 +1,144 @@
+"""docker-compose.yml without a container engine: its commands and environments as plain processes on real servers."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.datadir import REPOSITORY
+from deploy.local.jars import KAFKA_VERSION
+from deploy.local.kafka import broker_properties
+from deploy.local.ports import Ports
+from tests.compose import Container, clean_environment, containers
+from tests.servers import Servers
+
+pytestmark = pytest.mark.servers
+
+CONTAINERS = containers()
+OURS = {name: found for name, found in CONTAINERS.items() if found.image == "throughline:local"}
+LASTING = {name: found for name, found in OURS.items() if found.command[0] == "serve"}
+
+
+def as_process(container: Container, servers: Servers, port: int, log: Path) -> subprocess.Popen[bytes]:
+    environment = container.environment | {
+        "DATABASE_URL": servers.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap_servers,
+        "KAFKA_CLIENT_BOOTSTRAP_SERVERS": servers.kafka_client_bootstrap_servers,
+    }
+    own = {"8080": str(port)}
+    command = [own.get(word, word) for word in container.command]
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("throughline"), *command],
+            env=clean_environment() | environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@pytest.fixture(scope="module")
+def deployment(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Base URLs of every lasting container of ours, by its name, after `migrate` has run."""
+    logs = tmp_path_factory.mktemp("compose")
+    migrate = as_process(CONTAINERS["migrate"], servers, 0, logs / "migrate.log")
+    assert migrate.wait(120) == 0, (logs / "migrate.log").read_text()
+    ports = {name: Ports.free().postgres for name in LASTING}
+    running = {
+        name: as_process(container, servers, ports[name], logs / f"{name}.log") for name, container in LASTING.items()
+    }
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    for name, url in urls.items():
+        wait_until_ready(url, running[name], logs / f"{name}.log")
+    yield urls
+    for process in running.values():
+        process.terminate()
+    assert {name: process.wait(30) for name, process in running.items()} == dict.fromkeys(running, 0)
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"not ready after a minute: {httpx.get(f'{url}/readyz').text}\n{log.read_text()}")
+
+
+def test_every_service_and_role_has_its_container() -> None:
+    assert {tuple(container.command[1:4]) for container in LASTING.values()} == {
+        (service, "--role", role) for service in ("orders", "payments") for role in ("api", "worker")
+    }
+    for container in LASTING.values():
+        assert container.definition["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_probes_and_published_ports_are_those_that_the_command_listens_on() -> None:
+    for container in LASTING.values():
+        port = container.command[container.command.index("--port") + 1]
+        assert f"http://127.0.0.1:{port}/readyz" in container.definition["healthcheck"]["test"][-1]
+        for published in container.definition.get("ports", []):
+            assert re.fullmatch(rf"127\.0\.0\.1:\d+:{port}", published)
+
+
+def test_our_containers_are_led_to_the_servers_beside_them() -> None:
+    postgres = CONTAINERS["postgres"].environment
+    credentials = f"{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}"
+    listeners = CONTAINERS["kafka"].kafka_properties["advertised.listeners"].split(",")
+    for container in OURS.values():
+        assert container.environment["DATABASE_URL"] == (
+            f"postgresql://{credentials}@postgres:5432/{postgres['POSTGRES_DB']}"
+        )
+        assert f"INTERNAL://{container.environment['KAFKA_BOOTSTRAP_SERVERS']}" in listeners
+        assert f"CLIENT://{container.environment['KAFKA_CLIENT_BOOTSTRAP_SERVERS']}" in listeners
+
+
+def test_kafka_keeps_the_same_walls_as_the_local_one() -> None:
+    local = broker_properties(Ports())
+    container = CONTAINERS["kafka"].kafka_properties
+    same = {
+        "authorizer.class.name",
+        "allow.everyone.if.no.acl.found",
+        "super.users",
+        "auto.create.topics.enable",
+        "message.max.bytes",
+        "sasl.enabled.mechanisms",
+        "listener.name.client.scram-sha-256.sasl.jaas.config",
+    }
+    assert {name: container[name] for name in same} == {name: local[name] for name in same}
+    # Nothing is set that the local one doesn't know too, so its tests speak for the container's settings.
+    assert set(container) <= set(local)
+    protocols = dict(pair.split(":") for pair in container["listener.security.protocol.map"].split(","))
+    assert protocols["CLIENT"] == "SASL_PLAINTEXT"
+    assert CONTAINERS["kafka"].image == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_the_image_holds_what_the_commands_need() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    assert "--require-hashes -r requirements.lock" in dockerfile
+    assert dockerfile.index("USER 10001") < dockerfile.index('ENTRYPOINT ["throughline"]')
+    allowed = {line.removeprefix("!") for line in (REPOSITORY / ".dockerignore").read_text().splitlines()}
+    copied = {
+        source for line in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE) for source in line.split()
+    }
+    assert copied <= allowed
+
+
+def test_every_container_of_ours_becomes_ready(deployment: dict[str, str]) -> None:
+    assert set(deployment) == set(LASTING)
+    for url in deployment.values():
+        assert httpx.get(f"{url}/livez").status_code == 200
+
+
+def test_migrate_made_the_topics(deployment: dict[str, str], servers: Servers) -> None:
+    admin = AdminClient({"bootstrap.servers": servers.kafka_bootstrap_servers})
+    assert {"orders.commands", "orders.events", "payments.events", "access.grants"} <= set(admin.list_topics(10).topics)
