@@ -72,8 +72,14 @@ async def _serve(config: uvicorn.Config, when_ready: Ready, watch: Callable[[], 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve())
     beside = [asyncio.create_task(_announce(server, when_ready)), asyncio.create_task(_watch(watch))]
+
+    def has_ended(task: asyncio.Task[None]) -> None:
+        # `when_ready` may end well while the server goes on; anything else that ends is a reason to stop.
+        if task is serving or task.cancelled() or task.exception():
+            stop.set()
+
     for task in (serving, *beside):
-        task.add_done_callback(lambda done: stop.set() if done is serving or done.exception() else None)
+        task.add_done_callback(has_ended)
     await stop.wait()
     server.should_exit = True
     await serving
