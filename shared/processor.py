@@ -157,7 +157,7 @@ class _Run(Generic[S, C, P]):
         command_key = (incoming.key, incoming.command_id)
         known = self.recalled.get(command_key)
         if known is not None:
-            done = Done(_recalled(incoming.command_id, incoming.key, known), None)
+            done: Done[S] = Done(_recalled(incoming.command_id, incoming.key, known), None)
         else:
             done = self._decide(incoming, prepared)
             recorded = done.outcome.recorded()

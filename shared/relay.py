@@ -90,7 +90,7 @@ class Relay:
         """Never returns; reconnects with backoff after every outage."""
         patiently = AsyncRetrying(
             retry=retry_if_exception_type((Transient, KafkaError)),
-            wait=wait_exponential_jitter(initial=0.1, max=3),
+            wait=wait_exponential_jitter(multiplier=0.1, max=3),
         )
         while True:
             async for attempt in patiently:

@@ -127,7 +127,7 @@ class ServiceProcess:
     async def _connect(self) -> None:
         patiently = AsyncRetrying(
             retry=retry_if_exception_type(Transient),
-            wait=wait_exponential_jitter(initial=0.1, max=2),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2),
             stop=stop_after_delay(_START_S),
             reraise=True,
         )

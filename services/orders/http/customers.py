@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 from litestar import Controller, delete, get, patch, post
-from litestar.datastructures import State
+from litestar.params import FromPath
 
 from services.orders import customers
 from services.orders.customers import Tenant
 from services.orders.http.models import CustomerView
 from services.orders.http.requests import CustomerPatch, CustomerRequest, CustomersQuery
-from services.orders.http.wiring import Wiring
+from services.orders.http.wiring import wiring_of
 from shared.auth.guard import ApiRequest, requires
 from shared.http.answers import Answer, many, one, one_bytes
 from shared.http.bodies import read_body, read_query
@@ -34,9 +34,9 @@ class CustomerController(Controller):
         guards=[WRITE],
         **operation("Create a customer", takes=CustomerRequest, gives=CustomerView, status=201, idempotent=True),
     )
-    async def create(self, request: ApiRequest, state: State) -> Answer:
+    async def create(self, request: ApiRequest) -> Answer:
         body = await read_body(request, CustomerRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         now = wiring.clock()
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
@@ -57,9 +57,9 @@ class CustomerController(Controller):
             problems=("INVALID_PAGE_TOKEN",),
         ),
     )
-    async def list_customers(self, request: ApiRequest, state: State) -> Answer:
+    async def list_customers(self, request: ApiRequest) -> Answer:
         query = read_query(request, CustomersQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         found = await customers.page(
             wiring.pool,
             _tenant(request),
@@ -74,8 +74,8 @@ class CustomerController(Controller):
         return many(request, page, encode_page_token(last, query.filters()) if last else None)
 
     @get("/{customer_id:str}", guards=[READ], **operation("Read a customer", gives=CustomerView))
-    async def read(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
-        wiring: Wiring = state.orders
+    async def read(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
+        wiring = wiring_of(request)
         found = await customers.read(wiring.pool, _tenant(request), customer_id)
         if found is None:
             raise _unknown()
@@ -92,9 +92,9 @@ class CustomerController(Controller):
             idempotent=True,
         ),
     )
-    async def update(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
+    async def update(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
         body = await read_body(request, CustomerPatch)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         now = wiring.clock()
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
@@ -125,8 +125,8 @@ class CustomerController(Controller):
             idempotent=True,
         ),
     )
-    async def remove(self, request: ApiRequest, state: State, customer_id: str) -> Answer:
-        wiring: Wiring = state.orders
+    async def remove(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
+        wiring = wiring_of(request)
         now = wiring.clock()
 
         async def effect(connection: Connection) -> tuple[int, bytes]:

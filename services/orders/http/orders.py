@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from litestar import Controller, get, patch, post
-from litestar.datastructures import State
+from litestar.params import FromPath
 
 from services.orders import store
 from services.orders.core.state import Order
@@ -22,7 +22,7 @@ from services.orders.http.requests import (
     ReasonRequest,
     UpdateOrderRequest,
 )
-from services.orders.http.wiring import Wiring, read_for
+from services.orders.http.wiring import Wiring, read_for, wiring_of
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.order_commands import AddNote, CancelOrder, CloseOrder
@@ -67,9 +67,9 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def create(self, request: ApiRequest, state: State) -> Answer:
+    async def create(self, request: ApiRequest) -> Answer:
         body = await read_body(request, CreateOrderRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         return await wiring.writes.run(request, new_id("ord"), body.command(new_id), status=201)
 
     @get(
@@ -83,9 +83,9 @@ class OrderController(Controller):
             problems=("INVALID_PAGE_TOKEN",),
         ),
     )
-    async def list_orders(self, request: ApiRequest, state: State) -> Answer:
+    async def list_orders(self, request: ApiRequest) -> Answer:
         query = read_query(request, OrdersQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         wanted = _filter(query, request.user)
         orders = await store.list_orders(wiring.pool, wanted, _position(query), query.page_size + 1)
         page, more = orders[: query.page_size], len(orders) > query.page_size
@@ -105,9 +105,9 @@ class OrderController(Controller):
             gives=OrderView,
         ),
     )
-    async def read(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def read(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         query = read_query(request, OrderQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         now = wiring.clock()
         if query.version is not None or query.at is not None:
@@ -129,9 +129,9 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def update(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def update(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, UpdateOrderRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         return await wiring.writes.run(request, order_id, body.command(), expected_version=body.expected_version)
 
     @post(
@@ -146,9 +146,9 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def cancel(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def cancel(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, ReasonRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = CancelOrder(reason=body.reason)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
@@ -164,9 +164,9 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def close(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def close(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, ReasonRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = CloseOrder(reason=body.reason)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
@@ -175,9 +175,9 @@ class OrderController(Controller):
         guards=[WRITE],
         **operation("Add a note", takes=NoteRequest, gives=NoteView, status=201, idempotent=True),
     )
-    async def add_note(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def add_note(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, NoteRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = AddNote(note_id=new_id("note"), text=body.text)
 
         def show(order: Order) -> dict[str, Any]:
@@ -202,9 +202,9 @@ class OrderController(Controller):
             problems=("INVALID_PAGE_TOKEN",),
         ),
     )
-    async def activities(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def activities(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         query = read_query(request, ListQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         await read_for(wiring, request.user, order_id)
         below = _version_position(query)
         rows = await store.page_of_history(wiring.pool, order_id, below, query.page_size + 1)
@@ -217,8 +217,8 @@ class OrderController(Controller):
         guards=[READ],
         **operation("List the leases that hold part of the balance", gives=LeaseView, listed=True),
     )
-    async def leases(self, request: ApiRequest, state: State, order_id: str) -> Answer:
-        wiring: Wiring = state.orders
+    async def leases(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
 
         def money(amount: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from litestar import Controller, delete, patch, post
-from litestar.datastructures import State
+from litestar.params import FromPath
 
 from services.orders.core.edits import discounted
 from services.orders.core.refusal import Refusal
@@ -21,7 +21,7 @@ from services.orders.http.requests import (
     TipRequest,
     in_currency,
 )
-from services.orders.http.wiring import Wiring, read_for
+from services.orders.http.wiring import read_for, wiring_of
 from services.orders.http.writes import refusal_problem
 from shared.auth.guard import ApiRequest
 from shared.contracts.order_commands import (
@@ -59,55 +59,59 @@ class PartsController(Controller):
     tags = ("Order lines, charges, discounts",)
 
     @post("/line-items", guards=[WRITE], **_edit("Add a line", AddLineItemRequest, status=201))
-    async def add_line_item(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def add_line_item(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, AddLineItemRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = AddLineItem(line_item=body.part(new_id("li"), order.currency))
         return await wiring.writes.run(request, order_id, command, status=201, expected_version=body.expected_version)
 
     @patch("/line-items/{line_item_id:str}", guards=[WRITE], **_edit("Change a line", LineItemPatch))
-    async def update_line_item(self, request: ApiRequest, state: State, order_id: str, line_item_id: str) -> Answer:
+    async def update_line_item(
+        self, request: ApiRequest, order_id: FromPath[str], line_item_id: FromPath[str]
+    ) -> Answer:
         body = await read_body(request, LineItemPatch)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = body.command(line_item_id, order.currency)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
     @delete("/line-items/{line_item_id:str}", guards=[WRITE], **_edit("Remove a line", query=RemovalQuery))
-    async def remove_line_item(self, request: ApiRequest, state: State, order_id: str, line_item_id: str) -> Answer:
+    async def remove_line_item(
+        self, request: ApiRequest, order_id: FromPath[str], line_item_id: FromPath[str]
+    ) -> Answer:
         query = read_query(request, RemovalQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = RemoveLineItem(line_item_id=line_item_id)
         return await wiring.writes.run(request, order_id, command, expected_version=query.expected_version)
 
     @post("/charges", guards=[WRITE], **_edit("Add a charge", AddChargeRequest, status=201))
-    async def add_charge(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def add_charge(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, AddChargeRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = AddCharge(charge=body.part(new_id("chg"), order.currency))
         return await wiring.writes.run(request, order_id, command, status=201, expected_version=body.expected_version)
 
     @patch("/charges/{charge_id:str}", guards=[WRITE], **_edit("Change a charge", ChargePatch))
-    async def update_charge(self, request: ApiRequest, state: State, order_id: str, charge_id: str) -> Answer:
+    async def update_charge(self, request: ApiRequest, order_id: FromPath[str], charge_id: FromPath[str]) -> Answer:
         body = await read_body(request, ChargePatch)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = body.command(charge_id, order.currency)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
     @delete("/charges/{charge_id:str}", guards=[WRITE], **_edit("Remove a charge", query=RemovalQuery))
-    async def remove_charge(self, request: ApiRequest, state: State, order_id: str, charge_id: str) -> Answer:
+    async def remove_charge(self, request: ApiRequest, order_id: FromPath[str], charge_id: FromPath[str]) -> Answer:
         query = read_query(request, RemovalQuery)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = RemoveCharge(charge_id=charge_id)
         return await wiring.writes.run(request, order_id, command, expected_version=query.expected_version)
 
     @post("/discounts", guards=[WRITE], **_edit("Apply a discount", AddDiscountRequest, status=201))
-    async def apply_discount(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def apply_discount(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, AddDiscountRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = ApplyDiscount(discount=body.part(new_id("dis"), order.currency))
         return await wiring.writes.run(request, order_id, command, status=201, expected_version=body.expected_version)
@@ -123,9 +127,9 @@ class PartsController(Controller):
             problems=("ORDER_NOT_OPEN", "EDIT_CONTRADICTS_MONEY", "CURRENCY_MISMATCH"),
         ),
     )
-    async def preview_discount(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def preview_discount(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, DiscountRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order, now = await read_for(wiring, request.user, order_id), wiring.clock()
         after = discounted(order, body.part(new_id("dis"), order.currency), now)
         if isinstance(after, Refusal):
@@ -135,16 +139,16 @@ class PartsController(Controller):
         return one(request, order_view(after, now))
 
     @post("/discounts/remove", guards=[WRITE], **_edit("Remove a discount", RemoveDiscountRequest))
-    async def remove_discount(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def remove_discount(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, RemoveDiscountRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         command = RemoveDiscount(discount_id=body.discount_id)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
     @post("/tip", guards=[WRITE], **_edit("Set the tip", TipRequest))
-    async def set_tip(self, request: ApiRequest, state: State, order_id: str) -> Answer:
+    async def set_tip(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, TipRequest)
-        wiring: Wiring = state.orders
+        wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
         command = SetTip(tip_minor=in_currency(body.tip_money, order.currency, "tip_money.currency"))
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)

@@ -6,6 +6,7 @@ from services.orders import store
 from services.orders.core.state import Order
 from services.orders.http.writes import Writes
 from shared.auth.access import Access
+from shared.auth.guard import ApiRequest
 from shared.clock import Clock
 from shared.http.problems import not_found
 from shared.postgres import Pool
@@ -18,6 +19,12 @@ class Wiring:
     pool: Pool
     writes: Writes
     clock: Clock
+
+
+def wiring_of(request: ApiRequest) -> Wiring:
+    """The wiring of the app that answers this request."""
+    wiring: Wiring = request.app.state.orders
+    return wiring
 
 
 async def read_for(wiring: Wiring, access: Access, order_id: str) -> Order:

@@ -1,0 +1,25 @@
+"""Fixtures for everything that needs running servers or services."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.servers import Servers, servers
+from tests.stack import Stack, Tenant, running_stack
+
+__all__ = ["servers"]
+
+
+@pytest.fixture(scope="session")
+async def stack(servers: Servers) -> AsyncIterator[Stack]:
+    """All services, running in this process."""
+    async with running_stack(servers) as running:
+        yield running
+
+
+@pytest.fixture
+async def tenant(stack: Stack) -> AsyncIterator[Tenant]:
+    """A merchant of this test's own, with a key that may do everything."""
+    made = await stack.tenant()
+    yield made
+    await made.http.aclose()
