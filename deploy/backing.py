@@ -42,12 +42,20 @@ class OwnServers(LocalServers):
     """The servers from packages, with the settings that lead to them."""
 
     def settings(self, base_url: str) -> Settings:
-        """The environment's settings, but for where the servers are."""
+        """The environment's settings, but for where the servers are, and with a terminal that stays readable."""
         kafka = KafkaSettings(
             bootstrap_servers=self.kafka_bootstrap_servers,
             client_bootstrap_servers=self.kafka_client_bootstrap_servers,
         )
-        return Settings.model_validate({"database_url": self.database_url, "kafka": kafka, "public_base_url": base_url})
+        log_level = os.environ.get("LOG_LEVEL", "warning")
+        return Settings.model_validate(
+            {
+                "database_url": self.database_url,
+                "kafka": kafka,
+                "public_base_url": base_url,
+                "log_level": log_level,
+            }
+        )
 
 
 def choose_servers() -> OwnServers | ExternalServers:

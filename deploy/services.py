@@ -6,6 +6,7 @@ from litestar import Litestar
 
 from deploy.gateway import Gateway
 from deploy.prepare import SERVICES
+from shared import telemetry
 from shared.http.app import openapi_of
 from shared.http.reference import reference_app
 from shared.settings import Role, Settings
@@ -13,6 +14,8 @@ from shared.settings import Role, Settings
 
 def create_service(name: str, settings: Settings, role: Role) -> Litestar:
     """One service in one role; nothing is connected before its lifespan begins."""
+    # Before the service is made, whose parts take their loggers with them.
+    telemetry.setup(name, settings)
     app: Litestar = import_module(f"services.{name}.app").create_app(settings, role)
     return app
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, though its types don't say so
     AclBinding,
     AclBindingFilter,
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, t
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -31,6 +32,7 @@ from shared.topics import TopicSpec
 
 # Librdkafka keeps its own time; this only ends the wait if it should ever fail to.
 _BACKSTOP_S = 60.0
+_LEADER_POLL_S = 0.02
 # Kafka's own minimum, and the default of its command line tools.
 _SCRAM_ITERATIONS = 4096
 
@@ -45,7 +47,7 @@ class KafkaAdmin:
         self._replication_factor = settings.replication_factor
 
     async def ensure_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Every topic exists with at least its partitions and exactly its settings.
+        """Every topic takes messages, with at least its partitions and exactly its settings.
 
         Partitions are never taken away: Kafka can't, and what lies in them would be lost.
         """
@@ -58,9 +60,7 @@ class KafkaAdmin:
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """None of the topics exists."""
-        futures = self._client.delete_topics(
-            list(names), **self._limits
-        )
+        futures = self._client.delete_topics(list(names), **self._limits)
         await _all(futures, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     async def create_scram_user(self, username: str, password: str) -> None:
@@ -116,14 +116,28 @@ class KafkaAdmin:
         futures = self._client.create_topics(new, **self._limits)
         # Another process may have created it since we looked.
         await _all(futures, fine=KafkaError.TOPIC_ALREADY_EXISTS)
+        await self._wait_for_leaders([(spec.name, number) for spec in specs for number in range(spec.partitions)])
+
+    async def _wait_for_leaders(self, partitions: list[tuple[str, int]]) -> None:
+        # A topic exists a moment before its leaders know that they are. Only a leader tells its newest offset.
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        question = {TopicPartition(name, number): latest for name, number in partitions}
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        while True:
+            try:
+                await _all(self._client.list_offsets(question, request_timeout=self._timeout_s))
+            except (Transient, KafkaException):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_LEADER_POLL_S)
+            else:
+                return
 
     async def _grow(self, specs: list[TopicSpec]) -> None:
         if not specs:
             return
         new = [NewPartitions(spec.name, spec.partitions) for spec in specs]
-        futures = self._client.create_partitions(
-            new, **self._limits
-        )
+        futures = self._client.create_partitions(new, **self._limits)
         await _all(futures, fine=KafkaError.INVALID_PARTITIONS)
 
     async def _configure(self, specs: list[TopicSpec]) -> None:

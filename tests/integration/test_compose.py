@@ -15,8 +15,8 @@ from deploy.local.datadir import REPOSITORY
 from deploy.local.jars import KAFKA_VERSION
 from deploy.local.kafka import broker_properties
 from deploy.local.ports import Ports
+from deploy.local.runtime import LocalServers
 from tests.compose import Container, clean_environment, containers
-from tests.servers import Servers
 
 pytestmark = pytest.mark.servers
 
@@ -25,7 +25,7 @@ OURS = {name: found for name, found in CONTAINERS.items() if found.image == "thr
 LASTING = {name: found for name, found in OURS.items() if found.command[0] == "serve"}
 
 
-def as_process(container: Container, servers: Servers, port: int, log: Path) -> subprocess.Popen[bytes]:
+def as_process(container: Container, servers: LocalServers, port: int, log: Path) -> subprocess.Popen[bytes]:
     environment = container.environment | {
         "DATABASE_URL": servers.database_url,
         "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap_servers,
@@ -43,7 +43,14 @@ def as_process(container: Container, servers: Servers, port: int, log: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def deployment(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
+    """Servers for these tests alone: workers of theirs would take work from other tests' services."""
+    with LocalServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def deployment(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Base URLs of every lasting container of ours, by its name, after `migrate` has run."""
     logs = tmp_path_factory.mktemp("compose")
     migrate = as_process(CONTAINERS["migrate"], servers, 0, logs / "migrate.log")
@@ -139,6 +146,6 @@ def test_every_container_of_ours_becomes_ready(deployment: dict[str, str]) -> No
         assert httpx.get(f"{url}/livez").status_code == 200
 
 
-def test_migrate_made_the_topics(deployment: dict[str, str], servers: Servers) -> None:
+def test_migrate_made_the_topics(deployment: dict[str, str], servers: LocalServers) -> None:
     admin = AdminClient({"bootstrap.servers": servers.kafka_bootstrap_servers})
     assert {"orders.commands", "orders.events", "payments.events", "access.grants"} <= set(admin.list_topics(10).topics)
