@@ -138,7 +138,7 @@ def _problems_in_a_sentence() -> Iterator[None]:
     try:
         yield
     except RuntimeProblem as problem:
-        Console(stderr=True, highlight=False).print(str(problem), style="red", markup=False)
+        Console(stderr=True, highlight=False).print(str(problem), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")

@@ -11,7 +11,7 @@ from rich.panel import Panel
 
 from deploy.backing import ExternalServers, OwnServers, choose_servers
 from deploy.installation import Installation
-from deploy.local.datadir import default_data_dir
+from deploy.local.datadir import default_data_dir, require_not_running
 from deploy.local.ports import api_port
 from deploy.status import status, status_table
 
@@ -29,6 +29,7 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
     `when_ready` runs once the API answers and the demo merchant exists; by default it prints how to get in.
     Raises a `RuntimeProblem` for whatever stands in the way, with nothing left running.
     """
+    require_not_running(default_data_dir())
     port = api_port(port)
     base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
     installation = Installation(default_data_dir())

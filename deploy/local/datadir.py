@@ -91,6 +91,12 @@ def require_usable(data_dir: Path) -> None:
         )
 
 
+def require_not_running(data_dir: Path) -> None:
+    """Raise a `RuntimeProblem` that names the process that uses the directory, if one does."""
+    if holder(data_dir) is not None:
+        raise RuntimeProblem(_already_running(data_dir))
+
+
 def holder(data_dir: Path) -> int | None:
     """The process that uses the directory now, if any."""
     try:
