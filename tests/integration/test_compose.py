@@ -1,21 +1,29 @@
 """docker-compose.yml without a container engine: its commands and environments as plain processes on real servers."""
 
+import asyncio
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AdminClient
 
+from deploy.access import announce_access
+from deploy.installation import Installation
 from deploy.local.datadir import REPOSITORY
 from deploy.local.jars import KAFKA_VERSION
 from deploy.local.kafka import broker_properties
 from deploy.local.ports import Ports
 from deploy.local.runtime import LocalServers
+from shared.kafka import client_options
+from shared.settings import KafkaSettings
+from shared.topics import ORDERS_EVENTS
 from tests.compose import Container, clean_environment, containers
 
 pytestmark = pytest.mark.servers
@@ -148,4 +156,33 @@ def test_every_container_of_ours_becomes_ready(deployment: dict[str, str]) -> No
 
 def test_migrate_made_the_topics(deployment: dict[str, str], servers: LocalServers) -> None:
     admin = AdminClient({"bootstrap.servers": servers.kafka_bootstrap_servers})
-    assert {"orders.commands", "orders.events", "payments.events", "access.grants"} <= set(admin.list_topics(10).topics)
+    assert {"orders.commands", "orders.events", "payments.events", "access.grants"} <= set(
+        admin.list_topics(timeout=10).topics
+    )
+
+
+async def test_an_order_made_in_one_container_is_announced_by_another(
+    deployment: dict[str, str], servers: LocalServers, tmp_path: Path
+) -> None:
+    kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
+    api_key = (await announce_access(kafka, Installation(tmp_path)))["api_key"]
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {api_key}"}, timeout=20) as client:
+        made = await create_order(client, f"{deployment['orders-api']}/v1/orders")
+    async with AIOKafkaConsumer(ORDERS_EVENTS, **client_options(kafka), auto_offset_reset="earliest") as consumer:
+        announced = await asyncio.wait_for(consumer.getone(), 20)
+    assert announced.key == made["order_id"].encode()
+
+
+async def create_order(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    jacket = {"name": "Rain jacket", "quantity": 1, "unit_price_money": {"amount": 4500, "currency": "EUR"}}
+    order = {"source": "checkout", "currency": "EUR", "line_items": [jacket]}
+    answer = await client.post(url, json=order)
+    for _ in range(400):
+        # The key becomes known to the service a moment after it was announced.
+        if answer.status_code != 401:
+            break
+        await asyncio.sleep(0.05)
+        answer = await client.post(url, json=order)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()["data"]
+    return made
