@@ -79,10 +79,20 @@ def _download(jars: list[Jar], directory: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f"Downloading Apache Kafka {KAFKA_VERSION} (once)", total=total)
-        with ThreadPoolExecutor(_PARALLEL) as pool, tempfile.TemporaryDirectory(dir=directory) as scratch:
+        with _pool() as pool, tempfile.TemporaryDirectory(dir=directory) as scratch:
             fetch = partial(_fetch, directory=directory, scratch=Path(scratch), progress=progress, task=task)
             # All of them finish, or the first problem is raised.
             list(pool.map(fetch, jars))
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    # On a problem or Ctrl-C, only what is under way is waited for.
+    pool = ThreadPoolExecutor(_PARALLEL)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _fetch(jar: Jar, directory: Path, scratch: Path, progress: Progress, task: Any) -> None:
