@@ -1,0 +1,32 @@
+"""Which messages lie in which topic; the AsyncAPI document and the checks of contracts are made from it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from shared import topics
+from shared.contracts import payments
+from shared.contracts.access import Grant
+from shared.contracts.channels import CHANNEL_EVENTS
+from shared.contracts.model import Message
+from shared.contracts.orders import COMMANDS, CommandAccepted, CommandRefused, OrderVersion
+
+CHANNEL_PAYMENTS: Final = topics.channel_topic("{channel_id}")
+"""Each channel's topic; the braces stand for its id."""
+
+MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
+    topics.ORDERS_COMMANDS: tuple(COMMANDS.values()),
+    topics.ORDERS_EVENTS: (OrderVersion,),
+    topics.ORDERS_REPLIES: (CommandAccepted, CommandRefused),
+    topics.PAYMENTS_EVENTS: (
+        payments.ChannelEventApplied,
+        payments.ChannelEventRefused,
+        payments.UnmatchedMoneyFound,
+        payments.UnmatchedMoneyAttached,
+    ),
+    topics.ACCESS_GRANTS: (Grant,),
+    CHANNEL_PAYMENTS: tuple(CHANNEL_EVENTS.values()),
+}
+"""`ce_type` is the message's wire type, except in `orders.events`, where it is that of the version's leading event."""
+
+WRITTEN_BY_OTHERS: Final = frozenset({topics.ORDERS_COMMANDS, CHANNEL_PAYMENTS})
+"""Topics in which Throughline reads what others may write; from the rest others only read."""
