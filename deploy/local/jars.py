@@ -79,7 +79,7 @@ def _download(jars: list[Jar], directory: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f"Downloading Apache Kafka {KAFKA_VERSION} (once)", total=total)
-        with _pool() as pool, tempfile.TemporaryDirectory(dir=directory) as scratch:
+        with tempfile.TemporaryDirectory(dir=directory) as scratch, _pool() as pool:
             fetch = partial(_fetch, directory=directory, scratch=Path(scratch), progress=progress, task=task)
             # All of them finish, or the first problem is raised.
             list(pool.map(fetch, jars))
