@@ -13,6 +13,8 @@ CHANNEL_TOPIC_PATTERN = r"^channels\.chn_[A-Za-z0-9_-]+\.payments$"
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _LARGEST_MESSAGE_BYTES = 1024 * 1024
+_LARGEST_EVENT_BYTES = 4 * 1024 * 1024
+"""What follows from the largest command is a little larger than the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class TopicSpec:
     config: dict[str, str] = field(default_factory=dict)
 
 
-def _log(name: str, partitions: int, days: int) -> TopicSpec:
-    config = {"retention.ms": str(days * _DAY_MS), "max.message.bytes": str(_LARGEST_MESSAGE_BYTES)}
+def _log(name: str, partitions: int, days: int, largest_bytes: int = _LARGEST_MESSAGE_BYTES) -> TopicSpec:
+    config = {"retention.ms": str(days * _DAY_MS), "max.message.bytes": str(largest_bytes)}
     return TopicSpec(name, partitions, config)
 
 
@@ -38,7 +40,7 @@ def core_topics(partitions: int) -> tuple[TopicSpec, ...]:
     """The topics between the services; `partitions` is how many workers can share one."""
     logs = (
         _log(ORDERS_COMMANDS, partitions, days=7),
-        _log(ORDERS_EVENTS, partitions, days=30),
+        _log(ORDERS_EVENTS, partitions, days=30, largest_bytes=_LARGEST_EVENT_BYTES),
         _log(ORDERS_REPLIES, partitions, days=7),
         _log(PAYMENTS_EVENTS, partitions, days=30),
     )
