@@ -1,0 +1,52 @@
+"""The order's replies: events are applied or refused, and items are opened and ended, in one transaction per batch."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.payments.core.items import item_id
+from services.payments.core.settling import Settled, settle
+from services.payments.core.state import Leg
+from services.payments.messages import attached_message, found_message, outcome_message
+from services.payments.store import events, unmatched
+from services.payments.store.unmatched import End
+from shared import outbox
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.postgres import Connection
+
+Reply = CommandAccepted | CommandRefused
+
+
+async def settle_all(connection: Connection, replies: Sequence[Reply], now: datetime) -> int:
+    """How many events have an outcome now. Replies to older commands, or to ones that were not ours, change nothing."""
+    by_command = {reply.command_id: reply for reply in replies}
+    asked = await events.lock_answered(connection, sorted(by_command))
+    answered = [
+        (settle(kept, by_command[command_id], now), by_command[command_id]) for command_id, kept in asked.items()
+    ]
+    if not answered:
+        return 0
+    settled = [each for each, _ in answered]
+    await events.change_events(connection, [each.kept for each in settled], now)
+    await events.save_legs(connection, [_leg(each) for each in settled if each.kept.status == "applied"])
+    opened = await unmatched.open_items(connection, [each.item for each in settled if each.item])
+    ended = await unmatched.end_items(connection, [_end(each) for each in settled if each.found_order], now)
+    outcomes = [outcome_message(each.kept, getattr(reply, "detail", "")) for each, reply in answered]
+    attached = [attached_message(item) for item in ended if item.money.status == "attached"]
+    told = [message for message in outcomes if message is not None]
+    await outbox.put(connection, [*told, *map(found_message, opened), *attached])
+    return len(settled)
+
+
+def _leg(settled: Settled) -> Leg:
+    """The payment is this order's from now on."""
+    kept = settled.kept
+    return Leg(kept.payment_id, kept.channel_id, kept.event.payment_reference, kept.order_id, kept.currency)
+
+
+def _end(settled: Settled) -> End:
+    """Of the item about the event's unknown order, if there was one."""
+    kept, item = settled.kept, settled.item
+    about = item_id(kept.channel_event_id, "unknown_order")
+    if kept.status == "applied":
+        return End(about, "attached", kept.order_id)
+    return End(about, "replaced", kept.order_id, item.money.unmatched_money_id if item else None)

@@ -1,0 +1,37 @@
+"""The composition root of the payment service: the only place that builds its parts."""
+
+from litestar import Litestar
+
+from services.payments.channels import ChannelLife
+from services.payments.consumers import ChannelConsumer, OrderConsumer, ReplyConsumer
+from services.payments.http.channel_events import ChannelEventController
+from services.payments.http.channels import ChannelController
+from services.payments.http.unmatched_money import UnmatchedMoneyController
+from services.payments.http.wiring import Wiring
+from services.payments.jobs import CheckInvariantsJob, MatchWaitingJob, MeasureJob
+from shared.service import ServiceProcess
+from shared.settings import Role, Settings
+from shared.topics import CHANNEL_TOPIC_PATTERN, ORDERS_EVENTS, ORDERS_REPLIES
+
+SERVICE = "payments"
+_MATCH_EVERY_S = 2.0
+_FINISH_EVERY_S = 10.0
+_MEASURE_EVERY_S = 15.0
+_CHECK_EVERY_S = 60.0
+
+
+def create_app(settings: Settings, role: Role) -> Litestar:
+    """One process of the payment service; it connects when the app's lifespan begins."""
+    process = ServiceProcess(SERVICE, settings, role)
+    pool, clock, wake = process.pool, process.clock, process.wake
+    life = ChannelLife(pool, settings.kafka, clock)
+    process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
+    process.consume("orders", OrderConsumer(pool, clock, wake), topics=[ORDERS_EVENTS])
+    process.consume("replies", ReplyConsumer(pool, clock, wake), topics=[ORDERS_REPLIES])
+    process.every(_MATCH_EVERY_S, "jobs.match_waiting_events", MatchWaitingJob(pool, clock, wake))
+    process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
+    process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
+    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool))
+    app = process.app([ChannelController, ChannelEventController, UnmatchedMoneyController])
+    app.state.payments = Wiring(pool, clock, wake, life, settings.kafka)
+    return app

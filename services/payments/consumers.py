@@ -1,0 +1,145 @@
+"""What payments take from Kafka: channel events, orders, and the orders' replies. Effects are durable on return."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from services.payments import answers, ingestion, matching
+from services.payments.core.projection import order_after
+from services.payments.core.state import Arrival, Channel, KnownOrder
+from services.payments.incoming import arrival_of, channel_of_topic, check_source
+from services.payments.messages import SOURCE
+from services.payments.store import channels, orders
+from shared.clock import Clock
+from shared.contracts.orders import CommandAccepted, CommandRefused, OrderVersion
+from shared.envelope import INVALID_BODY, MISSING_ATTRIBUTE, Envelope, decode
+from shared.faults import Poison
+from shared.kafka import Record
+from shared.postgres import Connection, Pool, transaction
+from shared.telemetry import span
+
+Committed = Callable[[], None]
+"""Called after each commit that may have left messages in the outbox, to wake the relay."""
+
+Version = tuple[OrderVersion, str, str]
+"""One version of an order, its merchant and environment."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+_SENDER = SOURCE.encode()
+_Reply = CommandAccepted | CommandRefused
+_REPLIES: dict[str, type[_Reply]] = {reply.wire_type: reply for reply in (CommandAccepted, CommandRefused)}
+
+
+class ChannelConsumer:
+    """`channels.<channel_id>.payments`: what channels tell becomes commands and unmatched items."""
+
+    def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
+        self._pool, self._clock, self._committed = pool, clock, committed
+
+    async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
+        topics = {record.topic: channel_of_topic(record.topic) for record in records}
+        known = await channels.channels_by_id(self._pool, topics.values())
+        arrivals, results = _read_each(records, lambda record: arrival_in(record, topics[record.topic], known))
+        if arrivals:
+            with span("payments.take_in", traceparent=arrivals[0].traceparent, events=len(arrivals)):
+                async with transaction(self._pool) as connection:
+                    await ingestion.take_in(connection, arrivals, self._clock())
+            self._committed()
+        return results
+
+
+class OrderConsumer:
+    """`orders.events`: keeps what is known of orders, and sends again what waited for one of them."""
+
+    def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
+        self._pool, self._clock, self._committed = pool, clock, committed
+
+    async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
+        versions, results = _read_each(records, _version_in)
+        if versions:
+            async with transaction(self._pool) as connection:
+                seen = await _project(connection, versions)
+                sent = await matching.orders_appeared(connection, seen, self._clock())
+            if sent:
+                self._committed()
+        return results
+
+
+class ReplyConsumer:
+    """`orders.replies`: what the orders answered to the commands of this service."""
+
+    def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
+        self._pool, self._clock, self._committed = pool, clock, committed
+
+    async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
+        # Most replies are for others, so they are told apart before anything is read.
+        ours = [record for record in records if record.value is not None and _SENDER in record.value]
+        replies, results = _read_each(ours, _reply_in)
+        wanted = [reply for reply in replies if reply.sender == SOURCE]
+        if wanted:
+            async with transaction(self._pool) as connection:
+                settled = await answers.settle_all(connection, wanted, self._clock())
+            if settled:
+                self._committed()
+        told = dict(zip(map(_position, ours), results, strict=True))
+        return [told.get(_position(record)) for record in records]
+
+
+def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channel]) -> Arrival:
+    """The event in a record of a channel's topic; raises `Poison` with the reason when there is none."""
+    envelope = decode(record.headers, record.key, record.value)
+    check_source(envelope, channel_id)
+    return arrival_of(envelope, channel_id, channels_known)
+
+
+def _version_in(record: Record) -> Version:
+    envelope = decode(record.headers, record.key, record.value)
+    if envelope.merchant_id is None or envelope.environment is None:
+        raise Poison(MISSING_ATTRIBUTE, "merchantid or environment is missing")
+    return _body(envelope, OrderVersion), envelope.merchant_id, envelope.environment
+
+
+def _reply_in(record: Record) -> _Reply:
+    envelope = decode(record.headers, record.key, record.value)
+    reply = _REPLIES.get(envelope.type)
+    if reply is None:
+        raise Poison("UNKNOWN_TYPE", f"no reply has the type {envelope.type[:100]}")
+    return _body(envelope, reply)
+
+
+def _body(envelope: Envelope, model: type[M]) -> M:
+    try:
+        return model.model_validate_json(envelope.data)
+    except ValidationError as error:
+        raise Poison(INVALID_BODY, f"{model.__name__}: {error.error_count()} faults") from None
+
+
+def _position(record: Record) -> tuple[int, int]:
+    return record.partition, record.offset
+
+
+def _read_each(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[list[T], list[Poison | None]]:
+    """What was read, and for each record why it could not be."""
+    found: list[T] = []
+    results: list[Poison | None] = []
+    for record in records:
+        try:
+            found.append(read(record))
+            results.append(None)
+        except Poison as poison:
+            results.append(poison)
+    return found, results
+
+
+async def _project(connection: Connection, versions: Sequence[Version]) -> list[KnownOrder]:
+    """The orders after all of these versions, as they are saved now."""
+    before = await orders.read_orders(connection, sorted({version.order_id for version, _, _ in versions}))
+    after = dict(before)
+    for version, merchant_id, environment in versions:
+        after[version.order_id] = order_after(after.get(version.order_id), version, merchant_id, environment)
+    seen = [order for order_id, order in after.items() if order != before.get(order_id)]
+    if seen:
+        await orders.save_orders(connection, seen)
+    return seen

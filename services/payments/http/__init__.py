@@ -1,0 +1,1 @@
+"""The HTTP face of payments: parse, call, answer. No rules, no SQL."""

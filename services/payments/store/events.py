@@ -1,0 +1,215 @@
+"""Channel events and the payments that they are about: locked and saved in batches, a statement each."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.payments.core.state import Arrival, KeptEvent, KnownOrder, Leg
+from shared.contracts.channels import CHANNEL_EVENTS
+from shared.postgres import Connection
+
+MOST_ATTEMPTS = 20
+"""Commands for one event: an order that is known and still not found so often needs somebody to look at it."""
+
+_COLUMNS = (
+    ("channel_event_id", "text"),
+    ("channel_id", "text"),
+    ("merchant_id", "text"),
+    ("environment", "text"),
+    ("event_id", "text"),
+    ("type", "text"),
+    ("body", "text"),
+    ("payment_id", "text"),
+    ("named_order_id", "text"),
+    ("external_reference", "text"),
+    ("status", "text"),
+    ("order_id", "text"),
+    ("currency", "text"),
+    ("order_version", "integer"),
+    ("refusal", "text"),
+    ("attempt", "integer"),
+    ("command_id", "text"),
+    ("correlation_id", "text"),
+    ("traceparent", "text"),
+)
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_VALUES = ", ".join("body::jsonb" if name == "body" else name for name, _ in _COLUMNS)
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_INSERT = f"""
+INSERT INTO channel_events ({_NAMES}, received_at, changed_at)
+SELECT {_VALUES}, ${len(_COLUMNS) + 1}, ${len(_COLUMNS) + 1} FROM unnest({_UNNEST}) AS new ({_NAMES})
+"""
+_SELECT = ", ".join("body::text AS body" if name == "body" else f"e.{name}" for name, _ in _COLUMNS)
+_CHANGE = """
+UPDATE channel_events AS e SET status = new.status, order_id = new.order_id, currency = new.currency,
+    order_version = new.order_version, refusal = new.refusal, attempt = new.attempt, command_id = new.command_id,
+    changed_at = $9
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::integer[], $8::text[])
+    AS new (channel_event_id, status, order_id, currency, order_version, refusal, attempt, command_id)
+WHERE e.channel_event_id = new.channel_event_id
+"""
+
+
+async def lock_legs(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, Leg]:
+    """The payments that the arrivals are about, created where they are new, and locked until the transaction ends.
+
+    Whoever else has events of one of them waits here. Locks are taken in the order of the ids.
+    """
+    named = {
+        arrival.payment_id: (arrival.payment_id, arrival.channel.channel_id, arrival.event.payment_reference)
+        for arrival in arrivals
+    }
+    rows = [named[payment_id] for payment_id in sorted(named)]
+    await connection.execute(
+        """
+        INSERT INTO channel_payments (payment_id, channel_id, payment_reference)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT (payment_id) DO NOTHING
+        """,
+        *map(list, zip(*rows, strict=True)),
+    )
+    found = await connection.fetch(
+        "SELECT * FROM channel_payments WHERE payment_id = ANY($1::text[]) ORDER BY payment_id FOR UPDATE", list(named)
+    )
+    return {row["payment_id"]: Leg(**row) for row in found}
+
+
+async def read_legs(connection: Connection, payment_ids: Sequence[str]) -> dict[str, Leg]:
+    """The payments that exist."""
+    rows = await connection.fetch("SELECT * FROM channel_payments WHERE payment_id = ANY($1::text[])", payment_ids)
+    return {row["payment_id"]: Leg(**row) for row in rows}
+
+
+async def save_legs(connection: Connection, legs: Sequence[Leg]) -> None:
+    """What is known about the payments now; one statement."""
+    if not legs:
+        return
+    await connection.execute(
+        """
+        UPDATE channel_payments AS known SET
+            order_id = coalesce(known.order_id, new.order_id), currency = coalesce(known.currency, new.currency)
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS new (payment_id, order_id, currency)
+        WHERE known.payment_id = new.payment_id
+        """,
+        [leg.payment_id for leg in legs],
+        [leg.order_id for leg in legs],
+        [leg.currency for leg in legs],
+    )
+
+
+async def read_events(connection: Connection, channel_event_ids: Sequence[str]) -> dict[str, KeptEvent]:
+    """Those that have counted before. Ask after their payments are locked."""
+    rows = await connection.fetch(
+        f"SELECT {_SELECT} FROM channel_events AS e WHERE channel_event_id = ANY($1::text[])", channel_event_ids
+    )
+    return {row["channel_event_id"]: _kept(row) for row in rows}
+
+
+async def insert_events(connection: Connection, events: Sequence[KeptEvent], now: datetime) -> None:
+    """New rows, one statement."""
+    if events:
+        await connection.execute(_INSERT, *map(list, zip(*map(_row, events), strict=True)), now)
+
+
+async def change_events(connection: Connection, events: Sequence[KeptEvent], now: datetime) -> None:
+    """What became of them, one statement; their rows are locked by this transaction."""
+    if not events:
+        return
+    await connection.execute(
+        _CHANGE,
+        [event.channel_event_id for event in events],
+        [event.status for event in events],
+        [event.order_id for event in events],
+        [event.currency for event in events],
+        [event.order_version for event in events],
+        [event.refusal for event in events],
+        [event.attempt for event in events],
+        [event.command_id for event in events],
+        now,
+    )
+
+
+async def lock_answered(connection: Connection, command_ids: Sequence[str]) -> dict[str, KeptEvent]:
+    """By command id: the events whose newest command is one of these and has had no answer; locked."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_SELECT} FROM channel_events AS e WHERE command_id = ANY($1::text[]) AND status = 'sent'
+        ORDER BY channel_event_id FOR UPDATE
+        """,
+        command_ids,
+    )
+    return {row["command_id"]: _kept(row) for row in rows}
+
+
+async def lock_waiting_for(connection: Connection, orders: Sequence[KnownOrder], limit: int) -> list[KeptEvent]:
+    """Events that wait for one of these orders, by its id or its reference; locked."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_SELECT} FROM channel_events AS e
+        WHERE status = 'waiting' AND attempt < {MOST_ATTEMPTS} AND (
+            named_order_id = ANY($1::text[]) OR (merchant_id, environment, external_reference) IN (
+                SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
+            )
+        )
+        ORDER BY channel_event_id LIMIT $5 FOR UPDATE
+        """,
+        [order.order_id for order in orders],
+        [order.merchant_id for order in orders],
+        [order.environment for order in orders],
+        [order.external_reference for order in orders],
+        limit,
+    )
+    return [_kept(row) for row in rows]
+
+
+async def lock_matchable(connection: Connection, limit: int) -> list[KeptEvent]:
+    """Waiting events whose order is known by now, oldest first; locked, without those that somebody else has."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_SELECT} FROM channel_events AS e
+        WHERE status = 'waiting' AND attempt < {MOST_ATTEMPTS} AND (
+            EXISTS (
+                SELECT FROM known_orders AS o WHERE o.order_id = e.named_order_id
+                    AND o.merchant_id = e.merchant_id AND o.environment = e.environment
+            ) OR EXISTS (
+                SELECT FROM known_orders AS o WHERE o.merchant_id = e.merchant_id AND o.environment = e.environment
+                    AND o.external_reference = e.external_reference
+            )
+        )
+        ORDER BY received_at LIMIT $1 FOR UPDATE OF e SKIP LOCKED
+        """,
+        limit,
+    )
+    return [_kept(row) for row in rows]
+
+
+def _row(kept: KeptEvent) -> tuple[Any, ...]:
+    event = kept.event
+    return (
+        kept.channel_event_id,
+        kept.channel_id,
+        kept.merchant_id,
+        kept.environment,
+        kept.event_id,
+        event.wire_type,
+        event.model_dump_json(exclude_none=True),
+        kept.payment_id,
+        event.order_id,
+        event.external_reference,
+        kept.status,
+        kept.order_id,
+        kept.currency,
+        kept.order_version,
+        kept.refusal,
+        kept.attempt,
+        kept.command_id,
+        kept.correlation_id,
+        kept.traceparent,
+    )
+
+
+_DERIVED = ("type", "body", "named_order_id", "external_reference", "command_id")
+
+
+def _kept(row: Any) -> KeptEvent:
+    fields = {name: row[name] for name, _ in _COLUMNS if name not in _DERIVED}
+    return KeptEvent(event=CHANNEL_EVENTS[row["type"]].model_validate_json(row["body"]), **fields)
