@@ -68,13 +68,16 @@ def _running(servers: OwnServers | ExternalServers) -> Iterator[OwnServers | Ext
 def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", installation: Installation) -> Any:
     from deploy.access import announce_access
     from deploy.prepare import prepare_database, prepare_topics
+    from deploy.seed import CHANNEL_ID
     from deploy.services import create_gateway
+    from shared.topics import channel_topics
 
     gateway = create_gateway(settings)
     servers.wait_database()
     asyncio.run(prepare_database(settings))
     servers.wait_kafka()
-    asyncio.run(prepare_topics(settings))
+    # The demo channel's topics too: the services then know them from the start, and need not find them later.
+    asyncio.run(prepare_topics(settings, channel_topics(CHANNEL_ID)))
     asyncio.run(announce_access(settings.kafka, installation))
     return gateway
 

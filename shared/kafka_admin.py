@@ -1,7 +1,7 @@
 """Topics, users and ACLs of Kafka, each call true afterwards however often it is made."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,9 +30,11 @@ from shared.faults import Transient
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
 
+# Asking about any group needs the coordinator; nobody uses this one.
+_NO_GROUP = "throughline.no-group"
 # Librdkafka keeps its own time; this only ends the wait if it should ever fail to.
 _BACKSTOP_S = 60.0
-_LEADER_POLL_S = 0.02
+_POLL_S = 0.02
 # Kafka's own minimum, and the default of its command line tools.
 _SCRAM_ITERATIONS = 4096
 
@@ -57,6 +59,15 @@ class KafkaAdmin:
         present = [spec for name, spec in wanted.items() if name in existing]
         await self._grow([spec for spec in present if spec.partitions > existing[spec.name]])
         await self._configure([spec for spec in present if spec.config])
+
+    async def wait_for_groups(self) -> None:
+        """Consumer groups can be joined; on a new cluster Kafka first makes its own topic for them."""
+
+        async def ask() -> None:
+            groups = self._client.describe_consumer_groups([_NO_GROUP], request_timeout=self._timeout_s)
+            await _all(groups, fine=KafkaError.GROUP_ID_NOT_FOUND)
+
+        await self._until_answered(ask)
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """None of the topics exists."""
@@ -122,16 +133,21 @@ class KafkaAdmin:
         # A topic exists a moment before its leaders know that they are. Only a leader tells its newest offset.
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         question = {TopicPartition(name, number): latest for name, number in partitions}
+
+        async def ask() -> None:
+            await _all(self._client.list_offsets(question, request_timeout=self._timeout_s))
+
+        await self._until_answered(ask)
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[None]]) -> None:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         while True:
             try:
-                await _all(self._client.list_offsets(question, request_timeout=self._timeout_s))
+                return await ask()
             except (Transient, KafkaException):
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-                await asyncio.sleep(_LEADER_POLL_S)
-            else:
-                return
+                await asyncio.sleep(_POLL_S)
 
     async def _grow(self, specs: list[TopicSpec]) -> None:
         if not specs:

@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, TopicAuthorizationFailedError
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
+from deploy.local.runtime import LocalServers
 from shared.faults import Transient
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
@@ -88,6 +90,15 @@ async def test_two_processes_may_ensure_the_same_topics_at_once(admin: KafkaAdmi
     specs = [TopicSpec(f"{name}-{number}", 2) for number in range(4)]
     await asyncio.gather(*(admin.ensure_topics(specs) for _ in range(4)))
     assert describe(servers, specs[-1].name)[0] == 2
+
+
+async def test_groups_can_be_joined_on_a_new_cluster(tmp_path: Path) -> None:
+    with LocalServers(tmp_path) as new:
+        admin = KafkaAdmin(KafkaSettings(bootstrap_servers=new.kafka_bootstrap_servers))
+        await admin.wait_for_groups()
+        await admin.wait_for_groups()
+        raw = AdminClient({"bootstrap.servers": new.kafka_bootstrap_servers})
+        assert "__consumer_offsets" in raw.list_topics(timeout=10).topics
 
 
 async def test_a_topic_is_deleted_once_and_again(admin: KafkaAdmin, name: str) -> None:
