@@ -81,16 +81,10 @@ class OrderAggregates:
     def messages(self, change: Change[Order, OrderCommand]) -> Sequence[OutboxMessage]:
         """One message per version, with the order after it."""
         order, incoming = change.after, change.incoming
-        entry = _entry(change)
-        entry |= {
-            "order_id": order.order_id,
-            "version": order.version,
-            "previous_version": change.before.version if change.before else 0,
-            "recorded_at": timestamp(change.at),
-        }
-        value = orjson.dumps(entry | {"order": order_view(order, change.at)})
+        told = _told(change)
+        value = orjson.dumps(told | {"order": order_view(order, change.at)})
         if len(value) > LARGEST_VALUE_BYTES:
-            value = orjson.dumps(entry | {"order": None})
+            value = orjson.dumps(told | {"order": None})
         envelope = Envelope(
             id=f"{order.order_id}.{order.version}",
             type=change.events[0].wire_type,
@@ -156,12 +150,15 @@ def _texts(order: Order | None) -> tuple[str | None, ...] | None:
     return None if order is None else store.search_texts(order)
 
 
-def _entry(change: Change[Order, OrderCommand]) -> dict[str, Any]:
+def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
     """What history and message say alike: what happened, who did it, and what it did to the balance."""
     order, incoming = change.after, change.incoming
-    balance_before = change.before.balance if change.before else 0
     tender = getattr(incoming.command, "tender", None)
     return {
+        "order_id": order.order_id,
+        "version": order.version,
+        "previous_version": change.before.version if change.before else 0,
+        "recorded_at": timestamp(change.at),
         "events": [
             {"type": event.wire_type, "data": orjson.Fragment(event.model_dump_json(exclude_defaults=True))}
             for event in change.events
@@ -169,11 +166,12 @@ def _entry(change: Change[Order, OrderCommand]) -> dict[str, Any]:
         "actor": {"type": incoming.actor.type, "id": incoming.actor.id},
         "channel": (tender.channel_id if tender else None) or incoming.channel,
         "reason": incoming.reason or getattr(incoming.command, "reason", None),
-        "balance_before": {"amount": balance_before, "currency": order.currency},
+        "balance_before": {"amount": change.before.balance if change.before else 0, "currency": order.currency},
         "balance_after": {"amount": order.balance, "currency": order.currency},
     }
 
 
 def _history_row(change: Change[Order, OrderCommand]) -> store.HistoryRow:
-    payload = orjson.dumps(_entry(change) | {"command_id": change.incoming.command_id})
-    return store.HistoryRow(change.after.order_id, change.after.version, change.events[0].wire_type, payload, change.at)
+    order = change.after
+    payload = orjson.dumps(_told(change) | {"command_id": change.incoming.command_id})
+    return store.HistoryRow(order.order_id, order.version, change.events[0].wire_type, payload, change.at)

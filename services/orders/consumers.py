@@ -1,6 +1,7 @@
 """Commands from Kafka: unwrap, hand over to the write path, acknowledge by returning."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -42,7 +43,7 @@ def incoming_of(record: Record) -> Incoming[OrderCommand]:
         command=command,
         merchant_id=envelope.merchant_id,
         environment=envelope.environment,
-        actor=_actor(envelope),
+        actor=_actor(envelope.actor, envelope.source),
         source=envelope.source,
         channel=envelope.source.rpartition("/")[2] or None,
         correlation_id=envelope.correlation_id,
@@ -61,13 +62,14 @@ def _order_id(envelope: Envelope) -> str:
     return key
 
 
-def _actor(envelope: Envelope) -> Actor:
+@lru_cache(maxsize=10_000)
+def _actor(actor: str | None, source: str) -> Actor:
     """Who caused it, else the sending service."""
-    kind, _, actor_id = (envelope.actor or "").partition(":")
+    kind, _, actor_id = (actor or "").partition(":")
     try:
         return Actor(type=kind, id=actor_id)
     except ValidationError:
-        return Actor(type="service", id=envelope.source[:200])
+        return Actor(type="service", id=source[:200])
 
 
 def _what_is_wrong(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar, assert_never
 
 from services.orders.core.pricing import price
-from services.orders.core.state import Capture, Lease, Order, Payment, Refund, RefundLeg
+from services.orders.core.state import Capture, Lease, Order, Payment, Refund, RefundLeg, Settlement
 from shared.contracts.order_events import (
     AuthorizationExpired,
     ChargeAdded,
@@ -52,7 +52,16 @@ def fold(order: Order | None, order_id: str, version: int, events: Iterable[Orde
     for event in events:
         order = _create(order_id, event, at) if isinstance(event, OrderCreated) else evolve(_known(order), event, at)
     known = _known(order)
-    return replace(known, version=version, updated_at=at)
+    return replace(known, version=version, updated_at=at, settlement=_settle(known.payments))
+
+
+def _settle(payments: Iterable[Payment]) -> Settlement:
+    authorized = captured = refunded = 0
+    for leg in payments:
+        authorized += leg.open_authorization
+        captured += leg.captured
+        refunded += leg.refunded
+    return Settlement(authorized, captured, refunded)
 
 
 def _known(order: Order | None) -> Order:
@@ -203,6 +212,7 @@ def _captured(order: Order, event: PaymentCaptured, at: datetime) -> Order:
     known, leg = _leg(order, event.payment_id, event.payment_reference, event.tender, at)
     leg = replace(
         leg,
+        captured=leg.captured + event.amount_minor,
         captures=(*leg.captures, Capture(event.capture_reference, event.amount_minor)),
         tender=_merged(leg.tender, event.tender),
         lease_id=event.lease_id or leg.lease_id,

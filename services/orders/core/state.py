@@ -63,6 +63,7 @@ class Payment:
     tender: Tender
     created_at: datetime
     authorized: int = 0
+    captured: int = 0
     captures: tuple[Capture, ...] = ()
     refunded: int = 0
     voided: int = 0
@@ -70,10 +71,6 @@ class Payment:
     failure_code: str | None = None
     lease_id: str | None = None
     captured_at: datetime | None = None
-
-    @property
-    def captured(self) -> int:
-        return sum(capture.amount for capture in self.captures)
 
     @property
     def open_authorization(self) -> int:
@@ -156,6 +153,15 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """Sums over the payments, worked out once per version."""
+
+    authorized: int = 0
+    captured: int = 0
+    refunded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One durable order. `version` counts accepted changes; a past version is the fold of the events up to it."""
 
@@ -177,6 +183,7 @@ class Order:
     pricing: Pricing = Pricing()
     returned: int = 0
     payments: tuple[Payment, ...] = ()
+    settlement: Settlement = Settlement()
     leases: tuple[Lease, ...] = ()
     refunds: tuple[Refund, ...] = ()
     metadata: Metadata = field(default_factory=dict)
@@ -189,24 +196,24 @@ class Order:
 
     @property
     def authorized(self) -> int:
-        return sum(payment.open_authorization for payment in self.payments)
+        return self.settlement.authorized
 
     @property
     def captured(self) -> int:
-        return sum(payment.captured for payment in self.payments)
+        return self.settlement.captured
 
     @property
     def refunded(self) -> int:
-        return sum(payment.refunded for payment in self.payments)
+        return self.settlement.refunded
 
     @property
     def net_collected(self) -> int:
-        return self.captured - self.refunded
+        return self.settlement.captured - self.settlement.refunded
 
     @property
     def balance(self) -> int:
         """Positive is still owed to the merchant, negative is owed back to the buyer."""
-        return self.net_total - self.net_collected
+        return self.pricing.total - self.returned - self.net_collected
 
     @property
     def outstanding(self) -> int:
