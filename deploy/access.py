@@ -1,5 +1,6 @@
 """The demo merchant's credentials: made once, kept in the installation, announced at every start."""
 
+import secrets
 from typing import Any
 
 from deploy.installation import Installation
@@ -9,10 +10,12 @@ from shared.contracts.access import GRANT_V1, SCOPES, Grant
 from shared.envelope import Envelope
 from shared.ids import new_id
 from shared.kafka import producer
+from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
-from shared.topics import ACCESS_GRANTS
+from shared.topics import ACCESS_GRANTS, ORDERS_EVENTS
 
 MERCHANT_ID = "mer_demo"
+_OBSERVER = "demo-observer"
 _SOURCE = "/throughline/demo"
 
 
@@ -34,6 +37,17 @@ async def announce_access(kafka: KafkaSettings, installation: Installation) -> d
             key = (envelope.key or "").encode()
             await publisher.send_and_wait(ACCESS_GRANTS, value=envelope.data, key=key, headers=headers)
     return state
+
+
+async def admit_observer(kafka: KafkaSettings, installation: Installation) -> None:
+    """The installation's observer may log in to Kafka and read the orders' events; its login is in the state."""
+    state = installation.load_state()
+    if "observer" not in state:
+        state |= {"observer": {"username": _OBSERVER, "password": secrets.token_urlsafe(32)}}
+        installation.save_state(state)
+    admin = KafkaAdmin(kafka)
+    await admin.create_scram_user(_OBSERVER, state["observer"]["password"])
+    await admin.grant_read(_OBSERVER, ORDERS_EVENTS, group_prefix=f"{_OBSERVER}.")
 
 
 def _merchant_grant(api_key: str) -> Grant:

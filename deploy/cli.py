@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deploy.installation import Installation
 from deploy.local.datadir import DataDirLock, default_cache_dir, default_data_dir
 from deploy.local.problem import RuntimeProblem
 
@@ -50,8 +51,6 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
 @app.command()
 def demo() -> None:
     """Take one order through two channels; starts everything for it where nothing runs."""
-    from deploy.installation import Installation
-
     with _problems_in_a_sentence():
         if Installation(default_data_dir()).where() is None:
             _demo_of_our_own()
@@ -126,10 +125,10 @@ def _demo_of_our_own() -> None:
 
 
 def _run_demo() -> None:
-    from deploy import demo as story
+    from deploy.demo import run
     from deploy.status import status as find_status
 
-    story.run(find_status())
+    run(find_status(), Installation(default_data_dir()).load_state()["observer"])
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable
+from importlib import resources
+
+import asyncpg
 
 from shared.kafka_admin import KafkaAdmin
-from shared.migrations import migrate
 from shared.postgres import wait_until_reachable
 from shared.settings import Settings
 from shared.topics import TopicSpec, core_topics
@@ -20,8 +22,26 @@ async def prepare_database(settings: Settings) -> None:
     """
     url = settings.database_url.get_secret_value()
     await wait_until_reachable(url, _PATIENCE_S)
-    for service in SERVICES:
-        await migrate(url, service)
+    outdated = [service for service in SERVICES if not await _is_newest(url, service)]
+    if outdated:
+        # Imported only where there is something to do: alembic and its own imports take a second.
+        from shared.migrations import migrate
+
+        for service in outdated:
+            await migrate(url, service)
+
+
+async def _is_newest(url: str, service: str) -> bool:
+    """Whether the schema has the version of the last migration file; files are named by their versions, in order."""
+    files = resources.files(f"services.{service}.migrations.versions").iterdir()
+    newest = max(file.name.partition("_")[0] for file in files if file.name[:1].isdigit())
+    connection = await asyncpg.connect(url)
+    try:
+        return bool(await connection.fetchval(f"SELECT version_num FROM {service}.alembic_version") == newest)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return False
+    finally:
+        await connection.close()
 
 
 async def prepare_topics(settings: Settings, further: Iterable[TopicSpec] = ()) -> None:

@@ -66,7 +66,7 @@ def _running(servers: OwnServers | ExternalServers) -> Iterator[OwnServers | Ext
 
 
 def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", installation: Installation) -> Any:
-    from deploy.access import announce_access
+    from deploy.access import admit_observer, announce_access
     from deploy.prepare import prepare_database, prepare_topics
     from deploy.seed import CHANNEL_ID
     from deploy.services import create_gateway
@@ -79,6 +79,7 @@ def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", instal
     # The demo channel's topics too: the services then know them from the start, and need not find them later.
     asyncio.run(prepare_topics(settings, channel_topics(CHANNEL_ID)))
     asyncio.run(announce_access(settings.kafka, installation))
+    asyncio.run(admit_observer(settings.kafka, installation))
     return gateway
 
 
