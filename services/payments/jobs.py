@@ -18,6 +18,13 @@ UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without
 
 _KINDS = ("unknown_order", "closed_order", "currency", "surplus", "conflict")
 
+_OPEN_ITEMS = """
+SELECT kind, count(*) AS items, min(created_at) AS oldest FROM unmatched_money WHERE status = 'open' GROUP BY kind
+"""
+_UNANSWERED = """
+SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1::timestamptz - interval '1 minute'
+"""
+
 INVARIANTS = {
     "applied_has_version": """
         SELECT count(*) FROM channel_events
@@ -60,21 +67,14 @@ class MeasureJob:
         self._pool, self._clock = pool, clock
 
     async def __call__(self) -> None:
-        rows = await self._pool.fetch(
-            "SELECT kind, count(*) AS items, min(created_at) AS oldest FROM unmatched_money WHERE status = 'open' "
-            "GROUP BY kind"
-        )
+        now = self._clock()
+        rows = await self._pool.fetch(_OPEN_ITEMS)
+        unanswered = await self._pool.fetchval(_UNANSWERED, now)
         items = {row["kind"]: row["items"] for row in rows}
         for kind in _KINDS:
             UNMATCHED.labels(kind).set(items.get(kind, 0))
-        now = self._clock()
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
-        UNANSWERED.set(
-            await self._pool.fetchval(
-                "SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1 - interval '1 minute'",
-                now,
-            )
-        )
+        UNANSWERED.set(unanswered)
 
 
 class CheckInvariantsJob:

@@ -66,6 +66,7 @@ CODES: dict[str, Meaning] = {
         "The balance is being collected elsewhere",
         "Wait until the lease ends, ask its holder to release it, or collect at most what is available.",
     ),
+    "ORDER_EXISTS": Meaning(409, "There is such an order already", "Create it under a new id, or read the one there is."),
     "ORDER_NOT_OPEN": Meaning(409, "The order is not open", "Only an open order takes changes and payments."),
     "ORDER_ALREADY_PAID": Meaning(409, "Nothing is owed any more", "Read the order: it is paid in full."),
     "ORDER_HAS_MONEY": Meaning(409, "The order holds money", "Refund or void what was collected or authorized first."),
@@ -87,6 +88,10 @@ CODES: dict[str, Meaning] = {
     "INTENT_NOT_IN_STATE": Meaning(
         409, "The payment intent is in another state", "Read the intent; its status says which steps are possible."
     ),
+    "CHANNEL_ID_TAKEN": Meaning(
+        409, "The channel id is taken", "Choose another `channel_id`, or leave it out to be given one."
+    ),
+    "CHANNEL_DISABLED": Meaning(409, "The channel is disabled", "Create another channel; a disabled one stays so."),
     "DEVICE_OFFLINE": Meaning(
         409, "The device is not connected", "Wake or reconnect the device, or choose another one."
     ),

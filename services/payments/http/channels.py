@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from litestar import Controller, delete, get, patch, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from services.payments.channels import new_password, username_of
 from services.payments.http.models import ChannelPatch, ChannelRequest, ChannelView, KafkaAccess
@@ -99,7 +100,7 @@ class ChannelController(Controller):
         return many(request, [_view(row, wiring.kafka) for row in page], token)
 
     @get("/{channel_id:str}", guards=[READ], **operation("Read a channel", gives=ChannelView))
-    async def read(self, request: ApiRequest, state: State, channel_id: str) -> Answer:
+    async def read(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         return one(request, _view(await _own(request, wiring, channel_id), wiring.kafka))
 
@@ -108,7 +109,7 @@ class ChannelController(Controller):
         guards=[WRITE],
         **operation("Rename a channel", takes=ChannelPatch, gives=ChannelView, idempotent=True),
     )
-    async def rename(self, request: ApiRequest, state: State, channel_id: str) -> Answer:
+    async def rename(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         body = await read_body(request, ChannelPatch)
         wiring: Wiring = state.payments
         access, now = request.user, wiring.clock()
@@ -137,7 +138,7 @@ class ChannelController(Controller):
             idempotent=True,
         ),
     )
-    async def rotate_credentials(self, request: ApiRequest, state: State, channel_id: str) -> Answer:
+    async def rotate_credentials(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         key = await idempotency_key(request, request.user)
         known = await _answered_before(wiring, key)
@@ -164,7 +165,7 @@ class ChannelController(Controller):
             idempotent=True,
         ),
     )
-    async def disable(self, request: ApiRequest, state: State, channel_id: str) -> Answer:
+    async def disable(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         row = await _own(request, wiring, channel_id)
         key = await idempotency_key(request, request.user)

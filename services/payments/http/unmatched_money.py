@@ -2,6 +2,7 @@
 
 from litestar import Controller, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from services.payments.http.models import UnmatchedMoneyQuery
 from services.payments.http.wiring import Wiring, time_position
@@ -52,7 +53,7 @@ class UnmatchedMoneyController(Controller):
         guards=[READ],
         **operation("Read an unmatched item", gives=UnmatchedMoney),
     )
-    async def read(self, request: ApiRequest, state: State, unmatched_money_id: str) -> Answer:
+    async def read(self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         access = request.user
         found = await unmatched.read_item(wiring.pool, unmatched_money_id, access.merchant, access.environment)
