@@ -19,6 +19,8 @@ CREATE TABLE inbox (
 )
 """
 
+_COLUMNS = ("aggregate_id", "command_id", "outcome", "recorded_at")
+
 CommandKey = tuple[str, str]
 """Aggregate id and command id."""
 
@@ -45,16 +47,6 @@ async def record(connection: Connection, outcomes: Sequence[tuple[CommandKey, st
 
     A command that another worker recorded meanwhile is a unique violation: the transaction is run again and finds it.
     """
-    if not outcomes:
-        return
-    await connection.execute(
-        """
-        INSERT INTO inbox (aggregate_id, command_id, outcome, recorded_at)
-        SELECT aggregate_id, command_id, outcome::jsonb, $4
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS new(aggregate_id, command_id, outcome)
-        """,
-        [key for (key, _), _ in outcomes],
-        [command for (_, command), _ in outcomes],
-        [outcome for _, outcome in outcomes],
-        now,
-    )
+    if outcomes:
+        rows = [(key, command, outcome, now) for (key, command), outcome in outcomes]
+        await connection.copy_records_to_table("inbox", records=rows, columns=_COLUMNS)

@@ -49,19 +49,15 @@ def shard_of(key: str) -> int:
 
 async def put(connection: Connection, messages: Sequence[OutboxMessage]) -> None:
     """Write the messages in the order in which they are to be published, per key; one statement."""
-    if not messages:
-        return
-    keys = [message.envelope.key or message.envelope.id for message in messages]
-    await connection.execute(
-        """
-        INSERT INTO outbox (shard, id, aggregatetype, aggregateid, type, headers, payload)
-        SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
-        """,
-        [shard_of(key) for key in keys],
-        [message.envelope.id for message in messages],
-        [message.topic for message in messages],
-        keys,
-        [message.envelope.type for message in messages],
-        [orjson.dumps(message.envelope.headers()).decode() for message in messages],
-        [message.envelope.data for message in messages],
-    )
+    if messages:
+        rows = [_row(message.topic, message.envelope) for message in messages]
+        await connection.copy_records_to_table("outbox", records=rows, columns=_COLUMNS)
+
+
+_COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "payload")
+
+
+def _row(topic: str, envelope: Envelope) -> tuple[int, str, str, str, str, str, bytes]:
+    key = envelope.key or envelope.id
+    headers = orjson.dumps(envelope.headers()).decode()
+    return shard_of(key), envelope.id, topic, key, envelope.type, headers, envelope.data

@@ -92,6 +92,14 @@ class Change(Generic[S, C]):
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A change as its history keeps it (JSON), and the messages that tell of it."""
+
+    history: bytes
+    messages: Sequence[OutboxMessage]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict(Generic[S]):
     """What a service's rules say to one command: the outcome, and what follows from it if anything does."""
 
@@ -124,12 +132,16 @@ class Aggregates(Protocol[S, C, P]):
         """The rules; no I/O."""
         ...
 
-    async def save(self, connection: Connection, changes: Sequence[Change[S, C]]) -> None:
+    def record(self, change: Change[S, C]) -> Record:
+        """What is kept and published about a change."""
+        ...
+
+    async def save(self, connection: Connection, changes: Sequence[tuple[Change[S, C], Record]]) -> None:
         """Keep the newest state of each aggregate and the history of every change."""
         ...
 
-    def messages(self, change: Change[S, C]) -> Sequence[OutboxMessage]:
-        """What is published about a change."""
+    def committed(self, changes: Sequence[tuple[Change[S, C], Record]]) -> None:
+        """The changes are durable."""
         ...
 
     def reply(self, incoming: Incoming[C], outcome: Outcome) -> OutboxMessage:
@@ -148,7 +160,7 @@ class _Run(Generic[S, C, P]):
         now: datetime,
     ) -> None:
         self.aggregates, self.states, self.recalled, self.now = aggregates, states, recalled, now
-        self.changes: list[Change[S, C]] = []
+        self.changes: list[tuple[Change[S, C], Record]] = []
         self.outcomes: list[tuple[inbox.CommandKey, str]] = []
         self.outgoing: list[OutboxMessage] = []
         self.answers: list[tuple[IdempotencyKey, int, bytes]] = []
@@ -173,8 +185,9 @@ class _Run(Generic[S, C, P]):
         if verdict.events and verdict.after is not None:
             change = Change(incoming, before, verdict.after, verdict.events, self.now)
             self.states[incoming.key] = verdict.after
-            self.changes.append(change)
-            self.outgoing.extend(self.aggregates.messages(change))
+            record = self.aggregates.record(change)
+            self.changes.append((change, record))
+            self.outgoing.extend(record.messages)
         return Done(verdict.outcome, verdict.after)
 
     def _answered(self, incoming: Incoming[C], done: Done[S]) -> Done[S]:
@@ -207,14 +220,15 @@ class CommandProcessor(Generic[S, C, P]):
         with span(self._span, traceparent=batch[0].traceparent, commands=len(batch)):
             prepared = await self._aggregates.prepare(batch)
             async with transaction(self._pool) as connection:
-                results, wrote = await self._write(connection, batch, prepared)
-        if wrote:
+                results, run = await self._write(connection, batch, prepared)
+        self._aggregates.committed(run.changes)
+        if run.outgoing:
             self._committed()
         return results
 
     async def _write(
         self, connection: Connection, batch: Sequence[Incoming[C]], prepared: P
-    ) -> tuple[list[Done[S] | Claim], bool]:
+    ) -> tuple[list[Done[S] | Claim], _Run[S, C, P]]:
         claims = await self._claims(connection, batch)
         free = [
             incoming for incoming, claim in zip(batch, claims, strict=True) if claim is None or isinstance(claim, Fresh)
@@ -233,7 +247,7 @@ class CommandProcessor(Generic[S, C, P]):
         await outbox.put(connection, run.outgoing)
         if run.answers:
             await idempotency.remember(connection, run.answers, now)
-        return results, bool(run.outgoing)
+        return results, run
 
     async def _claims(self, connection: Connection, batch: Sequence[Incoming[C]]) -> Sequence[Claim | None]:
         if all(incoming.idempotency is None for incoming in batch):

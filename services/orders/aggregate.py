@@ -18,7 +18,7 @@ from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection
-from shared.processor import Change, Incoming, Outcome, Verdict
+from shared.processor import Change, Incoming, Outcome, Record, Verdict
 from shared.topics import ORDERS_EVENTS, ORDERS_REPLIES
 
 SOURCE = "/services/orders"
@@ -27,6 +27,7 @@ LARGEST_VALUE_BYTES = 800 * 1024
 """A message above this goes without the order's snapshot: it must fit into a record batch together with its headers."""
 
 Numbers = dict[Tenant, deque[str]]
+Changes = Sequence[tuple[Change[Order, OrderCommand], Record]]
 
 
 class OrderAggregates:
@@ -34,6 +35,7 @@ class OrderAggregates:
 
     def __init__(self, numbers: OrderNumbers) -> None:
         self._numbers = numbers
+        self._cache = store.OrderCache()
 
     async def prepare(self, batch: Sequence[Incoming[OrderCommand]]) -> Numbers:
         """A free number for every order that may come into being."""
@@ -42,7 +44,7 @@ class OrderAggregates:
         return await self._numbers.take(wanted) if wanted else {}
 
     async def lock(self, connection: Connection, keys: Sequence[str]) -> dict[str, Order]:
-        return await store.lock_orders(connection, keys)
+        return await store.lock_orders(connection, keys, self._cache)
 
     def decide(
         self, state: Order | None, incoming: Incoming[OrderCommand], now: datetime, prepared: Numbers
@@ -66,25 +68,13 @@ class OrderAggregates:
                 outcome = Outcome(incoming.command_id, incoming.key, decided.order.version, facts=facts)
                 return Verdict(outcome, decided.order, decided.events)
 
-    async def save(self, connection: Connection, changes: Sequence[Change[Order, OrderCommand]]) -> None:
-        """Newest state per order, all versions' history, and the words of those whose texts changed."""
-        first = {change.after.order_id: change.before for change in reversed(changes)}
-        last = {change.after.order_id: change.after for change in changes}
-        await store.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
-        await store.update_orders(
-            connection, [(last[key], before.version) for key, before in first.items() if before is not None]
-        )
-        await store.insert_history(connection, [_history_row(change) for change in changes])
-        renamed = [last[key] for key, before in first.items() if _texts(before) != _texts(last[key])]
-        await store.save_words(connection, renamed)
-
-    def messages(self, change: Change[Order, OrderCommand]) -> Sequence[OutboxMessage]:
-        """One message per version, with the order after it."""
+    def record(self, change: Change[Order, OrderCommand]) -> Record:
+        """History and message say alike what happened; the message adds the order after it."""
         order, incoming = change.after, change.incoming
-        told = _told(change)
-        value = orjson.dumps(told | {"order": order_view(order, change.at)})
+        told = orjson.dumps(_told(change))
+        value = _extended(told, b"order", orjson.dumps(order_view(order, change.at)))
         if len(value) > LARGEST_VALUE_BYTES:
-            value = orjson.dumps(told | {"order": None})
+            value = _extended(told, b"order", b"null")
         envelope = Envelope(
             id=f"{order.order_id}.{order.version}",
             type=change.events[0].wire_type,
@@ -101,7 +91,23 @@ class OrderAggregates:
             actor=f"{incoming.actor.type}:{incoming.actor.id}",
             order_version=order.version,
         )
-        return [OutboxMessage(ORDERS_EVENTS, envelope)]
+        history = _extended(told, b"command_id", orjson.dumps(incoming.command_id))
+        return Record(history, [OutboxMessage(ORDERS_EVENTS, envelope)])
+
+    async def save(self, connection: Connection, changes: Changes) -> None:
+        """Newest state per order, all versions' history, and the words of those whose texts changed."""
+        first = {change.after.order_id: change.before for change, _ in reversed(changes)}
+        last = _newest(changes)
+        await store.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
+        await store.update_orders(
+            connection, [(last[key], before.version) for key, before in first.items() if before is not None]
+        )
+        await store.insert_history(connection, [_history_row(change, record) for change, record in changes])
+        renamed = [last[key] for key, before in first.items() if before is None or _renamed(before, last[key])]
+        await store.save_words(connection, renamed)
+
+    def committed(self, changes: Changes) -> None:
+        self._cache.put(_newest(changes).values())
 
     def reply(self, incoming: Incoming[OrderCommand], outcome: Outcome) -> OutboxMessage:
         accepted = outcome.code is None
@@ -146,8 +152,20 @@ def _refused(incoming: Incoming[OrderCommand], state: Order | None, refusal: Ref
     )
 
 
-def _texts(order: Order | None) -> tuple[str | None, ...] | None:
-    return None if order is None else store.search_texts(order)
+def _newest(changes: Changes) -> dict[str, Order]:
+    return {change.after.order_id: change.after for change, _ in changes}
+
+
+def _renamed(before: Order, after: Order) -> bool:
+    """Whether the order is to be found by other words now."""
+    if before.lines is after.lines and before.context is after.context:
+        return False
+    return store.search_texts(before) != store.search_texts(after)
+
+
+def _extended(json: bytes, name: bytes, value: bytes) -> bytes:
+    """A JSON object with one more member."""
+    return b'%b,"%b":%b}' % (json[:-1], name, value)
 
 
 def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
@@ -171,7 +189,6 @@ def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
     }
 
 
-def _history_row(change: Change[Order, OrderCommand]) -> store.HistoryRow:
+def _history_row(change: Change[Order, OrderCommand], record: Record) -> store.HistoryRow:
     order = change.after
-    payload = orjson.dumps(_told(change) | {"command_id": change.incoming.command_id})
-    return store.HistoryRow(order.order_id, order.version, change.events[0].wire_type, payload, change.at)
+    return store.HistoryRow(order.order_id, order.version, change.events[0].wire_type, record.history, change.at)
