@@ -1,0 +1,113 @@
+"""What a benchmark runs on: servers of its own, workers in processes of their own, and a look at what they left."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import psutil
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.runtime import LocalServers
+from shared.kafka import client_options
+from shared.settings import KafkaSettings, Settings
+
+_STATEMENT = re.compile(r"duration: [\d.]+ ms  (execute|statement)")
+_STOP_S = 30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Running servers."""
+
+    settings: Settings
+    postgres_log: Path
+
+    def environment(self, batch_size: int) -> dict[str, str]:
+        """What a worker needs to know."""
+        return {
+            **os.environ,
+            "DATABASE_URL": self.settings.database_url.get_secret_value(),
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka.bootstrap_servers,
+            "CONSUMER_BATCH_SIZE": str(batch_size),
+        }
+
+    async def execute(self, *statements: str) -> None:
+        """Each statement in a transaction of its own."""
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def value(self, query: str) -> float:
+        """One number."""
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            return float(await connection.fetchval(query))
+        finally:
+            await connection.close()
+
+    def empty(self, topics: Sequence[str]) -> None:
+        """Nothing is left in these topics."""
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
+        known = admin.list_topics(timeout=10).topics
+        places = [Place(topic, number, -1) for topic in topics for number in known[topic].partitions]
+        for future in admin.delete_records(places).values():
+            future.result()
+
+    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+        """Where each partition of the topic ends."""
+        async with AIOKafkaConsumer(topic, **client_options(self.settings.kafka)) as consumer:
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
+            return ends
+
+    async def times(self, topic: str, since: dict[TopicPartition, int], count: int, within_s: float) -> list[int]:
+        """Milliseconds at which the next `count` records of the topic were written, as soon as all are there."""
+        found: list[int] = []
+        consumer = AIOKafkaConsumer(**client_options(self.settings.kafka))
+        consumer.assign(list(since))
+        async with consumer:
+            for place, offset in since.items():
+                consumer.seek(place, offset)
+            until = time.monotonic() + within_s
+            while len(found) < count:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{len(found)} of {count} in {topic}")
+                taken = await consumer.getmany(timeout_ms=500)
+                found += [record.timestamp for records in taken.values() for record in records]
+        return sorted(found)
+
+    def statements_logged(self) -> int:
+        """Statements that the server has written to its log so far; it must have been told to."""
+        return len(_STATEMENT.findall(self.postgres_log.read_text(errors="replace")))
+
+
+@contextmanager
+def machine() -> Iterator[Machine]:
+    """Servers of the benchmark's own, on free ports, in a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="throughline-bench-") as directory, LocalServers(Path(directory)) as local:
+        kafka = KafkaSettings(bootstrap_servers=local.kafka_bootstrap_servers)
+        settings = Settings(database_url=local.database_url, kafka=kafka)
+        yield Machine(settings, Path(directory) / "postgres.log")
+
+
+@contextmanager
+def worker(module: str, *arguments: str, environment: dict[str, str]) -> Iterator[psutil.Process]:
+    """A module running in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(_STOP_S)
