@@ -15,7 +15,7 @@ from structlog.types import EventDict, Processor
 _FRAMES = 15
 _REPEAT_AFTER_S = 10.0
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_TALKATIVE = ("aiokafka", "shared.kafka.connection", "httpx", "httpcore", "urllib3", "opentelemetry")
+_TALKATIVE = ("aiokafka", "httpx", "httpcore", "urllib3", "opentelemetry")
 
 
 def write_json(level: str, *extra: Processor) -> None:

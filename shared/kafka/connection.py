@@ -57,10 +57,17 @@ def broker(settings: KafkaSettings) -> KafkaBroker:
         allow_auto_create_topics=False,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
         graceful_timeout=GRACEFUL_TIMEOUT_S,
-        logger=logging.getLogger(__name__),
+        logger=_errors_only(),
         log_level=logging.DEBUG,
         apply_types=False,
     )
+
+
+def _errors_only() -> logging.Logger:
+    # Its warnings at every start (that it creates no topics) are what we ask of it.
+    logger = logging.getLogger("throughline.faststream")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
