@@ -116,11 +116,13 @@ def servers_of(data_dir: Path) -> "list[psutil.Process]":
     import psutil  # Not in the container image, which starts no servers.
 
     ours = {str(postgres_dir(data_dir)), str(kafka_properties(data_dir))}
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] in {"postgres", "java"} and ours.intersection(process.info["cmdline"] or ()):
-            found.append(process)
-    return found
+    found = {
+        process.pid: process
+        for process in psutil.process_iter(["name", "cmdline", "ppid"])
+        if process.info["name"] in {"postgres", "java"} and ours.intersection(process.info["cmdline"] or ())
+    }
+    # A process that PostgreSQL has just forked looks like the server itself until it takes a name of its own.
+    return [process for process in found.values() if process.info["ppid"] not in found]
 
 
 def end_left_overs(data_dir: Path) -> None:
