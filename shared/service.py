@@ -5,6 +5,7 @@ A service's `app.py` makes one `ServiceProcess`, adds its consumers and jobs, an
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -111,6 +112,7 @@ class ServiceProcess:
     @asynccontextmanager
     async def _running(self, _: Litestar) -> AsyncIterator[None]:
         telemetry.setup(self.service, self.settings)
+        _collect_garbage_rarely()
         await self._connect()
         tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake))]
         if self.works:
@@ -163,3 +165,11 @@ class ServiceProcess:
                 forgotten = await idempotency.forget_expired(connection, self.clock(), _FORGET_AT_ONCE)
             if forgotten < _FORGET_AT_ONCE:
                 return
+
+
+def _collect_garbage_rarely() -> None:
+    """What a batch allocates is freed by reference counting; looking for cycles after every 700 objects, as Python does
+    by default, took a fifth of the write path's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)

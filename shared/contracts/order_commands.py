@@ -55,7 +55,7 @@ class CreateOrder(Message):
     discounts: Annotated[tuple[Discount, ...], Field(max_length=50)] = ()
     tip_minor: AmountMinor = 0
     context: Context = Context()
-    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
 
 class OpenOrder(Message):

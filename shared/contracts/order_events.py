@@ -33,7 +33,7 @@ class OrderCreated(Message):
     discounts: tuple[Discount, ...] = ()
     tip_minor: int = 0
     context: Context = Context()
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class OrderOpened(Message):
@@ -100,7 +100,7 @@ class OrderDetailsUpdated(Message):
     wire_type: ClassVar[str] = "orders.order_details_updated.v1"
 
     context: Context
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class NoteAdded(Message):

@@ -83,7 +83,7 @@ class LineItem(Part):
     quantity: Quantity = "1"
     unit_price_minor: AmountMinor
     taxes: Taxes = ()
-    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
 
 class Charge(Part):

@@ -7,6 +7,8 @@
 from datetime import datetime
 from typing import ClassVar, get_args
 
+from pydantic import Field
+
 from shared.contracts.model import Actor, Blocker, Identifier, JsonObject, Message, Money, Part
 from shared.contracts.order_commands import OrderCommand
 from shared.contracts.order_events import OrderEvent
@@ -58,7 +60,7 @@ class CommandAccepted(Message):
     order_id: str
     order_version: int
     sender: str = ""
-    facts: JsonObject = {}
+    facts: JsonObject = Field(default_factory=dict)
 
 
 class CommandRefused(Message):
@@ -72,5 +74,5 @@ class CommandRefused(Message):
     sender: str = ""
     code: str
     detail: str = ""
-    facts: JsonObject = {}
+    facts: JsonObject = Field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()

@@ -66,7 +66,7 @@ CODES: dict[str, Meaning] = {
         "The balance is being collected elsewhere",
         "Wait until the lease ends, ask its holder to release it, or collect at most what is available.",
     ),
-    "ORDER_EXISTS": Meaning(409, "There is such an order already", "Create it under a new id, or read the one there is."),
+    "ORDER_EXISTS": Meaning(409, "There is such an order already", "Create it under a new id, or read that one."),
     "ORDER_NOT_OPEN": Meaning(409, "The order is not open", "Only an open order takes changes and payments."),
     "ORDER_ALREADY_PAID": Meaning(409, "Nothing is owed any more", "Read the order: it is paid in full."),
     "ORDER_HAS_MONEY": Meaning(409, "The order holds money", "Refund or void what was collected or authorized first."),

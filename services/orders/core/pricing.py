@@ -18,9 +18,9 @@ from shared.money import percent_of, round_half_away, spread, times
 
 def price(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Sequence[Discount], tip: int) -> Pricing:
     """All totals of an order with these parts."""
-    subtotals = [times(line.unit_price_minor, Decimal(line.quantity)) for line in lines]
-    by_discount, by_line = _discount(lines, subtotals, discounts)
-    nets = [subtotal - off for subtotal, off in zip(subtotals, by_line, strict=True)]
+    gross = subtotals(lines)
+    by_discount, by_line = _discount(lines, gross, discounts)
+    nets = [subtotal - off for subtotal, off in zip(gross, by_line, strict=True)]
     nets += [charge.amount_minor for charge in charges]
     parts: list[LineItem | Charge] = [*lines, *charges]
     taxes = _tax(parts, nets)
@@ -30,7 +30,7 @@ def price(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Seque
     ]
     priced_lines, priced_charges = tuple(priced[: len(lines)]), tuple(priced[len(lines) :])
     return Pricing(
-        subtotal=sum(subtotals),
+        subtotal=sum(gross),
         discount=sum(by_line),
         charge=sum(charge.amount_minor for charge in charges),
         tax=sum(sum(part.taxes) for part in priced),
@@ -42,11 +42,19 @@ def price(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Seque
     )
 
 
+def subtotals(lines: Sequence[LineItem]) -> list[int]:
+    """Each line's unit price times its quantity."""
+    return [
+        line.unit_price_minor if line.quantity == "1" else times(line.unit_price_minor, Decimal(line.quantity))
+        for line in lines
+    ]
+
+
 def _discount(
-    lines: Sequence[LineItem], subtotals: Sequence[int], discounts: Sequence[Discount]
+    lines: Sequence[LineItem], gross: Sequence[int], discounts: Sequence[Discount]
 ) -> tuple[list[int], list[int]]:
     """The amount of each discount, and what each line loses to all of them."""
-    left = list(subtotals)
+    left = list(gross)
     amounts = []
     for discount in discounts:
         chosen = [
@@ -59,7 +67,7 @@ def _discount(
         for index, part in zip(chosen, spread(amount, weights) if amount else [0] * len(chosen), strict=True):
             left[index] -= part
         amounts.append(amount)
-    return amounts, [subtotal - rest for subtotal, rest in zip(subtotals, left, strict=True)]
+    return amounts, [subtotal - rest for subtotal, rest in zip(gross, left, strict=True)]
 
 
 def _discount_amount(discount: Discount, left: int) -> int:

@@ -88,7 +88,7 @@ class LineItemRequest(RequestModel):
     quantity: Quantity = "1"
     unit_price_money: AmountMoney
     taxes: Taxes = ()
-    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
     def part(self, line_item_id: str, currency: str, prefix: str = "") -> parts.LineItem:
         return parts.LineItem(
@@ -219,7 +219,7 @@ class CreateOrderRequest(RequestModel):
     charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=50)] = ()
     discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=50)] = ()
     tip_money: AmountMoney | None = None
-    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
     def command(self, new_id: IdMaker) -> commands.CreateOrder:
         """The command, with an id for each part."""
@@ -345,7 +345,7 @@ class CustomerRequest(RequestModel):
     phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
     """E.164: `+4930123456`."""
     external_reference: Reference | None = None
-    metadata: Annotated[Metadata, Field(max_length=50)] = {}
+    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
 
 class CustomerPatch(RequestModel):
