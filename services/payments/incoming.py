@@ -10,6 +10,7 @@ from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent
 from shared.contracts.model import MAX_MINOR
 from shared.envelope import INVALID_BODY, Envelope
 from shared.faults import Poison
+from shared.telemetry import current_traceparent
 
 UNKNOWN_TYPE = "UNKNOWN_TYPE"
 UNKNOWN_VERSION = "UNKNOWN_VERSION"
@@ -59,7 +60,7 @@ def arrival_of(envelope: Envelope, channel_id: str, channels: Mapping[str, Chann
         event_id=envelope.id,
         event=_event_of(envelope),
         correlation_id=envelope.correlation_id,
-        traceparent=envelope.traceparent,
+        traceparent=envelope.traceparent or current_traceparent(),
     )
 
 
