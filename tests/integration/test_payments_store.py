@@ -175,7 +175,7 @@ async def test_what_a_crash_left_of_a_channel_is_finished(pool: Pool, servers: S
         for channel_id, status, at in (
             (made, "provisioning", long_ago),
             (ended, "disabling", long_ago),
-            (young, "provisioning", NOW),
+            (young, "provisioning", utc_now()),
         ):
             row = ChannelRow(channel_id, "mer_1", "test", "Web", None, status, at, at)  # type: ignore[arg-type]
             assert await channels.insert(connection, row)
