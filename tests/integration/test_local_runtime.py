@@ -28,6 +28,7 @@ import signal, sys, time
 from pathlib import Path
 from deploy.local.runtime import LocalServers
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
 with LocalServers(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(300)
