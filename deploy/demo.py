@@ -28,7 +28,7 @@ Json = dict[str, Any]
 _PATIENCE_S = 30.0
 _CAPTURED = "channel.payment.captured.v1"
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def run(status: Json, observer: Json) -> None:
@@ -231,9 +231,10 @@ def _what_a_consumer_saw(order: Json, versions: Consumer) -> None:
         if value["version"] != expected:
             raise RuntimeProblem(f"Version {expected} was expected, {value['version']} came.")
         happened = ", ".join(event["type"].split(".")[1].replace("_", " ") for event in value["events"])
-        actor = f"{value['actor']['type']} {value['actor']['id']}"
+        actor = value["actor"]
+        who = f"channel {actor['id']}" if actor["type"] == "channel" else "the shop's API key"
         before, after = _money(value["balance_before"]), _money(value["balance_after"])
-        table.add_row(str(value["version"]), happened, actor, before, after)
+        table.add_row(str(value["version"]), happened, who, before, after)
     console.print(table)
 
 
