@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.runtime import LocalServers
 from shared.kafka import client_options
 from shared.settings import KafkaSettings, Settings
+
+Ends = dict[TopicPartition, int]
+"""Where each partition of a topic ends."""
 
 _STATEMENT = re.compile(r"duration: [\d.]+ ms  (execute|statement)")
 _STOP_S = 30
@@ -66,14 +69,19 @@ class Machine:
         for future in admin.delete_records(places).values():
             future.result()
 
-    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+    async def ends(self, topic: str) -> Ends:
         """Where each partition of the topic ends."""
         async with AIOKafkaConsumer(topic, **client_options(self.settings.kafka)) as consumer:
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
+            ends: Ends = await consumer.end_offsets(list(consumer.assignment()))
             return ends
 
-    async def times(self, topic: str, since: dict[TopicPartition, int], count: int, within_s: float) -> list[int]:
-        """Milliseconds at which the next `count` records of the topic were written, as soon as all are there."""
+    async def times(
+        self, topic: str, since: Ends, count: int, within_s: float, at_first: Callable[[], None] = lambda: None
+    ) -> list[int]:
+        """Milliseconds at which the next `count` records of the topic were written, as soon as all are there.
+
+        `at_first` is called when the first is.
+        """
         found: list[int] = []
         consumer = AIOKafkaConsumer(**client_options(self.settings.kafka))
         consumer.assign(list(since))
@@ -85,6 +93,8 @@ class Machine:
                 if time.monotonic() > until:
                     raise TimeoutError(f"{len(found)} of {count} in {topic}")
                 taken = await consumer.getmany(timeout_ms=500)
+                if taken and not found:
+                    at_first()
                 found += [record.timestamp for records in taken.values() for record in records]
         return sorted(found)
 

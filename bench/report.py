@@ -37,12 +37,14 @@ def medians(rounds: Sequence[Mapping[str, Any]], field: str) -> dict[tuple[str, 
 
 
 def _throughput(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Commands from Kafka to their published replies (medians)")
-    for column in ("", "batch", "commands/s", "the service has", "CPU ms/command", "WAL bytes/command"):
+    table = Table(
+        title="Commands from Kafka to their published replies (medians; CPU of the worker and WAL per command)"
+    )
+    for column in ("", "batch", "commands/s", "service has", "CPU ms", "WAL bytes"):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     speed, cpu, wal = (medians(rounds, name) for name in ("per_second", "cpu_ms_per_command", "wal_bytes_per_command"))
     for (name, batch), rate in speed.items():
-        share = "" if name == SERVICE else f"{speed[SERVICE, batch] / rate:.0%} of it"
+        share = "" if name == SERVICE else f"{speed[SERVICE, batch] / rate:.0%}"
         table.add_row(name, str(batch), f"{rate:,.0f}", share, f"{cpu[name, batch]:.3f}", f"{wal[name, batch]:,.0f}")
     return table
 

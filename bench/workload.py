@@ -57,7 +57,9 @@ def _append(batch: object, message: Command) -> object:
 def _life(number: int, only_create: bool) -> list[Command]:
     order_id, lease_id = new_id("ord"), new_id("ls")
     lines = tuple(
-        LineItem(line_item_id=new_id("li"), name=name, sku=f"SKU-{number % 97}-{place}", unit_price_minor=price)
+        LineItem.model_validate(
+            {"line_item_id": new_id("li"), "name": name, "sku": f"SKU-{number % 97}-{place}", "unit_price_minor": price}
+        )
         for place, (name, price) in enumerate((("Rain jacket, blue", 4500), ("Walking boots", 12900), ("Socks", 990)))
     )
     total = 4500 + 12900 + 990

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from confluent_kafka import Producer
 
 from shared.faults import Poison, Transient
 from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
@@ -298,6 +299,16 @@ async def test_a_new_topic_of_a_pattern_is_found(world: World) -> None:
     await world.send(b"1", topic=new)
     await world.send(b"not ours", topic=dead_letters(new))
     await eventually(lambda: handler.done == [b"1"], timeout_s=8)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_records_are_read_however_a_client_compresses_them(world: World, codec: str) -> None:
+    client = Producer({"bootstrap.servers": world.settings.bootstrap_servers, "compression.type": codec})
+    client.produce(world.topic, b"a" * 1000)
+    await asyncio.to_thread(client.flush, PATIENCE_S)
+    handler = Recorder()
+    await world.consume(handler)
+    await eventually(lambda: handler.done == [b"a" * 1000])
 
 
 class NotUtf8(str):
