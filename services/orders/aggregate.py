@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from services.orders import store
 from services.orders.core.decide import Decision, DecisionContext, decide_and_apply, outcome_facts
 from services.orders.core.refusal import Refusal
 from services.orders.core.state import Order
 from services.orders.core.view import order_view, timestamp
 from services.orders.numbers import OrderNumbers, Tenant
+from services.orders.store import history, orders, search
 from shared.contracts.order_commands import CreateOrder, OrderCommand
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import Envelope
@@ -35,7 +35,7 @@ class OrderAggregates:
 
     def __init__(self, numbers: OrderNumbers) -> None:
         self._numbers = numbers
-        self._cache = store.OrderCache()
+        self._cache = orders.OrderCache()
 
     async def prepare(self, batch: Sequence[Incoming[OrderCommand]]) -> Numbers:
         """A free number for every order that may come into being."""
@@ -44,7 +44,7 @@ class OrderAggregates:
         return await self._numbers.take(wanted) if wanted else {}
 
     async def lock(self, connection: Connection, keys: Sequence[str]) -> dict[str, Order]:
-        return await store.lock_orders(connection, keys, self._cache)
+        return await orders.lock_orders(connection, keys, self._cache)
 
     def decide(
         self, state: Order | None, incoming: Incoming[OrderCommand], now: datetime, prepared: Numbers
@@ -91,20 +91,20 @@ class OrderAggregates:
             actor=f"{incoming.actor.type}:{incoming.actor.id}",
             order_version=order.version,
         )
-        history = _extended(told, b"command_id", orjson.dumps(incoming.command_id))
-        return Record(history, [OutboxMessage(ORDERS_EVENTS, envelope)])
+        kept = _extended(told, b"command_id", orjson.dumps(incoming.command_id))
+        return Record(kept, [OutboxMessage(ORDERS_EVENTS, envelope)])
 
     async def save(self, connection: Connection, changes: Changes) -> None:
         """Newest state per order, all versions' history, and the words of those whose texts changed."""
         first = {change.after.order_id: change.before for change, _ in reversed(changes)}
         last = _newest(changes)
-        await store.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
-        await store.update_orders(
+        await orders.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
+        await orders.update_orders(
             connection, [(last[key], before.version) for key, before in first.items() if before is not None]
         )
-        await store.insert_history(connection, [_history_row(change, record) for change, record in changes])
+        await history.insert_history(connection, [_history_row(change, record) for change, record in changes])
         renamed = [last[key] for key, before in first.items() if before is None or _renamed(before, last[key])]
-        await store.save_words(connection, renamed)
+        await search.save_words(connection, renamed)
 
     def committed(self, changes: Changes) -> None:
         self._cache.put(_newest(changes).values())
@@ -160,7 +160,7 @@ def _renamed(before: Order, after: Order) -> bool:
     """Whether the order is to be found by other words now."""
     if before.lines is after.lines and before.context is after.context:
         return False
-    return store.search_texts(before) != store.search_texts(after)
+    return search.search_texts(before) != search.search_texts(after)
 
 
 def _extended(json: bytes, name: bytes, value: bytes) -> bytes:
@@ -189,6 +189,6 @@ def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
     }
 
 
-def _history_row(change: Change[Order, OrderCommand], record: Record) -> store.HistoryRow:
+def _history_row(change: Change[Order, OrderCommand], record: Record) -> history.HistoryRow:
     order = change.after
-    return store.HistoryRow(order.order_id, order.version, change.events[0].wire_type, record.history, change.at)
+    return history.HistoryRow(order.order_id, order.version, change.events[0].wire_type, record.history, change.at)

@@ -4,14 +4,14 @@ from datetime import datetime
 
 import orjson
 
-from services.orders import store
 from services.orders.core.evolve import fold
 from services.orders.core.state import Order
+from services.orders.store.history import HistoryRow, read_history
 from shared.contracts.orders import EVENTS
 from shared.postgres import Pool
 
 
-def replay(rows: list[store.HistoryRow]) -> Order | None:
+def replay(rows: list[HistoryRow]) -> Order | None:
     """The order after these versions, or `None` when there are none."""
     order: Order | None = None
     for row in rows:
@@ -25,7 +25,7 @@ async def order_as_of(
     pool: Pool, order: Order, *, version: int | None, at: datetime | None
 ) -> tuple[Order, datetime] | None:
     """The order at a version or a moment, with the moment at which it is to be seen; `None` before it was there."""
-    rows = await store.read_history(pool, order.order_id, up_to=version, until=at)
+    rows = await read_history(pool, order.order_id, up_to=version, until=at)
     past = replay(rows)
     if past is None or (version is not None and past.version != version):
         return None

@@ -3,8 +3,8 @@
 import structlog
 from prometheus_client import Gauge
 
-from services.orders import store
 from services.orders.core.state import Order
+from services.orders.store.orders import expired_leases
 from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.contracts.order_commands import ExpireLeases, OrderCommand
@@ -45,7 +45,7 @@ class ExpireLeasesJob:
         self._pool, self._run, self._clock = pool, run, clock
 
     async def __call__(self) -> None:
-        due = await store.expired_leases(self._pool, self._clock(), _AT_ONCE)
+        due = await expired_leases(self._pool, self._clock(), _AT_ONCE)
         if due:
             await self._run([_expire(*each) for each in due])
             log.info("leases_expired", orders=len(due))

@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
 
-from services.orders.store import take_numbers
+from services.orders.store.numbers import take_numbers
 from shared.postgres import Pool, transaction
 
 Tenant = tuple[str, str]

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from services.orders import customers
 from services.orders.customers import Tenant
 from services.orders.http.models import CustomerView
-from services.orders.http.requests import CustomerPatch, CustomerRequest, CustomersQuery
+from services.orders.http.queries import CustomerPatch, CustomerRequest, CustomersQuery
 from services.orders.http.wiring import wiring_of
 from shared.auth.guard import ApiRequest, requires
 from shared.http.answers import Answer, many, one, one_bytes

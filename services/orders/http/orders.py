@@ -8,21 +8,21 @@ import orjson
 from litestar import Controller, get, patch, post
 from litestar.params import FromPath
 
-from services.orders import store
 from services.orders.core.state import Order
 from services.orders.core.view import lease_view, order_view, timestamp
 from services.orders.customers import customers_by_id
 from services.orders.history import order_as_of
 from services.orders.http.models import ActivityView, LeaseView, NoteView, OrderView
+from services.orders.http.queries import OrderQuery, OrdersQuery
 from services.orders.http.requests import (
     CreateOrderRequest,
     NoteRequest,
-    OrderQuery,
-    OrdersQuery,
     ReasonRequest,
     UpdateOrderRequest,
 )
 from services.orders.http.wiring import Wiring, read_for, wiring_of
+from services.orders.store.history import HistoryRow, page_of_history
+from services.orders.store.search import OrderFilter, list_orders
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.order_commands import AddNote, CancelOrder, CloseOrder
@@ -87,7 +87,7 @@ class OrderController(Controller):
         query = read_query(request, OrdersQuery)
         wiring = wiring_of(request)
         wanted = _filter(query, request.user)
-        orders = await store.list_orders(wiring.pool, wanted, _position(query), query.page_size + 1)
+        orders = await list_orders(wiring.pool, wanted, _position(query), query.page_size + 1)
         page, more = orders[: query.page_size], len(orders) > query.page_size
         shown = await _shown(wiring, page, query.expand, request.user)
         token = (
@@ -207,7 +207,7 @@ class OrderController(Controller):
         wiring = wiring_of(request)
         await read_for(wiring, request.user, order_id)
         below = _version_position(query)
-        rows = await store.page_of_history(wiring.pool, order_id, below, query.page_size + 1)
+        rows = await page_of_history(wiring.pool, order_id, below, query.page_size + 1)
         page, more = rows[: query.page_size], len(rows) > query.page_size
         token = encode_page_token((str(page[-1].version),), query.filters()) if more else None
         return many(request, [_activity(row) for row in page], token)
@@ -227,9 +227,9 @@ class OrderController(Controller):
         return many(request, [lease_view(lease, money) for lease in order.live_leases(wiring.clock())])
 
 
-def _filter(query: OrdersQuery, access: Access) -> store.OrderFilter:
+def _filter(query: OrdersQuery, access: Access) -> OrderFilter:
     equal = {name: getattr(query, name) for name in _EQUAL if getattr(query, name) is not None}
-    return store.OrderFilter(
+    return OrderFilter(
         merchant_id=access.merchant,
         environment=access.environment,
         equal=equal,
@@ -289,7 +289,7 @@ async def _expand_customers(wiring: Wiring, shown: list[dict[str, Any]], access:
         order["customer"] = known.get(order["customer_id"])
 
 
-def _activity(row: store.HistoryRow) -> dict[str, Any]:
+def _activity(row: HistoryRow) -> dict[str, Any]:
     return {
         "order_id": row.order_id,
         "version": row.version,

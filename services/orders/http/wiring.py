@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from services.orders import store
 from services.orders.core.state import Order
 from services.orders.http.writes import Writes
+from services.orders.store.search import read_order
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest
 from shared.clock import Clock
@@ -29,7 +29,7 @@ def wiring_of(request: ApiRequest) -> Wiring:
 
 async def read_for(wiring: Wiring, access: Access, order_id: str) -> Order:
     """The caller's order; another tenant's is not found."""
-    order = await store.read_order(wiring.pool, order_id, access.merchant, access.environment)
+    order = await read_order(wiring.pool, order_id, access.merchant, access.environment)
     if order is None:
         raise not_found("There is no such order.")
     return order

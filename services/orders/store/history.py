@@ -1,0 +1,64 @@
+"""What happened to orders: one row per version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.postgres import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One version of an order: `payload` is JSON with its events, actor, reason and balances."""
+
+    order_id: str
+    version: int
+    type: str
+    payload: bytes
+    recorded_at: datetime
+
+
+async def insert_history(connection: Connection, rows: Sequence[HistoryRow]) -> None:
+    """What happened, one row per version, one statement."""
+    records = [(row.order_id, row.version, row.type, row.payload.decode(), row.recorded_at) for row in rows]
+    await connection.copy_records_to_table("order_events", records=records, columns=_HISTORY)
+
+
+_HISTORY = ("order_id", "version", "type", "payload", "recorded_at")
+
+
+async def read_history(
+    pool: Pool, order_id: str, *, up_to: int | None = None, until: datetime | None = None
+) -> list[HistoryRow]:
+    """The versions of an order in order, up to a version or a moment (inclusive)."""
+    rows = await pool.fetch(
+        """
+        SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
+        WHERE order_id = $1 AND ($2::integer IS NULL OR version <= $2)
+            AND ($3::timestamptz IS NULL OR recorded_at <= $3)
+        ORDER BY version
+        """,
+        order_id,
+        up_to,
+        until,
+    )
+    return [_history_row(row) for row in rows]
+
+
+async def page_of_history(pool: Pool, order_id: str, below: int | None, limit: int) -> list[HistoryRow]:
+    """At most `limit` versions below the given one, newest first."""
+    rows = await pool.fetch(
+        """
+        SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
+        WHERE order_id = $1 AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3
+        """,
+        order_id,
+        below,
+        limit,
+    )
+    return [_history_row(row) for row in rows]
+
+
+def _history_row(row: Any) -> HistoryRow:
+    return HistoryRow(row["order_id"], row["version"], row["type"], row["payload"].encode(), row["recorded_at"])

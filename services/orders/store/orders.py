@@ -1,0 +1,134 @@
+"""Rows of orders, locked and saved in batches: one statement each, whatever the size of the batch."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.orders.core.state import Order
+from services.orders.store.state import STATE
+from shared.postgres import Connection, Pool
+
+
+class OrderCache:
+    """Orders that this process wrote or read lately, so that a locked row's state need not be read and parsed again.
+
+    An order is taken from here only at the version that its locked row has.
+    """
+
+    def __init__(self, largest: int = 20_000) -> None:
+        self._largest = largest
+        self._orders: dict[str, Order] = {}
+
+    def get(self, order_id: str, version: int) -> Order | None:
+        """The order at exactly this version, if it is known."""
+        order = self._orders.get(order_id)
+        return order if order is not None and order.version == version else None
+
+    def put(self, orders: Iterable[Order]) -> None:
+        """Remember orders as they are committed; the ones remembered longest ago are forgotten."""
+        for order in orders:
+            self._orders.pop(order.order_id, None)
+            self._orders[order.order_id] = order
+        while len(self._orders) > self._largest:
+            del self._orders[next(iter(self._orders))]
+
+
+async def lock_orders(connection: Connection, order_ids: Sequence[str], cache: OrderCache) -> dict[str, Order]:
+    """The orders that exist, their rows locked until the transaction ends; locks are taken in the order of the ids."""
+    rows = await connection.fetch(
+        "SELECT order_id, version FROM orders WHERE order_id = ANY($1::text[]) ORDER BY order_id FOR UPDATE", order_ids
+    )
+    known = {order_id: cache.get(order_id, version) for order_id, version in rows}
+    locked = {order_id: order for order_id, order in known.items() if order is not None}
+    unknown = [order_id for order_id, order in known.items() if order is None]
+    if unknown:
+        states = await connection.fetch("SELECT state::text FROM orders WHERE order_id = ANY($1::text[])", unknown)
+        read = [STATE.validate_json(state) for (state,) in states]
+        locked |= {order.order_id: order for order in read}
+    return locked
+
+
+_FIXED = ("order_id", "merchant_id", "environment", "number", "source", "currency", "created_at")
+_CHANGING = (
+    ("version", "integer"),
+    ("status", "text"),
+    ("payment_status", "text"),
+    ("refund_status", "text"),
+    ("total_minor", "bigint"),
+    ("customer_id", "text"),
+    ("external_reference", "text"),
+    ("location_id", "text"),
+    ("device_id", "text"),
+    ("next_lease_expiry", "timestamptz"),
+    ("updated_at", "timestamptz"),
+    ("state", "text"),
+)
+_COLUMNS = (*_FIXED, *(name for name, _ in _CHANGING))
+
+
+def _changing(order: Order) -> tuple[Any, ...]:
+    context = order.context
+    return (
+        order.version,
+        order.status,
+        order.payment_status,
+        order.refund_status,
+        order.pricing.total,
+        context.customer_id,
+        context.external_reference,
+        context.location_id,
+        context.device_id,
+        min((lease.expires_at for lease in order.leases), default=None) if order.leases else None,
+        order.updated_at,
+        STATE.dump_json(order).decode(),
+    )
+
+
+def _row(order: Order) -> tuple[Any, ...]:
+    fixed = (
+        order.order_id,
+        order.merchant_id,
+        order.environment,
+        order.number,
+        order.source,
+        order.currency,
+        order.created_at,
+    )
+    return fixed + _changing(order)
+
+
+async def insert_orders(connection: Connection, orders: Sequence[Order]) -> None:
+    """New rows, one statement; an order that another worker created meanwhile is a unique violation."""
+    if orders:
+        await connection.copy_records_to_table("orders", records=map(_row, orders), columns=_COLUMNS)
+
+
+_UPDATE = f"""
+UPDATE orders SET {", ".join(f"{name} = new.{name}{'::jsonb' if name == 'state' else ''}" for name, _ in _CHANGING)}
+FROM unnest($1::text[], $2::integer[], {", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(_CHANGING, start=3))})
+    AS new (order_id, known_version, {", ".join(name for name, _ in _CHANGING)})
+WHERE orders.order_id = new.order_id AND orders.version = new.known_version
+"""
+
+
+async def update_orders(connection: Connection, orders: Sequence[tuple[Order, int]]) -> None:
+    """Newest states with the versions that they replace, one statement; the rows are locked by this transaction."""
+    if not orders:
+        return
+    columns = zip(*(_changing(order) for order, _ in orders), strict=True)
+    ids, known = [order.order_id for order, _ in orders], [version for _, version in orders]
+    done = await connection.execute(_UPDATE, ids, known, *columns)
+    assert done == f"UPDATE {len(orders)}", "a locked order has the version that was read"
+
+
+async def expired_leases(pool: Pool, now: datetime, limit: int) -> list[tuple[str, str, str]]:
+    """Orders (id, merchant, environment) with a lease that has run out and is still written down; oldest first."""
+    rows = await pool.fetch(
+        """
+        SELECT order_id, merchant_id, environment FROM orders
+        WHERE next_lease_expiry <= $1 ORDER BY next_lease_expiry LIMIT $2
+        """,
+        now,
+        limit,
+    )
+    return [(row["order_id"], row["merchant_id"], row["environment"]) for row in rows]

@@ -1,0 +1,127 @@
+"""Finding orders: by id, by filters in pages, by words. Every page is read from an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.orders.core.state import Order
+from services.orders.store.state import STATE
+from services.orders.words import lexemes, query_of, tenant_mark
+from shared.postgres import Connection, Pool
+
+
+def search_texts(order: Order) -> tuple[str | None, ...]:
+    """What an order is found by."""
+    lines = (text for line in order.lines for text in (line.name, line.sku))
+    return (order.number, order.context.external_reference, *lines)
+
+
+async def save_words(connection: Connection, orders: Sequence[Order]) -> None:
+    """The words by which the orders are found from now on, one statement."""
+    if not orders:
+        return
+    words = [lexemes(search_texts(order), tenant_mark(order.merchant_id, order.environment)) for order in orders]
+    await connection.execute(
+        """
+        INSERT INTO order_search (order_id, words)
+        SELECT entry->>'order_id',
+               array_to_tsvector(ARRAY(SELECT jsonb_array_elements_text(entry->'words')))
+        FROM jsonb_array_elements($1::jsonb) AS entry
+        ON CONFLICT (order_id) DO UPDATE SET words = excluded.words
+        """,
+        orjson.dumps(
+            [{"order_id": order.order_id, "words": found} for order, found in zip(orders, words, strict=True)]
+        ).decode(),
+    )
+
+
+async def read_order(pool: Pool, order_id: str, merchant_id: str, environment: str) -> Order | None:
+    """The newest state; another tenant's order reads as not there."""
+    state = await pool.fetchval(
+        "SELECT state::text FROM orders WHERE order_id = $1 AND merchant_id = $2 AND environment = $3",
+        order_id,
+        merchant_id,
+        environment,
+    )
+    return None if state is None else STATE.validate_json(state)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders a list holds; every field that is set must match."""
+
+    merchant_id: str
+    environment: str
+    equal: dict[str, str] = field(default_factory=dict)
+    """Column → value, for `status`, `payment_status`, `refund_status`, `source`, `customer_id`, `number` …"""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    updated_from: datetime | None = None
+    updated_before: datetime | None = None
+    total_from: int | None = None
+    total_to: int | None = None
+    text: str | None = None
+
+
+_EQUAL_COLUMNS = frozenset(
+    "status payment_status refund_status source currency customer_id number external_reference location_id "
+    "device_id".split()
+)
+
+
+class _Where:
+    """Conditions with their numbered arguments."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.arguments: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        """`condition` holds one `{}` per value."""
+        numbers = range(len(self.arguments) + 1, len(self.arguments) + 1 + len(values))
+        self.conditions.append(condition.format(*(f"${number}" for number in numbers)))
+        self.arguments.extend(values)
+
+
+def _where(wanted: OrderFilter) -> _Where:
+    where = _Where()
+    where.add("o.merchant_id = {}", wanted.merchant_id)
+    where.add("o.environment = {}", wanted.environment)
+    for column, value in wanted.equal.items():
+        assert column in _EQUAL_COLUMNS
+        where.add(f"o.{column} = {{}}", value)
+    bounds: tuple[tuple[str, Any], ...] = (
+        ("o.created_at >= {}", wanted.created_from),
+        ("o.created_at < {}", wanted.created_before),
+        ("o.updated_at >= {}", wanted.updated_from),
+        ("o.updated_at < {}", wanted.updated_before),
+        ("o.total_minor >= {}", wanted.total_from),
+        ("o.total_minor <= {}", wanted.total_to),
+    )
+    for condition, value in bounds:
+        if value is not None:
+            where.add(condition, value)
+    return where
+
+
+async def list_orders(pool: Pool, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
+    """At most `limit` orders, newest first, that come after the given position."""
+    where = _where(wanted)
+    source = "orders AS o"
+    if wanted.text is not None:
+        query = query_of(wanted.text, tenant_mark(wanted.merchant_id, wanted.environment))
+        if query is None:
+            return []
+        source += " JOIN order_search AS s USING (order_id)"
+        where.add("s.words @@ {}::text::tsquery", query)
+    if after is not None:
+        where.add("(o.created_at, o.order_id) < ({}, {})", *after)
+    rows = await pool.fetch(
+        f"SELECT o.state::text AS state FROM {source} WHERE {' AND '.join(where.conditions)} "
+        f"ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}",
+        *where.arguments,
+    )
+    return [STATE.validate_json(row["state"]) for row in rows]
