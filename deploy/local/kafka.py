@@ -103,7 +103,7 @@ class KafkaServer:
         properties = broker_properties(self._ports)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         if not (self._logs / "meta.properties").exists():
-            arguments = ["format", "--ignore-formatted", "-t", _new_cluster_id(), "-c", str(self._properties)]
+            arguments = ["format", "--ignore-formatted", f"--cluster-id={_new_cluster_id()}", "-c", str(self._properties)]
             log = self._log.with_name("kafka-format.log")
             self._formatting = self._java("Kafka's storage tool", ["kafka.tools.StorageTool", *arguments], log)
 
