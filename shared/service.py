@@ -64,18 +64,22 @@ class ServiceProcess:
     def consume(
         self, name: str, handler: BatchHandler, *, topics: Sequence[str] = (), pattern: str | None = None
     ) -> None:
-        """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`."""
-        consumer = BatchConsumer(
-            self._broker,
-            name=name,
-            group_id=f"{self.service}.{name}",
-            topics=topics,
-            pattern=pattern,
-            handler=handler,
-            dead_letters=self._dead_letters,
-            batch_size=self.settings.consumer_batch_size,
-        )
-        self._consumers.append(consumer)
+        """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`.
+
+        A process has several lanes, each with its own partitions: while one waits for the database, another decides.
+        """
+        for lane in range(self.settings.consumer_lanes):
+            consumer = BatchConsumer(
+                self._broker,
+                name=f"{name}-{lane + 1}",
+                group_id=f"{self.service}.{name}",
+                topics=topics,
+                pattern=pattern,
+                handler=handler,
+                dead_letters=self._dead_letters,
+                batch_size=self.settings.consumer_batch_size,
+            )
+            self._consumers.append(consumer)
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         """Workers run `job` again and again; an outage only postpones it."""

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
 
     consumer_batch_size: int = Field(default=500, ge=1, le=10_000)
     """Most messages that a worker takes from Kafka for one transaction."""
+    consumer_lanes: int = Field(default=2, ge=1, le=16)
+    """Batches of one topic that a process handles at the same time, each from partitions of its own."""
     command_partitions: int = Field(default=12, ge=1, le=1024)
     """Partitions of the topics that are keyed by order id; how many workers can share the work."""
 

@@ -10,10 +10,24 @@ import orjson
 from services.orders.core.decide import Decision, DecisionContext, decide_and_apply, outcome_facts
 from services.orders.core.refusal import Refusal
 from services.orders.core.state import Order
-from services.orders.core.view import order_view, timestamp
+from services.orders.core.view import order_view
 from services.orders.numbers import OrderNumbers, Tenant
 from services.orders.store import history, orders, search
-from shared.contracts.order_commands import CreateOrder, OrderCommand
+from shared.contracts.order_commands import (
+    CancelOrder,
+    CloseOrder,
+    CreateOrder,
+    OrderCommand,
+    RecordAuthorization,
+    RecordCapture,
+    RecordPaymentFailure,
+    RecordRefund,
+    RecordVoid,
+    ReleaseLease,
+    ReleaseRefund,
+    ReserveRefund,
+    ReverseRefund,
+)
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
@@ -25,6 +39,9 @@ SOURCE = "/services/orders"
 
 LARGEST_VALUE_BYTES = 800 * 1024
 """A message above this goes without the order's snapshot: it must fit into a record batch together with its headers."""
+
+_TENDERED = RecordAuthorization | RecordCapture | RecordVoid | RecordPaymentFailure | RecordRefund
+_REASONED = CancelOrder | CloseOrder | ReleaseLease | ReserveRefund | RecordRefund | ReleaseRefund | ReverseRefund
 
 Numbers = dict[Tenant, deque[str]]
 Changes = Sequence[tuple[Change[Order, OrderCommand], Record]]
@@ -71,8 +88,8 @@ class OrderAggregates:
     def record(self, change: Change[Order, OrderCommand]) -> Record:
         """History and message say alike what happened; the message adds the order after it."""
         order, incoming = change.after, change.incoming
-        told = orjson.dumps(_told(change))
-        value = _extended(told, b"order", orjson.dumps(order_view(order, change.at)))
+        told = orjson.dumps(_told(change), option=orjson.OPT_UTC_Z)
+        value = _extended(told, b"order", orjson.dumps(order_view(order, change.at), option=orjson.OPT_UTC_Z))
         if len(value) > LARGEST_VALUE_BYTES:
             value = _extended(told, b"order", b"null")
         envelope = Envelope(
@@ -171,19 +188,21 @@ def _extended(json: bytes, name: bytes, value: bytes) -> bytes:
 def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
     """What history and message say alike: what happened, who did it, and what it did to the balance."""
     order, incoming = change.after, change.incoming
-    tender = getattr(incoming.command, "tender", None)
+    command = incoming.command
+    channel_id = command.tender.channel_id if isinstance(command, _TENDERED) else None
+    reason = command.reason if isinstance(command, _REASONED) else None
     return {
         "order_id": order.order_id,
         "version": order.version,
         "previous_version": change.before.version if change.before else 0,
-        "recorded_at": timestamp(change.at),
+        "recorded_at": change.at,
         "events": [
             {"type": event.wire_type, "data": orjson.Fragment(event.model_dump_json(exclude_defaults=True))}
             for event in change.events
         ],
         "actor": {"type": incoming.actor.type, "id": incoming.actor.id},
-        "channel": (tender.channel_id if tender else None) or incoming.channel,
-        "reason": incoming.reason or getattr(incoming.command, "reason", None),
+        "channel": channel_id or incoming.channel,
+        "reason": incoming.reason or reason,
         "balance_before": {"amount": change.before.balance if change.before else 0, "currency": order.currency},
         "balance_after": {"amount": order.balance, "currency": order.currency},
     }

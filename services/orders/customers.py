@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from services.orders.core.view import timestamp
 from services.orders.words import lexemes, query_of, tenant_mark
 from shared.postgres import Connection, Pool
 
@@ -155,6 +154,6 @@ def _view(row: Any) -> Json:
     return {
         **{name: row[name] for name in ("customer_id", "version", "name", "email", "phone", "external_reference")},
         "metadata": orjson.loads(row["metadata"]),
-        "created_at": timestamp(row["created_at"]),
-        "updated_at": timestamp(row["updated_at"]),
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
     }

@@ -1,4 +1,4 @@
-"""An order as everybody sees it: over HTTP, in events, in the past. Plain JSON values; money in minor units."""
+"""An order as everybody sees it: over HTTP, in events, in the past. Money in minor units, times in UTC."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,11 +9,6 @@ from shared.contracts.order_parts import Charge, Discount, LineItem, Tax
 
 Json = dict[str, Any]
 ToMoney = Callable[[int], Json]
-
-
-def timestamp(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC with a `Z`."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def order_view(order: Order, now: datetime) -> Json:
@@ -56,10 +51,10 @@ def order_view(order: Order, now: datetime) -> Json:
         "refunds": [_refund(refund, money) for refund in order.refunds],
         "customer": None,
         "metadata": order.metadata,
-        "created_at": timestamp(order.created_at),
-        "updated_at": timestamp(order.updated_at),
-        "closed_at": timestamp(order.closed_at),
-        "canceled_at": timestamp(order.canceled_at),
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "closed_at": order.closed_at,
+        "canceled_at": order.canceled_at,
     }
 
 
@@ -158,7 +153,7 @@ def _payment(leg: Payment, money: ToMoney) -> Json:
         "location_id": tender.location_id,
         "operator_id": tender.operator_id,
         "lease_id": leg.lease_id,
-        "captured_at": timestamp(leg.captured_at),
+        "captured_at": leg.captured_at,
     }
 
 
@@ -170,7 +165,7 @@ def lease_view(lease: Lease, money: ToMoney) -> Json:
         "amount_money": money(lease.rest),
         "charging": lease.charging,
         "fence": lease.fence,
-        "expires_at": timestamp(lease.expires_at),
+        "expires_at": lease.expires_at,
     }
 
 

@@ -70,7 +70,7 @@ class CustomerController(Controller):
             limit=query.page_size + 1,
         )
         page, more = found[: query.page_size], len(found) > query.page_size
-        last = (page[-1]["created_at"], page[-1]["customer_id"]) if more else None
+        last = (page[-1]["created_at"].isoformat(), page[-1]["customer_id"]) if more else None
         return many(request, page, encode_page_token(last, query.filters()) if last else None)
 
     @get("/{customer_id:str}", guards=[READ], **operation("Read a customer", gives=CustomerView))

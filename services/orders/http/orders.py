@@ -9,7 +9,7 @@ from litestar import Controller, get, patch, post
 from litestar.params import FromPath
 
 from services.orders.core.state import Order
-from services.orders.core.view import lease_view, order_view, timestamp
+from services.orders.core.view import lease_view, order_view
 from services.orders.customers import customers_by_id
 from services.orders.history import order_as_of
 from services.orders.http.models import ActivityView, LeaseView, NoteView, OrderView
@@ -294,6 +294,6 @@ def _activity(row: HistoryRow) -> dict[str, Any]:
         "order_id": row.order_id,
         "version": row.version,
         "type": row.type,
-        "recorded_at": timestamp(row.recorded_at),
+        "recorded_at": row.recorded_at,
         **orjson.loads(row.payload),
     }
