@@ -176,4 +176,4 @@ def _collect_garbage_rarely() -> None:
     by default, took a fifth of the write path's time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(200_000, 50, 100)

@@ -13,21 +13,7 @@ from services.orders.core.state import Order
 from services.orders.core.view import order_view
 from services.orders.numbers import OrderNumbers, Tenant
 from services.orders.store import history, orders, search
-from shared.contracts.order_commands import (
-    CancelOrder,
-    CloseOrder,
-    CreateOrder,
-    OrderCommand,
-    RecordAuthorization,
-    RecordCapture,
-    RecordPaymentFailure,
-    RecordRefund,
-    RecordVoid,
-    ReleaseLease,
-    ReleaseRefund,
-    ReserveRefund,
-    ReverseRefund,
-)
+from shared.contracts.order_commands import CreateOrder, OrderCommand, ReasonedCommand, TenderedCommand
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
@@ -39,9 +25,6 @@ SOURCE = "/services/orders"
 
 LARGEST_VALUE_BYTES = 800 * 1024
 """A message above this goes without the order's snapshot: it must fit into a record batch together with its headers."""
-
-_TENDERED = RecordAuthorization | RecordCapture | RecordVoid | RecordPaymentFailure | RecordRefund
-_REASONED = CancelOrder | CloseOrder | ReleaseLease | ReserveRefund | RecordRefund | ReleaseRefund | ReverseRefund
 
 Numbers = dict[Tenant, deque[str]]
 Changes = Sequence[tuple[Change[Order, OrderCommand], Record]]
@@ -189,8 +172,8 @@ def _told(change: Change[Order, OrderCommand]) -> dict[str, Any]:
     """What history and message say alike: what happened, who did it, and what it did to the balance."""
     order, incoming = change.after, change.incoming
     command = incoming.command
-    channel_id = command.tender.channel_id if isinstance(command, _TENDERED) else None
-    reason = command.reason if isinstance(command, _REASONED) else None
+    channel_id = command.tender.channel_id if isinstance(command, TenderedCommand) else None
+    reason = command.reason if isinstance(command, ReasonedCommand) else None
     return {
         "order_id": order.order_id,
         "version": order.version,

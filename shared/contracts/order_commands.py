@@ -42,6 +42,18 @@ from shared.contracts.order_parts import (
 LeaseSeconds = Annotated[int, Field(ge=1, le=24 * 60 * 60)]
 
 
+class TenderedCommand(Message):
+    """A command that says where and how money was taken."""
+
+    tender: Tender = Tender()
+
+
+class ReasonedCommand(Message):
+    """A command that may say why, for the history."""
+
+    reason: Text | None = None
+
+
 class CreateOrder(Message):
     """A new order with its lines; the server computes every total and gives it a number."""
 
@@ -152,20 +164,16 @@ class AddNote(Message):
     text: LongText
 
 
-class CancelOrder(Message):
+class CancelOrder(ReasonedCommand):
     """Refused while the order holds money. Ends all leases."""
 
     wire_type: ClassVar[str] = "orders.cancel_order.v1"
 
-    reason: Text | None = None
 
-
-class CloseOrder(Message):
+class CloseOrder(ReasonedCommand):
     """Nothing more is to be sold or collected. Ends all leases; refused while an authorization is open."""
 
     wire_type: ClassVar[str] = "orders.close_order.v1"
-
-    reason: Text | None = None
 
 
 class AcquireLease(Message):
@@ -193,12 +201,11 @@ class ExtendLease(Message):
     charging: bool | None = None
 
 
-class ReleaseLease(Message):
+class ReleaseLease(ReasonedCommand):
     wire_type: ClassVar[str] = "orders.release_lease.v1"
 
     lease_id: Identifier
     holder: Holder | None = None
-    reason: Text | None = None
 
 
 class HandOverLease(Message):
@@ -218,7 +225,7 @@ class ExpireLeases(Message):
     wire_type: ClassVar[str] = "orders.expire_leases.v1"
 
 
-class RecordAuthorization(Message):
+class RecordAuthorization(TenderedCommand):
     """Fact: money is held for us and may be captured."""
 
     wire_type: ClassVar[str] = "orders.record_authorization.v1"
@@ -227,12 +234,11 @@ class RecordAuthorization(Message):
     payment_reference: Reference
     amount_minor: PositiveMinor
     currency: Currency
-    tender: Tender = Tender()
     lease_id: Identifier | None = None
     authorized_at: Timestamp | None = None
 
 
-class RecordCapture(Message):
+class RecordCapture(TenderedCommand):
     """Fact: money was collected: under a lease, of an authorization (same payment), or of neither.
 
     `capture_reference` tells several captures of one payment apart; without it a payment is captured once.
@@ -245,12 +251,11 @@ class RecordCapture(Message):
     capture_reference: Reference | None = None
     amount_minor: PositiveMinor
     currency: Currency
-    tender: Tender = Tender()
     lease_id: Identifier | None = None
     captured_at: Timestamp | None = None
 
 
-class RecordVoid(Message):
+class RecordVoid(TenderedCommand):
     """Fact: an authorization, or `amount_minor` of it, will not be captured. Without an amount: all that is left."""
 
     wire_type: ClassVar[str] = "orders.record_void.v1"
@@ -259,7 +264,6 @@ class RecordVoid(Message):
     payment_reference: Reference
     amount_minor: PositiveMinor | None = None
     currency: Currency
-    tender: Tender = Tender()
 
 
 class RecordAuthorizationExpiry(Message):
@@ -270,7 +274,7 @@ class RecordAuthorizationExpiry(Message):
     payment_id: Identifier
 
 
-class RecordPaymentFailure(Message):
+class RecordPaymentFailure(TenderedCommand):
     """Fact: an attempt to collect came to nothing; no money moved."""
 
     wire_type: ClassVar[str] = "orders.record_payment_failure.v1"
@@ -281,11 +285,10 @@ class RecordPaymentFailure(Message):
     currency: Currency
     code: Annotated[str, Field(max_length=100)] = "failed"
     message: Annotated[str, Field(max_length=500)] | None = None
-    tender: Tender = Tender()
     lease_id: Identifier | None = None
 
 
-class ReserveRefund(Message):
+class ReserveRefund(ReasonedCommand):
     """Set money aside to give back, and propose which payments bear it.
 
     `policy` decides the proposal: the last payment first, gift cards first, cash last, or exactly `payments`.
@@ -298,10 +301,9 @@ class ReserveRefund(Message):
     effect: RefundEffect = "reduce_total"
     policy: Literal["reverse_order", "gift_card_first", "cash_last"] = "reverse_order"
     payments: Annotated[tuple[Allocation, ...], Field(max_length=100)] = ()
-    reason: Text | None = None
 
 
-class RecordRefund(Message):
+class RecordRefund(TenderedCommand, ReasonedCommand):
     """Fact: money went back to the buyer, whether it was reserved or not."""
 
     wire_type: ClassVar[str] = "orders.record_refund.v1"
@@ -313,28 +315,24 @@ class RecordRefund(Message):
     amount_minor: PositiveMinor
     currency: Currency
     effect: RefundEffect = "reduce_total"
-    tender: Tender = Tender()
     refunded_at: Timestamp | None = None
-    reason: Text | None = None
 
 
-class ReleaseRefund(Message):
+class ReleaseRefund(ReasonedCommand):
     """What is left of a reservation will not be refunded."""
 
     wire_type: ClassVar[str] = "orders.release_refund.v1"
 
     refund_id: Identifier
-    reason: Text | None = None
 
 
-class ReverseRefund(Message):
+class ReverseRefund(ReasonedCommand):
     """Fact: a refund that had been reported as done failed later; the money is ours again."""
 
     wire_type: ClassVar[str] = "orders.reverse_refund.v1"
 
     refund_id: Identifier
     refund_reference: Reference
-    reason: Text | None = None
 
 
 OrderCommand = (

@@ -15,7 +15,7 @@ class OrderCache:
     An order is taken from here only at the version that its locked row has.
     """
 
-    def __init__(self, largest: int = 20_000) -> None:
+    def __init__(self, largest: int = 5_000) -> None:
         self._largest = largest
         self._orders: dict[str, Order] = {}
 
