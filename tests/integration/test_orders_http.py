@@ -308,6 +308,7 @@ BAD_ORDERS = [
     (_line(taxes=[{"name": "VAT", "percentage": "101"}]), "VALIDATION_FAILED", "line_items.0.taxes.0.percentage"),
     (_line(taxes=[{"name": "VAT"}]), "VALIDATION_FAILED", "line_items.0.taxes.0"),
     (ORDER | {"line_items": [JACKET] * 501}, "VALIDATION_FAILED", "line_items"),
+    (ORDER | {"customer_id": "cus_unknown"}, "VALIDATION_FAILED", "customer_id"),
     (ORDER | {"source": "fax"}, "VALIDATION_FAILED", "source"),
     (ORDER | {"metadata": {"a": 1}}, "VALIDATION_FAILED", "metadata.a"),
     (ORDER | {"metadata": {str(number): "" for number in range(51)}}, "VALIDATION_FAILED", "metadata"),
@@ -362,6 +363,7 @@ async def test_ten_thousand_lines_are_refused(tenant: Tenant) -> None:
         ({"number": "a\x00"}, "VALIDATION_FAILED", None),
         ({"created_from": "yesterday"}, "VALIDATION_FAILED", "created_from"),
         ({"total_from": 10**30}, "VALIDATION_FAILED", "total_from"),
+        ({"updated_from": "2026-01-01T00:00:00Z"}, "UNKNOWN_FIELD", "updated_from"),
         ({"expand": "everything"}, "VALIDATION_FAILED", "expand"),
     ],
 )

@@ -34,13 +34,12 @@ from shared.http.problems import Problem, not_found
 from shared.ids import new_id
 
 READ, WRITE = requires("orders.read"), requires("orders.write")
-_EXPANSIONS = frozenset({"customer"})
+_EXPANSIONS = frozenset({"customer", "payments", "refunds"})
 _EQUAL = (
     "status",
     "payment_status",
     "refund_status",
     "source",
-    "currency",
     "customer_id",
     "number",
     "external_reference",
@@ -70,6 +69,7 @@ class OrderController(Controller):
     async def create(self, request: ApiRequest) -> Answer:
         body = await read_body(request, CreateOrderRequest)
         wiring = wiring_of(request)
+        await _require_customer(wiring, request.user, body.customer_id)
         return await wiring.writes.run(request, new_id("ord"), body.command(new_id), status=201)
 
     @get(
@@ -132,6 +132,7 @@ class OrderController(Controller):
     async def update(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, UpdateOrderRequest)
         wiring = wiring_of(request)
+        await _require_customer(wiring, request.user, body.customer_id)
         return await wiring.writes.run(request, order_id, body.command(), expected_version=body.expected_version)
 
     @post(
@@ -227,6 +228,15 @@ class OrderController(Controller):
         return many(request, [lease_view(lease, money) for lease in order.live_leases(wiring.clock())])
 
 
+async def _require_customer(wiring: Wiring, access: Access, customer_id: str | None) -> None:
+    """An order is for a customer of its own merchant and environment."""
+    if customer_id is None:
+        return
+    known = await customers_by_id(wiring.pool, [customer_id], access.merchant, access.environment)
+    if customer_id not in known:
+        raise Problem("VALIDATION_FAILED", "There is no such customer.", param="customer_id")
+
+
 def _filter(query: OrdersQuery, access: Access) -> OrderFilter:
     equal = {name: getattr(query, name) for name in _EQUAL if getattr(query, name) is not None}
     return OrderFilter(
@@ -235,8 +245,6 @@ def _filter(query: OrdersQuery, access: Access) -> OrderFilter:
         equal=equal,
         created_from=query.created_from,
         created_before=query.created_before,
-        updated_from=query.updated_from,
-        updated_before=query.updated_before,
         total_from=query.total_from,
         total_to=query.total_to,
         text=query.query,

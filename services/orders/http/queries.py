@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.contracts import order_parts as parts
-from shared.contracts.model import Clean, Currency, Metadata, MetadataPatch, Reference, Text
+from shared.contracts.model import Clean, Metadata, MetadataPatch, Reference, Text
 from shared.http.bodies import RequestModel
 from shared.http.pages import ListQuery
 
@@ -28,7 +28,7 @@ class OrderQuery(RequestModel):
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     at: QueryTime | None = None
     expand: QueryText | None = None
-    """Comma-separated: `customer`."""
+    """Comma-separated: `customer`. Payments and refunds are always objects."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "OrderQuery":
@@ -44,7 +44,6 @@ class OrdersQuery(ListQuery):
     payment_status: parts.PaymentStatus | None = None
     refund_status: parts.RefundStatus | None = None
     source: parts.Source | None = None
-    currency: Currency | None = None
     customer_id: QueryText | None = None
     number: QueryText | None = None
     external_reference: QueryText | None = None
@@ -52,8 +51,6 @@ class OrdersQuery(ListQuery):
     device_id: QueryText | None = None
     created_from: QueryTime | None = None
     created_before: QueryTime | None = None
-    updated_from: QueryTime | None = None
-    updated_before: QueryTime | None = None
     total_from: QueryAmount | None = None
     """Least total in minor units."""
     total_to: QueryAmount | None = None

@@ -59,16 +59,13 @@ class OrderFilter:
     """Column → value, for `status`, `payment_status`, `refund_status`, `source`, `customer_id`, `number` …"""
     created_from: datetime | None = None
     created_before: datetime | None = None
-    updated_from: datetime | None = None
-    updated_before: datetime | None = None
     total_from: int | None = None
     total_to: int | None = None
     text: str | None = None
 
 
 _EQUAL_COLUMNS = frozenset(
-    "status payment_status refund_status source currency customer_id number external_reference location_id "
-    "device_id".split()
+    "status payment_status refund_status source customer_id number external_reference location_id device_id".split()
 )
 
 
@@ -96,8 +93,6 @@ def _where(wanted: OrderFilter) -> _Where:
     bounds: tuple[tuple[str, Any], ...] = (
         ("o.created_at >= {}", wanted.created_from),
         ("o.created_at < {}", wanted.created_before),
-        ("o.updated_at >= {}", wanted.updated_from),
-        ("o.updated_at < {}", wanted.updated_before),
         ("o.total_minor >= {}", wanted.total_from),
         ("o.total_minor <= {}", wanted.total_to),
     )
@@ -107,21 +102,29 @@ def _where(wanted: OrderFilter) -> _Where:
     return where
 
 
-async def list_orders(pool: Pool, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
-    """At most `limit` orders, newest first, that come after the given position."""
+def page_query(wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> tuple[str, list[Any]] | None:
+    """The statement and arguments of one page; `None` when no order can match."""
     where = _where(wanted)
     source = "orders AS o"
     if wanted.text is not None:
         query = query_of(wanted.text, tenant_mark(wanted.merchant_id, wanted.environment))
         if query is None:
-            return []
+            return None
         source += " JOIN order_search AS s USING (order_id)"
         where.add("s.words @@ {}::text::tsquery", query)
     if after is not None:
         where.add("(o.created_at, o.order_id) < ({}, {})", *after)
-    rows = await pool.fetch(
+    statement = (
         f"SELECT o.state::text AS state FROM {source} WHERE {' AND '.join(where.conditions)} "
-        f"ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}",
-        *where.arguments,
+        f"ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}"
     )
-    return [STATE.validate_json(row["state"]) for row in rows]
+    return statement, where.arguments
+
+
+async def list_orders(pool: Pool, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
+    """At most `limit` orders, newest first, that come after the given position."""
+    query = page_query(wanted, after, limit)
+    if query is None:
+        return []
+    statement, arguments = query
+    return [STATE.validate_json(row["state"]) for row in await pool.fetch(statement, *arguments)]
