@@ -32,6 +32,7 @@ _LOOK_EVERY_S = 3.0
 _BROKER_ANSWERS_S = 10.0
 _JOIN_S = 60.0
 _RECONNECT_AFTER_S = 60.0
+_SESSION_MS = 6_000  # The least that brokers allow by default: a dead worker's partitions move on after this long.
 _DAY_MS = 24 * 60 * 60 * 1000
 
 T = TypeVar("T")
@@ -87,6 +88,8 @@ class BatchConsumer:
             no_reply=True,
             # The client would leave the group during an outage that lasts longer, and does not reliably come back.
             max_poll_interval_ms=_DAY_MS,
+            session_timeout_ms=_SESSION_MS,
+            heartbeat_interval_ms=_SESSION_MS // 3,
         )
         self._subscriber(self._receive)
 
