@@ -13,9 +13,13 @@ _MOST_QUERY_WORDS = 10
 
 def words_of(text: str) -> list[str]:
     """Lower-case words without accents, in order."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    plain = text if text.isascii() else _without_accents(text)
     return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.casefold())]
+
+
+def _without_accents(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def tenant_mark(merchant_id: str, environment: str) -> str:
