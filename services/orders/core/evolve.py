@@ -197,29 +197,36 @@ def _merged(old: Tender, new: Tender) -> Tender:
 
 
 def _authorized(order: Order, event: PaymentAuthorized, at: datetime) -> Order:
-    known, leg = _leg(order, event.payment_id, event.payment_reference, event.tender, at)
+    known, old = _leg(order, event.payment_id, event.payment_reference, event.tender, at)
     leg = replace(
-        leg,
-        authorized=leg.authorized + event.amount_minor,
-        tender=_merged(leg.tender, event.tender),
-        lease_id=event.lease_id or leg.lease_id,
+        old,
+        authorized=old.authorized + event.amount_minor,
+        tender=_merged(old.tender, event.tender),
+        lease_id=event.lease_id or old.lease_id,
     )
-    leases = _used(order, event.lease_id, event.amount_minor)
+    leases = _used(order, event.lease_id, _newly_taken(old, leg, event))
     return replace(order, payments=_swap(order.payments, known, leg), leases=leases)
 
 
 def _captured(order: Order, event: PaymentCaptured, at: datetime) -> Order:
-    known, leg = _leg(order, event.payment_id, event.payment_reference, event.tender, at)
+    known, old = _leg(order, event.payment_id, event.payment_reference, event.tender, at)
     leg = replace(
-        leg,
-        captured=leg.captured + event.amount_minor,
-        captures=(*leg.captures, Capture(event.capture_reference, event.amount_minor)),
-        tender=_merged(leg.tender, event.tender),
-        lease_id=event.lease_id or leg.lease_id,
+        old,
+        captured=old.captured + event.amount_minor,
+        captures=(*old.captures, Capture(event.capture_reference, event.amount_minor)),
+        tender=_merged(old.tender, event.tender),
+        lease_id=event.lease_id or old.lease_id,
         captured_at=event.captured_at or at,
     )
-    leases = _used(order, event.lease_id, event.amount_minor)
+    leases = _used(order, event.lease_id, _newly_taken(old, leg, event))
     return replace(order, payments=_swap(order.payments, known, leg), leases=leases)
+
+
+def _newly_taken(old: Payment, new: Payment, event: PaymentAuthorized | PaymentCaptured) -> int:
+    """What an event takes of its lease: money that was held under the same lease before has taken its part already."""
+    if old.lease_id != event.lease_id:
+        return event.amount_minor
+    return max(0, new.open_authorization + new.captured - old.open_authorization - old.captured)
 
 
 def _voided(order: Order, event: PaymentVoided, at: datetime) -> Order:

@@ -22,12 +22,18 @@ from shared.money import format_money
 
 
 def acquire(order: Order, command: AcquireLease, now: datetime) -> list[OrderEvent] | Refusal:
-    """Granted when the whole amount is available; a lease that is held already is granted again by saying nothing."""
+    """Granted when the whole amount is available; a lease that is held already is granted again by saying nothing.
+
+    It is never larger than it was granted: whoever asks for more under its id is refused.
+    """
     held = order.lease(command.lease_id)
     if held is not None and held.live(now):
-        if held.holder == command.holder:
+        if held.holder != command.holder:
+            return Refusal("LEASE_NOT_HELD", "Somebody else holds this lease.", {}, (lease_blocker(order, held),))
+        if command.amount_minor <= held.amount:
             return []
-        return Refusal("LEASE_NOT_HELD", "Somebody else holds this lease.", {}, (lease_blocker(order, held),))
+        detail = f"This lease is of {format_money(held.amount, order.currency)}: take another one for more."
+        return Refusal("LEASE_NOT_HELD", detail, {}, (lease_blocker(order, held),), param="amount_money")
     return _not_available(order, command, now) or [
         LeaseGranted(
             lease_id=command.lease_id,
@@ -90,6 +96,8 @@ def hand_over(order: Order, command: HandOverLease, now: datetime) -> list[Order
     """What is left of the lease goes to the new holder; refused while a processor is being called under it."""
     taken = order.lease(command.new_lease_id)
     if taken is not None:
+        if not taken.live(now):
+            return Refusal("LEASE_EXPIRED", "The new lease's id is that of one that has ended.", param="new_lease_id")
         same = taken.holder == command.to
         return [] if same else Refusal("LEASE_NOT_HELD", "Somebody else holds this lease.")
     lease = _held(order, command.lease_id, now)

@@ -13,11 +13,14 @@ from shared.money import format_money
 
 
 def reserve(order: Order, command: ReserveRefund) -> list[OrderEvent] | Refusal:
-    """Set aside the whole amount, with a proposal which payments bear it, or nothing."""
+    """Set aside the whole amount, with a proposal which payments bear it, or nothing.
+
+    What was released is no longer set aside: the same refund has to set it aside anew, if it still can.
+    """
     known = order.refund(command.refund_id)
-    if known is not None and known.reserved:
-        same = known.reserved == command.amount_minor
-        return [] if same else reused(order, command.refund_id, known.reserved)
+    if known is not None and known.reserved and (known.open or not known.released):
+        stands = known.open if known.released else known.reserved
+        return [] if stands == command.amount_minor else reused(order, command.refund_id, stands)
     free = max(0, order.net_collected - order.refund_reserved)
     if command.amount_minor > free:
         return _too_much(order, free)

@@ -255,11 +255,14 @@ class Order:
         return "refunded" if self.refunded >= self.captured else "partially_refunded"
 
     def payment(self, payment_id: str, reference: str | None = None, channel_id: str | None = None) -> Payment | None:
-        """The leg with that id, else the one that the same channel gave the same reference."""
+        """The leg with that id, else the one that the same channel gave the same reference.
+
+        Without a channel the id alone says which payment it is: two tills may both say `cash`.
+        """
         for payment in self.payments:
             if payment.payment_id == payment_id:
                 return payment
-        if reference is None:
+        if reference is None or channel_id is None:
             return None
         same = (leg for leg in self.payments if leg.reference == reference and leg.tender.channel_id == channel_id)
         return next(same, None)
