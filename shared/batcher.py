@@ -27,7 +27,7 @@ class Batcher(Generic[T, R]):
     ) -> None:
         self._run, self._window_s, self._largest, self._concurrent = run, window_s, largest, concurrent
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._flushing: set[asyncio.Task[None]] = set()
+        self._flushing: set[asyncio.Task[None] | None] = set()
 
     async def submit(self, item: T) -> R:
         """The item's result; raises what running it raises (`Transient` for all of a batch)."""
@@ -36,14 +36,17 @@ class Batcher(Generic[T, R]):
         if len(self._flushing) < self._concurrent:
             task = asyncio.create_task(self._flush())
             self._flushing.add(task)
-            task.add_done_callback(self._flushing.discard)
         return await future
 
     async def _flush(self) -> None:
-        await asyncio.sleep(self._window_s)
-        while self._waiting:
-            batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
-            await self._settle(batch)
+        try:
+            await asyncio.sleep(self._window_s)
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
+                await self._settle(batch)
+        finally:
+            # At once, not in a callback: an item that comes in between would wait for a flush that has ended.
+            self._flushing.discard(asyncio.current_task())
 
     async def _settle(self, batch: list[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:
