@@ -10,11 +10,12 @@ from services.orders.http.orders import OrderController
 from services.orders.http.parts import PartsController
 from services.orders.http.wiring import Wiring
 from services.orders.http.writes import Writes
-from services.orders.jobs import CheckInvariantsJob, ExpireLeasesJob
+from services.orders.jobs import INVARIANTS, ExpireLeasesJob
 from services.orders.numbers import OrderNumbers
 from shared.batcher import Batcher
 from shared.contracts.order_commands import OrderCommand
 from shared.idempotency import Claim
+from shared.invariants import CheckInvariantsJob
 from shared.processor import CommandProcessor, Done, Incoming
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
@@ -34,7 +35,7 @@ def create_app(settings: Settings, role: Role) -> Litestar:
     )
     process.consume("commands", CommandConsumer(processor.run), topics=[ORDERS_COMMANDS])
     process.every(_EXPIRE_EVERY_S, "jobs.expire_leases", ExpireLeasesJob(process.pool, processor.run, process.clock))
-    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(process.pool))
+    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(process.pool, SERVICE, INVARIANTS))
     batcher = Batcher[Incoming[OrderCommand], Done[Order] | Claim](processor.run)
     app = process.app([OrderController, PartsController, CustomerController])
     app.state.orders = Wiring(process.pool, Writes(batcher, process.clock), process.clock)

@@ -1,7 +1,6 @@
 """Timed work of the order service."""
 
 import structlog
-from prometheus_client import Gauge
 
 from services.orders.core.state import Order
 from services.orders.store.orders import expired_leases
@@ -14,7 +13,6 @@ from shared.processor import Incoming, Runner
 
 log = structlog.get_logger(__name__)
 
-BROKEN = Gauge("throughline_orders_broken_invariants", "Orders that contradict an invariant", ["invariant"])
 
 _AT_ONCE = 200
 _SYSTEM = Actor(type="system", id="jobs.expire_leases")
@@ -63,17 +61,3 @@ def _expire(order_id: str, merchant_id: str, environment: str) -> Incoming[Order
         channel="system",
         wants_reply=False,
     )
-
-
-class CheckInvariantsJob:
-    """Counts what contradicts an invariant, for the alert rule and for whoever reads the log."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def __call__(self) -> None:
-        for name, query in INVARIANTS.items():
-            broken = await self._pool.fetchval(query)
-            BROKEN.labels(name).set(broken)
-            if broken:
-                log.error("invariant_broken", invariant=name, orders=broken)

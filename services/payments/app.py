@@ -8,7 +8,8 @@ from services.payments.http.channel_events import ChannelEventController
 from services.payments.http.channels import ChannelController
 from services.payments.http.unmatched_money import UnmatchedMoneyController
 from services.payments.http.wiring import Wiring
-from services.payments.jobs import CheckInvariantsJob, MatchWaitingJob, MeasureJob
+from services.payments.jobs import INVARIANTS, MatchWaitingJob, MeasureJob
+from shared.invariants import CheckInvariantsJob
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
 from shared.topics import CHANNEL_TOPIC_PATTERN, ORDERS_EVENTS, ORDERS_REPLIES
@@ -31,7 +32,7 @@ def create_app(settings: Settings, role: Role) -> Litestar:
     process.every(_MATCH_EVERY_S, "jobs.match_waiting_events", MatchWaitingJob(pool, clock, wake))
     process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
-    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool))
+    process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
     app = process.app([ChannelController, ChannelEventController, UnmatchedMoneyController])
     app.state.payments = Wiring(pool, clock, wake, life, settings.kafka)
     return app

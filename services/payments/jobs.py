@@ -11,7 +11,6 @@ from shared.postgres import Pool, transaction
 
 log = structlog.get_logger(__name__)
 
-BROKEN = Gauge("throughline_payments_broken_invariants", "Rows that contradict an invariant", ["invariant"])
 UNMATCHED = Gauge("throughline_payments_unmatched_open", "Open unmatched items", ["kind"])
 UNMATCHED_AGE = Gauge("throughline_payments_unmatched_oldest_seconds", "Age of the oldest open unmatched item")
 UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without a reply for more than a minute")
@@ -75,17 +74,3 @@ class MeasureJob:
             UNMATCHED.labels(kind).set(items.get(kind, 0))
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
         UNANSWERED.set(unanswered)
-
-
-class CheckInvariantsJob:
-    """Counts what contradicts an invariant, for the alert rule and for whoever reads the log."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def __call__(self) -> None:
-        for name, query in INVARIANTS.items():
-            broken = await self._pool.fetchval(query)
-            BROKEN.labels(name).set(broken)
-            if broken:
-                log.error("invariant_broken", invariant=name, rows=broken)

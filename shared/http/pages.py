@@ -6,15 +6,20 @@ were cut, edited or made for other filters; the position in it must still be tre
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import orjson
 from pydantic import Field
 
 from shared.http.bodies import RequestModel
 from shared.http.problems import Problem
+
+T = TypeVar("T")
+TimePosition = tuple[datetime, str]
+"""When an object was created, and its id."""
 
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE = 100
@@ -35,6 +40,28 @@ class ListQuery(RequestModel):
     def position(self) -> tuple[str, ...] | None:
         """Where this page starts, None at the first; raises the problem of a token that does not belong here."""
         return None if self.page_token is None else decode_page_token(self.page_token, self.filters())
+
+    def time_position(self) -> TimePosition | None:
+        """The same, in a list that is ordered by time and id."""
+        position = self.position()
+        if position is None:
+            return None
+        try:
+            created_at, object_id = position
+            return datetime.fromisoformat(created_at).astimezone(UTC), object_id
+        except (ValueError, OverflowError):
+            raise invalid_page_token() from None
+
+
+def page_by_time(
+    found: Sequence[T], query: ListQuery, place: Callable[[T], TimePosition]
+) -> tuple[Sequence[T], str | None]:
+    """One page of a list by time and id, of which one object more than fits was read, and the token of the next."""
+    page = found[: query.page_size]
+    if len(found) <= query.page_size:
+        return page, None
+    created_at, object_id = place(page[-1])
+    return page, encode_page_token((created_at.isoformat(), object_id), query.filters())
 
 
 def encode_page_token(position: tuple[str, ...], filters: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ from services.payments.answers import settle_all
 from services.payments.channels import ChannelLife
 from services.payments.core.state import Arrival, Channel, KnownOrder
 from services.payments.ingestion import take_in
-from services.payments.jobs import INVARIANTS, CheckInvariantsJob, MatchWaitingJob, MeasureJob
+from services.payments.jobs import INVARIANTS, MatchWaitingJob, MeasureJob
 from services.payments.store import channels, events, orders, unmatched
 from services.payments.store.channels import ChannelRow
 from services.payments.store.unmatched import ItemFilter
@@ -21,6 +21,7 @@ from shared.clock import utc_now
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.ids import new_id
+from shared.invariants import CheckInvariantsJob
 from shared.outbox import OUTBOX_TABLE
 from shared.postgres import Pool, transaction
 from shared.settings import KafkaSettings
@@ -70,6 +71,10 @@ async def statuses(pool: Pool) -> list[str]:
 
 def metric(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(f"throughline_payments_{name}", labels)
+
+
+def broken(invariant: str) -> float | None:
+    return REGISTRY.get_sample_value("throughline_broken_invariants", {"service": "payments", "invariant": invariant})
 
 
 async def test_workers_that_take_the_same_events_at_once_send_each_command_once(pool: Pool) -> None:
@@ -160,12 +165,18 @@ async def test_what_waits_is_measured_and_what_contradicts_is_counted(pool: Pool
     assert metric("unmatched_open", kind="unknown_order") == 1
     assert metric("unmatched_oldest_seconds") == 120
     assert metric("commands_unanswered") == 1
-    await CheckInvariantsJob(pool)()
-    assert [metric("broken_invariants", invariant=name) for name in INVARIANTS] == [0, 0, 0]
+    await CheckInvariantsJob(pool, "payments", INVARIANTS)()
+    assert [
+        REGISTRY.get_sample_value("throughline_broken_invariants", {"service": "payments", "invariant": name})
+        for name in INVARIANTS
+    ] == [0, 0, 0]
     await pool.execute("UPDATE channel_events SET status = 'applied', order_version = NULL WHERE status = 'sent'")
     await pool.execute("DELETE FROM unmatched_money")
-    await CheckInvariantsJob(pool)()
-    assert [metric("broken_invariants", invariant=name) for name in INVARIANTS] == [1, 0, 1]
+    await CheckInvariantsJob(pool, "payments", INVARIANTS)()
+    assert [
+        REGISTRY.get_sample_value("throughline_broken_invariants", {"service": "payments", "invariant": name})
+        for name in INVARIANTS
+    ] == [1, 0, 1]
 
 
 async def test_what_a_crash_left_of_a_channel_is_finished(pool: Pool, servers: Servers) -> None:

@@ -1,7 +1,5 @@
 """Routes of customers."""
 
-from datetime import UTC, datetime
-
 from litestar import Controller, delete, get, patch, post
 from litestar.params import FromPath
 
@@ -14,7 +12,7 @@ from shared.auth.guard import ApiRequest, requires
 from shared.http.answers import Answer, many, one, one_bytes
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
-from shared.http.pages import encode_page_token, invalid_page_token
+from shared.http.pages import page_by_time
 from shared.http.problems import Problem, not_found
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.ids import new_id
@@ -66,12 +64,11 @@ class CustomerController(Controller):
             email=query.email,
             external_reference=query.external_reference,
             text=query.query,
-            after=_position(query),
+            after=query.time_position(),
             limit=query.page_size + 1,
         )
-        page, more = found[: query.page_size], len(found) > query.page_size
-        last = (page[-1]["created_at"].isoformat(), page[-1]["customer_id"]) if more else None
-        return many(request, page, encode_page_token(last, query.filters()) if last else None)
+        page, token = page_by_time(found, query, lambda customer: (customer["created_at"], customer["customer_id"]))
+        return many(request, page, token)
 
     @get("/{customer_id:str}", guards=[READ], **operation("Read a customer", gives=CustomerView))
     async def read(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
@@ -143,14 +140,3 @@ def _tenant(request: ApiRequest) -> Tenant:
 
 def _unknown() -> Problem:
     return not_found("There is no such customer.")
-
-
-def _position(query: CustomersQuery) -> tuple[datetime, str] | None:
-    position = query.position()
-    if position is None:
-        return None
-    try:
-        created_at, customer_id = position
-        return datetime.fromisoformat(created_at).astimezone(UTC), customer_id
-    except ValueError:
-        raise invalid_page_token() from None

@@ -1,7 +1,7 @@
 """Routes of orders themselves: create, read, list, change details, end."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -29,7 +29,7 @@ from shared.contracts.order_commands import AddNote, CancelOrder, CloseOrder
 from shared.http.answers import Answer, many, one
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
-from shared.http.pages import ListQuery, encode_page_token, invalid_page_token
+from shared.http.pages import ListQuery, encode_page_token, invalid_page_token, page_by_time
 from shared.http.problems import Problem, not_found
 from shared.ids import new_id
 
@@ -87,13 +87,9 @@ class OrderController(Controller):
         query = read_query(request, OrdersQuery)
         wiring = wiring_of(request)
         wanted = _filter(query, request.user)
-        orders = await list_orders(wiring.pool, wanted, _position(query), query.page_size + 1)
-        page, more = orders[: query.page_size], len(orders) > query.page_size
-        shown = await _shown(wiring, page, query.expand, request.user)
-        token = (
-            encode_page_token((page[-1].created_at.isoformat(), page[-1].order_id), query.filters()) if more else None
-        )
-        return many(request, shown, token)
+        found = await list_orders(wiring.pool, wanted, query.time_position(), query.page_size + 1)
+        page, token = page_by_time(found, query, lambda order: (order.created_at, order.order_id))
+        return many(request, await _shown(wiring, page, query.expand, request.user), token)
 
     @get(
         "/{order_id:str}",
@@ -249,17 +245,6 @@ def _filter(query: OrdersQuery, access: Access) -> OrderFilter:
         total_to=query.total_to,
         text=query.query,
     )
-
-
-def _position(query: OrdersQuery) -> tuple[datetime, str] | None:
-    position = query.position()
-    if position is None:
-        return None
-    try:
-        created_at, order_id = position
-        return datetime.fromisoformat(created_at).astimezone(UTC), order_id
-    except ValueError:
-        raise invalid_page_token() from None
 
 
 def _version_position(query: ListQuery) -> int | None:

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 
 from services.payments.channels import new_password, username_of
 from services.payments.http.models import ChannelPatch, ChannelRequest, ChannelView, KafkaAccess
-from services.payments.http.wiring import Wiring, time_position
+from services.payments.http.wiring import Wiring
 from services.payments.store import channels
 from services.payments.store.channels import ChannelRow
 from shared import idempotency
@@ -18,7 +18,7 @@ from shared.faults import Transient
 from shared.http.answers import Answer, accepted, many, nothing, one, one_bytes, replayed
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
-from shared.http.pages import ListQuery, encode_page_token
+from shared.http.pages import ListQuery, page_by_time
 from shared.http.problems import Problem, not_found
 from shared.idempotency import Fresh, IdempotencyKey, StoredResponse, idempotency_key, problem_for, run_idempotent
 from shared.ids import new_id
@@ -92,11 +92,9 @@ class ChannelController(Controller):
     async def list_channels(self, request: ApiRequest, state: State) -> Answer:
         query = read_query(request, ListQuery)
         wiring: Wiring = state.payments
-        access, after = request.user, time_position(query)
+        access, after = request.user, query.time_position()
         found = await channels.page(wiring.pool, access.merchant, access.environment, after, query.page_size + 1)
-        page, more = found[: query.page_size], len(found) > query.page_size
-        last = (page[-1].created_at.isoformat(), page[-1].channel_id) if more else None
-        token = encode_page_token(last, query.filters()) if last else None
+        page, token = page_by_time(found, query, lambda row: (row.created_at, row.channel_id))
         return many(request, [_view(row, wiring.kafka) for row in page], token)
 
     @get("/{channel_id:str}", guards=[READ], **operation("Read a channel", gives=ChannelView))

@@ -5,7 +5,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.payments.http.models import UnmatchedMoneyQuery
-from services.payments.http.wiring import Wiring, time_position
+from services.payments.http.wiring import Wiring
 from services.payments.store import unmatched
 from services.payments.store.unmatched import ItemFilter
 from shared.auth.guard import ApiRequest, requires
@@ -13,7 +13,7 @@ from shared.contracts.payments import UnmatchedMoney
 from shared.http.answers import Answer, many, one
 from shared.http.bodies import read_query
 from shared.http.operations import operation
-from shared.http.pages import encode_page_token
+from shared.http.pages import page_by_time
 from shared.http.problems import not_found
 
 READ = requires("payments.read")
@@ -43,10 +43,9 @@ class UnmatchedMoneyController(Controller):
         access = request.user
         equal = {name: getattr(query, name) for name in _EQUAL if getattr(query, name) is not None}
         wanted = ItemFilter(access.merchant, access.environment, equal, query.created_from, query.created_before)
-        found = await unmatched.list_items(wiring.pool, wanted, time_position(query), query.page_size + 1)
-        page, more = found[: query.page_size], len(found) > query.page_size
-        last = (page[-1].created_at.isoformat(), page[-1].unmatched_money_id) if more else None
-        return many(request, page, encode_page_token(last, query.filters()) if last else None)
+        found = await unmatched.list_items(wiring.pool, wanted, query.time_position(), query.page_size + 1)
+        page, token = page_by_time(found, query, lambda item: (item.created_at, item.unmatched_money_id))
+        return many(request, page, token)
 
     @get(
         "/{unmatched_money_id:str}",
