@@ -47,9 +47,9 @@ class BatchConsumer:
     """Hands batches of records to a handler, one batch at a time, each partition's records in order.
 
     A batch is acknowledged, once, after the handler returned and the dead letters of its poisoned records are safe.
-    `Transient` repeats it with backoff for as long as the outage lasts. Anything else that the handler raises is
-    isolated to the records that cause it: they become dead letters, the rest is done. Whatever was not acknowledged is
-    delivered again, so that a handler must bear repeats.
+    `Transient` repeats it with backoff, in smaller steps, for as long as the outage lasts. Anything else that the
+    handler raises is isolated to the records that cause it: they become dead letters, the rest is done. Whatever was
+    not acknowledged is delivered again, so that a handler must bear repeats.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class BatchConsumer:
     async def _take(self, records: Sequence[Record]) -> None:
         self._progress.began(records)
         try:
-            outcomes = await self._through_outages("handler", lambda: run_isolated(self._handle, records))
+            outcomes = await self._handled(records)
             letters = [_letter(record, outcome) for record, outcome in zip(records, outcomes, strict=True) if outcome]
             if letters:
                 await self._through_outages("dead letters", lambda: self._dead_letters.publish(letters))
@@ -150,9 +150,29 @@ class BatchConsumer:
             await self._acknowledge(records)
             self._broken = None
         except _Stopping:
+            # A next batch may be at hand already, and its acknowledgement would cover this one.
+            self._subscriber.running = False
             self._log.info("batch_given_up_for_shutdown", size=len(records))
         finally:
             self._progress.in_flight_ended()
+
+    async def _handled(self, records: Sequence[Record]) -> list[Poison | Exception | None]:
+        """One outcome per record. After each outage in smaller steps: too much work at once also looks like one."""
+        outcomes: list[Poison | Exception | None] = []
+        size = len(records)
+
+        async def step() -> None:
+            nonlocal size
+            begun = len(outcomes)
+            try:
+                outcomes.extend(await run_isolated(self._handle, records[begun : begun + size]))
+            except Transient:
+                size = max(1, size // 2)
+                raise
+
+        while len(outcomes) < len(records):
+            await self._through_outages("handler", step)
+        return outcomes
 
     async def _handle(self, records: Sequence[Record]) -> Sequence[Poison | None]:
         outcomes = await self._handler(records)
