@@ -7,8 +7,9 @@
   not fit into one waits until the first is acknowledged. Rows are removed after the acknowledgement. So a key's
   messages appear in the order of their rows, and what a crash publishes twice it publishes again in that order.
 * Rows come into being in an order that need not be the order of their sequence numbers, except for one key, whose row
-  lock makes it so. Reading therefore starts at a floor that is a minute old: the server ends every transaction long
-  before that, so that nothing can appear below. Removed rows below the floor cost nothing however many there were.
+  lock makes it so. Reading therefore starts at a floor: a number that was read half a minute ago or more, since when
+  every transaction that ran then has ended (a commit may wait for a replica for longer than any timeout), so that
+  nothing can appear below. Removed rows below the floor cost nothing however many there were.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ IN_FLIGHT = Gauge("throughline_relay_in_flight", "Messages of the flush under wa
 _ROWS_PER_FLUSH = 2_000
 _BYTES_PER_BATCH = 900 * 1024
 _POLL_S = 0.5
-_FLOOR_AGE_S = 60.0
+_FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "5s"
 
@@ -143,12 +144,14 @@ class Relay:
                     floor = _Floor(loop.time())
                 share_at = loop.time() + _SHARE_EVERY_S
             self._wake.local.clear()
+            if floor.due(loop.time()):
+                floor.looked(*await _running(connection), loop.time())
             rows = await self._read(connection, floor.value) if self._shards else []
             self._failing = None
             if rows:
                 await self._publish(connection, producer, rows)
             if len(rows) < _ROWS_PER_FLUSH:
-                floor.reached(rows[-1].seq if rows else floor.newest, loop.time())
+                floor.reached(rows[-1].seq if rows else floor.newest)
                 await self._rest()
 
     async def _rest(self) -> None:
@@ -162,7 +165,11 @@ class Relay:
         """Hold this replica's share of the shards; true when it gained one, whose rows may be old."""
         number = _number(self._service)
         members = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND granted",
+            """
+            SELECT count(*) FROM pg_locks
+            WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND objsubid = 2 AND granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            """,
             _MEMBERS_LOCK,
             number,
         )
@@ -206,20 +213,43 @@ class Relay:
         PUBLISHED.labels(self._service).inc(len(rows))
 
 
+async def _running(connection: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, int]:
+    """The newest transaction that there is, and the oldest that still runs."""
+    row = await connection.fetchrow(
+        "SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    )
+    assert row is not None, "a SELECT without FROM has a row"
+    return row[0], row[1]
+
+
 class _Floor:
-    """The sequence number below which nothing can appear any more: the newest that was read a minute ago."""
+    """The sequence number below which nothing can appear: every transaction that ran when it was read has ended."""
 
     def __init__(self, now: float) -> None:
         self.value = 0
         self.newest = 0
-        self._candidate, self._since = 0, now
+        self._candidate = 0
+        self._mark: int | None = None
+        self._passed = False
+        self._since = now
 
-    def reached(self, newest: int, now: float) -> None:
-        """Everything visible up to `newest` has been published."""
+    def due(self, now: float) -> bool:
+        """Whether it is time to ask which transactions run; to be done before the next read."""
+        return now - self._since >= _FLOOR_AGE_S
+
+    def looked(self, newest: int, oldest: int, now: float) -> None:
+        """What `_running` says now."""
+        self._since = now
+        if self._mark is None:
+            self._candidate, self._mark = self.newest, newest
+        else:
+            self._passed = oldest > self._mark
+
+    def reached(self, newest: int) -> None:
+        """Everything visible up to `newest` has been read and published."""
         self.newest = max(self.newest, newest)
-        if now - self._since >= _FLOOR_AGE_S:
-            self.value = self._candidate
-            self._candidate, self._since = self.newest, now
+        if self._passed:
+            self.value, self._mark, self._passed = self._candidate, None, False
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[_Row]) -> None:
