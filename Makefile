@@ -4,7 +4,7 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo test reset status check lint types bench lock
+.PHONY: up demo test reset status check lint types bench chaos lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
@@ -24,6 +24,8 @@ types: $(READY)
 	@$(BIN)/mypy
 bench: $(READY)   ## measure; results in bench/results
 	@$(BIN)/python -m bench
+chaos: $(READY)   ## faults on real servers under load, for MINUTES=5; then an audit
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 lock:             ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock --custom-compile-command "make lock"
 

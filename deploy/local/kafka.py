@@ -32,8 +32,11 @@ _LOGGING = {
 }
 
 
-def broker_properties(ports: Ports) -> dict[str, str]:
-    """The configuration of a broker that runs in the data directory."""
+def broker_properties(ports: Ports, advertised_port: int | None = None) -> dict[str, str]:
+    """The configuration of a broker that runs in the data directory.
+
+    Our services are sent to `advertised_port` where something stands between them and the broker.
+    """
     inside, outside = f"{HOST}:{ports.kafka}", f"{HOST}:{ports.kafka_client}"
     controller = f"{HOST}:{ports.kafka_controller}"
     return {
@@ -41,7 +44,7 @@ def broker_properties(ports: Ports) -> dict[str, str]:
         "node.id": "1",
         "controller.quorum.voters": f"1@{controller}",
         "listeners": f"INTERNAL://{inside},CLIENT://{outside},CONTROLLER://{controller}",
-        "advertised.listeners": f"INTERNAL://{inside},CLIENT://{outside}",
+        "advertised.listeners": f"INTERNAL://{HOST}:{advertised_port or ports.kafka},CLIENT://{outside}",
         "listener.security.protocol.map": "INTERNAL:PLAINTEXT,CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "INTERNAL",
         "controller.listener.names": "CONTROLLER",
@@ -85,10 +88,10 @@ _ONE_BROKER = {
 class KafkaServer:
     """One Kafka broker whose topics, users and ACLs survive a restart."""
 
-    def __init__(self, data_dir: Path, cache_dir: Path, ports: Ports) -> None:
+    def __init__(self, data_dir: Path, cache_dir: Path, ports: Ports, advertised_port: int | None = None) -> None:
         self.bootstrap_servers = f"{HOST}:{ports.kafka}"
         self.client_bootstrap_servers = f"{HOST}:{ports.kafka_client}"
-        self._ports = ports
+        self._ports, self._advertised_port = ports, advertised_port
         self._cache_dir = cache_dir
         self._properties = kafka_properties(data_dir)
         self._logs = data_dir / _LOGS
@@ -100,10 +103,16 @@ class KafkaServer:
     def begin_prepare(self) -> None:
         """Write the configuration and, the first time, begin to format the storage. May download: see `class_path`."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        properties = broker_properties(self._ports)
+        properties = broker_properties(self._ports, self._advertised_port)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         if not (self._logs / "meta.properties").exists():
-            arguments = ["format", "--ignore-formatted", f"--cluster-id={_new_cluster_id()}", "-c", str(self._properties)]
+            arguments = [
+                "format",
+                "--ignore-formatted",
+                f"--cluster-id={_new_cluster_id()}",
+                "-c",
+                str(self._properties),
+            ]
             log = self._log.with_name("kafka-format.log")
             self._formatting = self._java("Kafka's storage tool", ["kafka.tools.StorageTool", *arguments], log)
 
@@ -136,6 +145,16 @@ class KafkaServer:
                 child.wait_stopped(grace_s=30)
         self._head_start.keep()
         self._formatting = self._child = None
+
+    def kill(self) -> None:
+        """The broker is gone afterwards, as after a crash; `launch` starts it again on the same data and ports."""
+        self._running().kill()
+        self._child = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running broker."""
+        return self._running().pid
 
     def _is_ready(self) -> bool:
         from confluent_kafka import KafkaException

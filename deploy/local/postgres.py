@@ -85,6 +85,16 @@ class PostgresServer:
             self._child.wait_stopped(grace_s=20)
             self._child = None
 
+    def kill(self) -> None:
+        """The server is gone afterwards, as after a crash; `launch` starts it again on the same data and ports."""
+        self._running().kill()
+        self._child = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        return self._running().pid
+
     def _is_ready(self) -> bool:
         try:
             lines = (self._directory / "postmaster.pid").read_text().splitlines()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.local.problem import RuntimeProblem
 
 _TAIL_LINES = 15
 _POLL_S = 0.02
+_GONE_S = 10
 
 
 class Child:
@@ -77,6 +79,11 @@ class Child:
         if code != 0:
             raise RuntimeProblem(f"{self.name} failed ({_ending(code)}). {describe_log(self.log)}")
 
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
     def ask_to_stop(self) -> None:
         """Ask for an orderly stop, without waiting; nothing happens if it has ended."""
         if self._process.poll() is None:
@@ -89,6 +96,21 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """The process, and every process that it started, is gone afterwards without a chance to tidy up."""
+        import psutil
+
+        if self.running:
+            # Held still first, so that it can't start another one between our looking and its end.
+            self._process.send_signal(signal.SIGSTOP)
+            family = psutil.Process(self.pid).children(recursive=True)
+            self._process.kill()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(family, timeout=_GONE_S)
+        self._process.wait()
 
 
 def _wrapper(stop_signal: signal.Signals, unprivileged: bool) -> list[str]:

@@ -1,0 +1,131 @@
+"""What there is after the run: every topic from its beginning, the tables, and what HTTP answers."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+from confluent_kafka import Consumer, TopicPartition
+
+Json = dict[str, Any]
+Row = dict[str, Any]
+
+_TABLES = {
+    "orders": "SELECT order_id, version, external_reference, total_minor, state FROM orders.orders",
+    "history": "SELECT order_id, version, type, payload FROM orders.order_events ORDER BY order_id, version",
+    "inbox": "SELECT aggregate_id, command_id, outcome FROM orders.inbox",
+    "keys": "SELECT scope, key, status, body FROM orders.idempotency_keys",
+    "orders_outbox": "SELECT seq, id, aggregatetype FROM orders.outbox",
+    "payments_outbox": "SELECT seq, id, aggregatetype FROM payments.outbox",
+    "channel_events": "SELECT channel_event_id, event_id, type, body, status, order_id, refusal, attempt, command_id "
+    "FROM payments.channel_events",
+    "unmatched": "SELECT unmatched_money_id, channel_event_id, kind, status, amount_minor, payment_reference, order_id "
+    "FROM payments.unmatched_money",
+    "known_orders": "SELECT order_id, version FROM payments.known_orders",
+}
+_JSON = {"state", "payload", "outcome"}
+_SILENT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """One record of a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    headers: dict[str, str]
+
+    @property
+    def body(self) -> Json:
+        found: Json = json.loads(self.value)
+        return found
+
+
+@dataclass
+class Evidence:
+    """Tables by name, messages by topic (per partition in order), orders as HTTP shows them."""
+
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    topics: dict[str, list[Message]] = field(default_factory=dict)
+    shown: dict[str, Json] = field(default_factory=dict)
+    shown_unmatched: list[Json] = field(default_factory=list)
+
+
+async def gather(database_url: str, bootstrap_servers: str, http: httpx.AsyncClient, payments_url: str) -> Evidence:
+    """Read everything; nothing may be running any more that changes it."""
+    found = Evidence()
+    connection = await asyncpg.connect(database_url)
+    try:
+        for name, query in _TABLES.items():
+            found.tables[name] = [_row(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+    found.topics = await asyncio.to_thread(_read_topics, bootstrap_servers)
+    for row in found.tables["orders"]:
+        answer = await http.get(f"/v1/orders/{row['order_id']}", timeout=20)
+        found.shown[row["order_id"]] = answer.json().get("data", {}) if answer.status_code == 200 else {}
+    found.shown_unmatched = await _unmatched(http, payments_url)
+    return found
+
+
+def _row(record: Any) -> Row:
+    return {name: json.loads(value) if name in _JSON else value for name, value in record.items()}
+
+
+async def _unmatched(http: httpx.AsyncClient, payments_url: str) -> list[Json]:
+    found: list[Json] = []
+    token: str | None = None
+    while True:
+        params = {"page_size": "100"} | ({"page_token": token} if token else {})
+        answer = (await http.get(f"{payments_url}/v1/unmatched-money", params=params, timeout=20)).json()
+        found += answer["data"]
+        token = answer.get("next_page_token")
+        if not token:
+            return found
+
+
+def _read_topics(bootstrap_servers: str) -> dict[str, list[Message]]:
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": "auditor", "enable.auto.commit": False, "log_level": 0}
+    )
+    try:
+        known = consumer.list_topics(timeout=20).topics
+        names = [name for name in known if not name.startswith("__")]
+        found: dict[str, list[Message]] = {name: [] for name in names}
+        left: dict[tuple[str, int], int] = {}
+        for name in names:
+            for number in known[name].partitions:
+                low, high = consumer.get_watermark_offsets(TopicPartition(name, number), timeout=20)
+                if high > low:
+                    left[name, number] = high
+        consumer.assign([TopicPartition(name, number, 0) for name, number in left])
+        while left:
+            message = consumer.poll(_SILENT_S)
+            if message is None:
+                raise RuntimeError(f"Kafka gave nothing more although these are not read to their ends: {left}")
+            if message.error():
+                continue
+            one = _message(message)
+            place = (one.topic, one.partition)
+            found[one.topic].append(one)
+            if place in left and one.offset + 1 >= left[place]:
+                del left[place]
+        return found
+    finally:
+        consumer.close()
+
+
+def _message(message: Any) -> Message:
+    return Message(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        key=(message.key() or b"").decode(errors="replace"),
+        value=message.value() or b"",
+        headers={name: (value or b"").decode(errors="replace") for name, value in message.headers() or []},
+    )

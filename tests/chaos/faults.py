@@ -1,0 +1,147 @@
+"""The faults: each is begun, lasts for a while, and is over when everything has been started or joined up again."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from deploy.local.kafka import KafkaServer
+from deploy.local.postgres import PostgresServer
+from tests.chaos.proxy import Proxy
+from tests.chaos.system import ServiceProcess, System
+
+Step = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`begin` returns when the harm is done, `end` when nothing is held back any more."""
+
+    kind: str
+    target: str
+    begin: Step
+    end: Step
+    lasts_s: float = 0.0
+
+
+def deck(system: System, random: Random) -> Iterator[Fault]:
+    """Every kind on every target once, shuffled; then again, for ever."""
+    while True:
+        faults = list(_all(system, random))
+        random.shuffle(faults)
+        yield from faults
+
+
+def _all(system: System, random: Random) -> Iterator[Fault]:
+    for service in system.services.values():
+        yield _killed(service, random)
+        yield _stopped(service, random)
+        yield _ended(service)
+    servers = (("PostgreSQL", system.postgres, system.postgres_proxy), ("Kafka", system.kafka, system.kafka_proxy))
+    for name, server, proxy in servers:
+        yield _server_killed(name, server, random)
+        yield _cut(name, proxy, random)
+        yield _held(name, proxy, random)
+        yield _slowed(name, proxy, random)
+        yield _replies_lost(name, proxy, random)
+    yield _all_killed(system)
+
+
+def _killed(service: ServiceProcess, random: Random) -> Fault:
+    async def begin() -> None:
+        service.kill()
+
+    async def end() -> None:
+        service.start()
+
+    return Fault("SIGKILL", service.name, begin, end, random.choice([0.0, random.uniform(0, 8)]))
+
+
+def _stopped(service: ServiceProcess, random: Random) -> Fault:
+    async def begin() -> None:
+        service.signal(signal.SIGSTOP)
+
+    async def end() -> None:
+        service.signal(signal.SIGCONT)
+
+    return Fault("SIGSTOP", service.name, begin, end, random.uniform(1, 12))
+
+
+def _ended(service: ServiceProcess) -> Fault:
+    async def begin() -> None:
+        service.signal(signal.SIGTERM)
+
+    async def end() -> None:
+        if not await service.ended():
+            raise RuntimeError(f"{service.name} did not end on SIGTERM")
+        service.start()
+
+    return Fault("SIGTERM", service.name, begin, end)
+
+
+def _all_killed(system: System) -> Fault:
+    async def begin() -> None:
+        for service in system.services.values():
+            service.kill()
+
+    async def end() -> None:
+        for service in system.services.values():
+            service.start()
+
+    return Fault("SIGKILL", "every service", begin, end)
+
+
+def _server_killed(name: str, server: PostgresServer | KafkaServer, random: Random) -> Fault:
+    async def begin() -> None:
+        server.kill()
+
+    async def end() -> None:
+        server.launch()
+        await asyncio.to_thread(server.wait_ready)
+
+    return Fault("kill -9", name, begin, end, random.uniform(0, 6))
+
+
+def _cut(name: str, proxy: Proxy, random: Random) -> Fault:
+    async def begin() -> None:
+        proxy.refusing = True
+        proxy.cut()
+
+    async def end() -> None:
+        proxy.refusing = False
+
+    return Fault("cut", name, begin, end, random.choice([0.0, random.uniform(1, 8)]))
+
+
+def _held(name: str, proxy: Proxy, random: Random) -> Fault:
+    async def begin() -> None:
+        proxy.hold(True)
+
+    async def end() -> None:
+        proxy.hold(False)
+
+    return Fault("held", name, begin, end, random.uniform(1, 12))
+
+
+def _slowed(name: str, proxy: Proxy, random: Random) -> Fault:
+    async def begin() -> None:
+        proxy.delay_s = 0.02
+
+    async def end() -> None:
+        proxy.delay_s = 0.0
+
+    return Fault("slow", name, begin, end, random.uniform(3, 8))
+
+
+def _replies_lost(name: str, proxy: Proxy, random: Random) -> Fault:
+    """What is asked still arrives, what is answered does not; then the connections end."""
+
+    async def begin() -> None:
+        proxy.losing_replies = True
+
+    async def end() -> None:
+        proxy.cut()
+        proxy.losing_replies = False
+
+    return Fault("replies lost", name, begin, end, random.uniform(0.2, 3))

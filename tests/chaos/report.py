@@ -1,0 +1,81 @@
+"""The report: on the terminal for people, as JSON for later."""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).with_name("results")
+_SHOWN = 20
+
+
+def save(found: dict[str, Any]) -> Path:
+    """Write the whole of it; gives the file."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}-seed-{found['seed']}.json"
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    return path
+
+
+def print_report(found: dict[str, Any], path: Path) -> None:
+    """Faults with their recovery times, what was looked at, and what is wrong."""
+    console = Console(highlight=False)
+    console.print(_recovery(found["faults"]))
+    console.print(_counts("Looked at", found["counted"]))
+    console.print(_counts("Errors on the way, all tried again", found["errors"]))
+    for name, title in (("lost", "Lost"), ("double", "Double"), ("disorder", "Out of order"), ("oddities", "Odd")):
+        _print_list(console, title, found[name])
+    verdict = "Nothing lost, nothing double, everything in order." if found["clean"] else "NOT clean."
+    console.print(f"\n{verdict} {len(found['faults'])} faults in {found['minutes']:g} minutes, seed {found['seed']}.")
+    console.print(f"Written to {path}", soft_wrap=True)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The nearest-rank quantile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _recovery(faults: list[dict[str, Any]]) -> Table:
+    table = Table(title="Seconds until fresh HTTP writes and channel events took effect")
+    for column in ("fault", "of", "times", "after its end: p50", "p99", "after its beginning: p50", "p99"):
+        table.add_column(column, justify="left" if column in ("fault", "of") else "right")
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for fault in faults:
+        groups[fault["kind"], fault["target"]].append(fault)
+    for (kind, target), members in sorted(groups.items()):
+        table.add_row(kind, target, str(len(members)), *_quantiles(members))
+    if faults:
+        table.add_section()
+        table.add_row("all", "", str(len(faults)), *_quantiles(faults))
+    return table
+
+
+def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
+    cells = []
+    for name in ("from_end_s", "from_begin_s"):
+        values = [float("inf") if fault[name] is None else fault[name] for fault in faults]
+        cells += [f"{quantile(values, share):.2f}" for share in (0.5, 0.99)]
+    return cells
+
+
+def _counts(title: str, counts: dict[str, int]) -> Table:
+    table = Table(title=title)
+    table.add_column("what")
+    table.add_column("how many", justify="right")
+    for what, count in sorted(counts.items()):
+        table.add_row(what, f"{count:,}")
+    return table
+
+
+def _print_list(console: Console, title: str, entries: list[str]) -> None:
+    style = "green" if not entries else "red"
+    console.print(f"[bold {style}]{title}: {len(entries)}[/bold {style}]")
+    for entry in entries[:_SHOWN]:
+        console.print(f"  {entry}", markup=False, soft_wrap=True)
+    if len(entries) > _SHOWN:
+        console.print(f"  … and {len(entries) - _SHOWN} more")
