@@ -6,11 +6,13 @@ What comes in by Kafka and by HTTP takes this one path.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
+from asyncpg import UniqueViolationError
 
 from shared import idempotency, inbox, outbox
 from shared.clock import Clock
@@ -23,6 +25,9 @@ from shared.telemetry import span
 S = TypeVar("S")
 C = TypeVar("C")
 P = TypeVar("P")
+
+_RACES = 2
+"""How often a batch is run again because another worker was faster; then its commands are run one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +223,23 @@ class CommandProcessor(Generic[S, C, P]):
         stands in the way (`InProgress`, `Reused`, `StoredResponse`).
         """
         with span(self._span, traceparent=batch[0].traceparent, commands=len(batch)):
-            prepared = await self._aggregates.prepare(batch)
-            async with transaction(self._pool) as connection:
-                results, run = await self._write(connection, batch, prepared)
+            results, run = await self._through_races(batch)
         self._aggregates.committed(run.changes)
         if run.outgoing:
             self._committed()
         return results
+
+    async def _through_races(self, batch: Sequence[Incoming[C]]) -> tuple[list[Done[S] | Claim], _Run[S, C, P]]:
+        """What another worker created or recorded meanwhile is a unique violation: it is committed, and found now."""
+        for _ in range(_RACES):
+            with suppress(UniqueViolationError):
+                return await self._transact(batch)
+        return await self._transact(batch)
+
+    async def _transact(self, batch: Sequence[Incoming[C]]) -> tuple[list[Done[S] | Claim], _Run[S, C, P]]:
+        prepared = await self._aggregates.prepare(batch)
+        async with transaction(self._pool) as connection:
+            return await self._write(connection, batch, prepared)
 
     async def _write(
         self, connection: Connection, batch: Sequence[Incoming[C]], prepared: P
@@ -233,8 +248,9 @@ class CommandProcessor(Generic[S, C, P]):
         free = [
             incoming for incoming, claim in zip(batch, claims, strict=True) if claim is None or isinstance(claim, Fresh)
         ]
-        now = self._clock()
         states = await self._aggregates.lock(connection, sorted({incoming.key for incoming in free}))
+        # After the wait for the locks: the versions of one aggregate are recorded in the order of their times.
+        now = self._clock()
         recalled = await inbox.recall(connection, [(incoming.key, incoming.command_id) for incoming in free])
         run = _Run(self._aggregates, states, recalled, now)
         results: list[Done[S] | Claim] = [

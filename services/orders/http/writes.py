@@ -1,9 +1,8 @@
 """How a request becomes a command, and a command's outcome an answer."""
 
+import re
 from collections.abc import Callable
 from typing import Any
-
-from shared.telemetry import current_traceparent
 
 from services.orders.core.state import Order
 from services.orders.core.view import order_view
@@ -17,9 +16,12 @@ from shared.http.request_ids import request_id_of
 from shared.idempotency import Claim, InProgress, Reused, StoredResponse, idempotency_key, problem_for
 from shared.ids import new_id
 from shared.processor import Done, Incoming, Outcome
+from shared.telemetry import current_traceparent
 
 SOURCE = "/services/orders/http"
 PROBLEM_JSON = "application/problem+json"
+
+_ORDER_ID = re.compile(r"ord_[A-Za-z0-9_-]{1,64}")
 
 Show = Callable[[Order], dict[str, Any]]
 """What is answered of the order after the command."""
@@ -45,6 +47,8 @@ class Writes:
 
         With an `Idempotency-Key` the answer is kept with the effect and given again.
         """
+        if not _ORDER_ID.fullmatch(order_id):
+            raise not_found("There is no such order.")
         access = request.user
 
         def answer(outcome: Outcome, order: Order | None) -> tuple[int, bytes]:

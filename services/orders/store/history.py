@@ -31,12 +31,17 @@ _HISTORY = ("order_id", "version", "type", "payload", "recorded_at")
 async def read_history(
     pool: Pool, order_id: str, *, up_to: int | None = None, until: datetime | None = None
 ) -> list[HistoryRow]:
-    """The versions of an order in order, up to a version or a moment (inclusive)."""
+    """The versions of an order in order, up to a version or a moment (inclusive), without a gap.
+
+    A version counts as recorded by then when a later one was: the clocks of two workers may differ.
+    """
     rows = await pool.fetch(
         """
         SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
         WHERE order_id = $1 AND ($2::integer IS NULL OR version <= $2)
-            AND ($3::timestamptz IS NULL OR recorded_at <= $3)
+            AND ($3::timestamptz IS NULL OR version <= (
+                SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $3
+            ))
         ORDER BY version
         """,
         order_id,

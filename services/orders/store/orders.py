@@ -12,17 +12,19 @@ from shared.postgres import Connection, Pool
 class OrderCache:
     """Orders that this process wrote or read lately, so that a locked row's state need not be read and parsed again.
 
-    An order is taken from here only at the version that its locked row has.
+    An order is taken from here only at the version and time that its locked row has: after a failover that lost the
+    newest commits, another worker may have written the same version anew.
     """
 
     def __init__(self, largest: int = 5_000) -> None:
         self._largest = largest
         self._orders: dict[str, Order] = {}
 
-    def get(self, order_id: str, version: int) -> Order | None:
+    def get(self, order_id: str, version: int, updated_at: datetime) -> Order | None:
         """The order at exactly this version, if it is known."""
         order = self._orders.get(order_id)
-        return order if order is not None and order.version == version else None
+        same = order is not None and order.version == version and order.updated_at == updated_at
+        return order if same else None
 
     def put(self, orders: Iterable[Order]) -> None:
         """Remember orders as they are committed; the ones remembered longest ago are forgotten."""
@@ -36,9 +38,12 @@ class OrderCache:
 async def lock_orders(connection: Connection, order_ids: Sequence[str], cache: OrderCache) -> dict[str, Order]:
     """The orders that exist, their rows locked until the transaction ends; locks are taken in the order of the ids."""
     rows = await connection.fetch(
-        "SELECT order_id, version FROM orders WHERE order_id = ANY($1::text[]) ORDER BY order_id FOR UPDATE", order_ids
+        """
+        SELECT order_id, version, updated_at FROM orders WHERE order_id = ANY($1::text[]) ORDER BY order_id FOR UPDATE
+        """,
+        order_ids,
     )
-    known = {order_id: cache.get(order_id, version) for order_id, version in rows}
+    known = {order_id: cache.get(order_id, version, updated_at) for order_id, version, updated_at in rows}
     locked = {order_id: order for order_id, order in known.items() if order is not None}
     unknown = [order_id for order_id, order in known.items() if order is None]
     if unknown:
