@@ -26,6 +26,9 @@ SOURCE = "/services/orders"
 LARGEST_VALUE_BYTES = 800 * 1024
 """A message above this goes without the order's snapshot: it must fit into a record batch together with its headers."""
 
+MOST_BLOCKERS = 50
+"""An order may have thousands of leases; a reply that names all of them would exceed what its topic takes."""
+
 Numbers = dict[Tenant, deque[str]]
 Changes = Sequence[tuple[Change[Order, OrderCommand], Record]]
 
@@ -147,7 +150,7 @@ def _refused(incoming: Incoming[OrderCommand], state: Order | None, refusal: Ref
         refusal.code,
         refusal.detail,
         refusal.facts,
-        [blocker.model_dump(mode="json", exclude_none=True) for blocker in refusal.blockers],
+        [blocker.model_dump(mode="json", exclude_none=True) for blocker in refusal.blockers[:MOST_BLOCKERS]],
         refusal.param,
     )
 

@@ -1,5 +1,6 @@
 """Commands from Kafka: unwrap, hand over to the write path, acknowledge by returning."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,7 +22,9 @@ MISSING_TENANT = "MISSING_TENANT"
 INVALID_BODY = "INVALID_BODY"
 
 _ENVIRONMENTS = ("test", "live")
-_LONGEST_ID = 80
+_MERCHANT = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
+_LONGEST_ID = 68
+"""What `Identifier` allows after `ord_`."""
 
 
 def incoming_of(record: Record) -> Incoming[OrderCommand]:
@@ -31,8 +34,9 @@ def incoming_of(record: Record) -> Incoming[OrderCommand]:
     command_class = COMMANDS.get(envelope.type)
     if command_class is None:
         raise Poison(UNKNOWN_TYPE, f"no command has the type {envelope.type[:100]}")
-    if envelope.merchant_id is None or envelope.environment not in _ENVIRONMENTS:
-        raise Poison(MISSING_TENANT, "ce_merchantid, or ce_environment test or live, is missing")
+    merchant_id = envelope.merchant_id or ""
+    if not _MERCHANT.fullmatch(merchant_id) or envelope.environment not in _ENVIRONMENTS:
+        raise Poison(MISSING_TENANT, "ce_merchantid, or ce_environment test or live, is missing or no such thing")
     try:
         command = command_class.model_validate_json(envelope.data)
     except ValidationError as error:
@@ -41,7 +45,7 @@ def incoming_of(record: Record) -> Incoming[OrderCommand]:
         command_id=envelope.id,
         key=key,
         command=command,
-        merchant_id=envelope.merchant_id,
+        merchant_id=merchant_id,
         environment=envelope.environment,
         actor=_actor(envelope.actor, envelope.source),
         source=envelope.source,

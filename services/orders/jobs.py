@@ -8,6 +8,7 @@ from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.contracts.order_commands import ExpireLeases, OrderCommand
 from shared.ids import new_id
+from shared.isolation import describe, run_isolated
 from shared.postgres import Pool
 from shared.processor import Incoming, Runner
 
@@ -45,8 +46,11 @@ class ExpireLeasesJob:
     async def __call__(self) -> None:
         due = await expired_leases(self._pool, self._clock(), _AT_ONCE)
         if due:
-            await self._run([_expire(*each) for each in due])
-            log.info("leases_expired", orders=len(due))
+            outcomes = await run_isolated(self._run, [_expire(*each) for each in due])
+            failed = [describe(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
+            log.info("leases_expired", orders=len(due) - len(failed))
+            if failed:
+                log.error("leases_not_expired", orders=len(failed), failure=failed[0])
 
 
 def _expire(order_id: str, merchant_id: str, environment: str) -> Incoming[OrderCommand]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from shared.contracts.model import (
     AmountMinor,
+    Clean,
     Currency,
     Identifier,
     LongText,
@@ -283,8 +284,8 @@ class RecordPaymentFailure(TenderedCommand):
     payment_reference: Reference
     amount_minor: PositiveMinor | None = None
     currency: Currency
-    code: Annotated[str, Field(max_length=100)] = "failed"
-    message: Annotated[str, Field(max_length=500)] | None = None
+    code: Annotated[str, Field(max_length=100), Clean] = "failed"
+    message: Annotated[str, Field(max_length=500), Clean] | None = None
     lease_id: Identifier | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from shared.contracts.model import AmountMinor, Identifier, Metadata, Part, PositiveMinor, Reference, Text
+from shared.contracts.model import AmountMinor, Clean, Identifier, Metadata, Part, PositiveMinor, Reference, Text
 
 Source = Literal["checkout", "payment_link", "api", "pos", "subscription"]
 Status = Literal["draft", "open", "closed", "canceled"]
@@ -123,7 +123,7 @@ class Method(Part):
     """How a buyer paid. Never a full card number: only what receipts show."""
 
     type: MethodType
-    brand: Annotated[str, StringConstraints(max_length=40)] | None = None
+    brand: Annotated[str, StringConstraints(max_length=40), Clean] | None = None
     last4: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")] | None = None
 
 
