@@ -8,7 +8,7 @@ READY := .venv/.ready
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
-demo: $(READY)    ## watch one order go through two channels
+demo: $(READY)    ## watch one order go from created to paid
 	@$(BIN)/throughline demo
 status: $(READY)  ## what runs, where, and with which credentials
 	@$(BIN)/throughline status

@@ -47,13 +47,13 @@ class OwnServers(LocalServers):
             bootstrap_servers=self.kafka_bootstrap_servers,
             client_bootstrap_servers=self.kafka_client_bootstrap_servers,
         )
-        log_level = os.environ.get("LOG_LEVEL", "warning")
         return Settings.model_validate(
             {
                 "database_url": self.database_url,
                 "kafka": kafka,
                 "public_base_url": base_url,
-                "log_level": log_level,
+                "log_level": os.environ.get("LOG_LEVEL", "warning"),
+                "log_format": os.environ.get("LOG_FORMAT", "text"),
             }
         )
 

@@ -51,7 +51,7 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
 
 @app.command()
 def demo() -> None:
-    """Take one order through two channels; starts everything for it where nothing runs."""
+    """Take one order from created to paid through its channels; starts everything for it where nothing runs."""
     with _problems_in_a_sentence():
         if Installation(default_data_dir()).where() is None:
             _demo_of_our_own()

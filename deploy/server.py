@@ -59,6 +59,8 @@ def run_server(
         http="httptools",
         lifespan="on",
         access_log=False,
+        # What uvicorn has to say goes where all other lines go, in the same form.
+        log_config=None,
         log_level="warning",
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,

@@ -34,6 +34,9 @@ def status() -> dict[str, Any]:
 def status_table(status: dict[str, Any]) -> Table:
     """The same, for reading."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    # Cut off, a key or a password would be of no use.
+    table.add_column(overflow="fold")
     for name, value in _lines(status):
         table.add_row(f"[bold]{name}[/bold]", value)
     return table

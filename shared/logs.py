@@ -1,4 +1,4 @@
-"""JSON lines on standard error, for our own events and for what libraries say; never a payload."""
+"""Lines on standard error, JSON for programs or text for people, of our events and of libraries; never a payload."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -15,11 +15,13 @@ from structlog.types import EventDict, Processor
 _FRAMES = 15
 _REPEAT_AFTER_S = 10.0
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_ROUTINE = ("Heartbeat failed for group %s because it is rebalancing",)
+"""What libraries warn of although it is how things go: every start of a second consumer."""
 _TALKATIVE = ("aiokafka", "httpx", "httpcore", "urllib3", "opentelemetry")
 
 
-def write_json(level: str, *extra: Processor) -> None:
-    """Every log line of this process is JSON from now on; `extra` processors add fields. A repeat replaces it."""
+def write_lines(level: str, form: Literal["json", "text"], *extra: Processor) -> None:
+    """Every log line of this process has this form from now on; `extra` processors add fields. A repeat replaces it."""
     shared: Sequence[Processor] = (
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -27,7 +29,7 @@ def write_json(level: str, *extra: Processor) -> None:
         *extra,
         without_messages,
     )
-    renderer = structlog.processors.JSONRenderer(serializer=_json)
+    renderer: Processor = structlog.processors.JSONRenderer(serializer=_json) if form == "json" else as_text
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -54,14 +56,26 @@ def without_messages(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def as_text(_: Any, __: str, event: EventDict) -> str:
+    """One event for a person at a terminal: `00:09:07 warning dead_letter reason=… topic=…`."""
+    at, level, what = (str(event.pop(name, "")) for name in ("at", "level", "event"))
+    event.pop("service", None)
+    stack = event.pop("stack", ())
+    frames = stack.splitlines() if isinstance(stack, str) else stack
+    line = " ".join([at[11:19], level, what, *(f"{name}={value}" for name, value in event.items())])
+    return "\n    ".join([line, *(frame.strip() for frame in frames)])
+
+
 class NotTooOften(logging.Filter):
-    """Lets a library say the same thing once in ten seconds: in an outage they repeat themselves."""
+    """Lets a library say the same thing once in ten seconds, for in an outage they repeat themselves; routine never."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg in _ROUTINE:
+            return False
         line, now = (record.name, str(record.msg)), time.monotonic()
         if now - self._last.get(line, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
             return False

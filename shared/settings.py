@@ -51,4 +51,5 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Traces go there (OTLP over HTTP); none are recorded when it is not set."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
     public_base_url: str = "http://127.0.0.1:8080"

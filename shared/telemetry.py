@@ -37,9 +37,9 @@ class _Process:
 
 
 def setup(service: str, settings: Settings) -> None:
-    """Logs are JSON, and spans go to the collector if there is one. A repeat only adds the service's name."""
+    """Log lines have their form, and spans go to the collector if there is one. A repeat only adds the name."""
     _Process.services = tuple(dict.fromkeys((*_Process.services, service)))
-    logs.write_json(settings.log_level, _add_service_and_trace)
+    logs.write_lines(settings.log_level, settings.log_format, _add_service_and_trace)
     if settings.otlp_endpoint and _Process.tracer is None:
         exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces")
         record_to(service, BatchSpanProcessor(exporter))
