@@ -10,10 +10,18 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+USAGE = "usage: channel.py authorized|captured|failed|voided|refunded ORDER PAYMENT_REFERENCE AMOUNT CURRENCY"
 CHANNEL_ID = os.environ["CHANNEL_ID"]
 TOPIC = f"channels.{CHANNEL_ID}.payments"
+
+
+def stop(error: KafkaError) -> None:
+    """A wrong password does not get better by trying again; of everything else the client takes care itself."""
+    if error.code() in (KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN):
+        raise KafkaException(error)
+
 
 # What POST /v1/channels answered in `kafka`. Idempotent: what is retried is not written twice, nor out of order.
 PRODUCER = Producer(
@@ -24,6 +32,8 @@ PRODUCER = Producer(
         "sasl.username": os.environ["KAFKA_USERNAME"],
         "sasl.password": os.environ["KAFKA_PASSWORD"],
         "enable.idempotence": True,
+        "error_cb": stop,
+        "log_level": 0,
     }
 )
 
@@ -46,12 +56,14 @@ def tell(kind: str, body: dict[str, Any]) -> None:
 def delivered(error: KafkaError | None, message: Message) -> None:
     """Only now the event is safe; one that failed is to be told again, which is harmless even if it did arrive."""
     if error is not None:
-        sys.exit(f"not delivered: {error}")
+        raise KafkaException(error)
     print(f"delivered to {message.topic()}, partition {message.partition()}, offset {message.offset()}")
 
 
 def main() -> None:
-    kind, order, reference, amount, currency = sys.argv[1:6]
+    if len(sys.argv) != 6:
+        sys.exit(USAGE)
+    kind, order, reference, amount, currency = sys.argv[1:]
     event: dict[str, Any] = {
         "order_id" if order.startswith("ord_") else "external_reference": order,
         "payment_reference": reference,
@@ -61,7 +73,13 @@ def main() -> None:
     if kind == "refunded":
         event["refund_reference"] = f"{reference}-refund"
     tell(kind, event)
-    PRODUCER.flush(30)
+    try:
+        for _second in range(30):
+            if PRODUCER.flush(1) == 0:
+                return
+    except KafkaException as problem:
+        sys.exit(f"not delivered: {problem.args[0].str()}")
+    sys.exit("not delivered: Kafka did not answer within 30 s")
 
 
 if __name__ == "__main__":
