@@ -14,3 +14,15 @@ class IdMaker(Protocol):
 def new_id(prefix: str) -> str:
     """A fresh identifier, unique everywhere: `new_id("ord")` is like `ord_01K…`."""
     return f"{prefix}_{ULID()}"
+
+
+PREFIXES = {
+    "order_id": "ord",
+    "line_item_id": "li",
+    "charge_id": "chg",
+    "discount_id": "dis",
+    "customer_id": "cus",
+    "channel_id": "chn",
+    "unmatched_money_id": "um",
+}
+"""What the identifiers in a field begin with, as the API reference says it of the parts of a path."""

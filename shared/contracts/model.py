@@ -1,6 +1,6 @@
 """What every message model has in common, and the small types that messages share."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -40,7 +40,19 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidat
 """An active ISO 4217 code."""
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=MAX_MINOR)]
 PositiveMinor = Annotated[int, Field(strict=True, ge=1, le=MAX_MINOR)]
-Timestamp = AwareDatetime
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; one without a zone, or that UTC's calendar does not have, is refused."""
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, such as Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before the year 1 or after the year 9999") from None
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(in_utc)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=60), Clean]
 MetadataValue = Annotated[str, StringConstraints(max_length=500), Clean]
 Metadata = dict[MetadataKey, MetadataValue]
@@ -50,7 +62,7 @@ MetadataPatch = dict[MetadataKey, MetadataValue | None]
 class Message(BaseModel):
     """Immutable; unknown fields are ignored, because a newer sender may know more than this reader."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float", use_attribute_docstrings=True)
 
     wire_type: ClassVar[str]
     """The `ce_type`; a class may be renamed, this may not."""
@@ -59,7 +71,7 @@ class Message(BaseModel):
 class Part(BaseModel):
     """A piece of a message."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class Money(Part):

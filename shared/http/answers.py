@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from litestar.connection import Request
 from litestar.response import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from shared.http.request_ids import request_id_of
 
@@ -14,6 +14,14 @@ JSON = "application/json"
 REPLAYED_HEADER = "Idempotent-Replayed"
 
 Answer = Response[bytes]
+
+
+class AnswerModel(BaseModel):
+    """What an answer holds. What is written below a field describes it to clients."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 Data = BaseModel | Mapping[str, Any] | orjson.Fragment
 """What can be answered: a model, plain JSON, or JSON that is bytes already (`orjson.Fragment`)."""
 

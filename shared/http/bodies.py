@@ -5,7 +5,7 @@ also not inside of parts whose models ignore unknown fields on Kafka. The size l
 `Content-Length` and again on what arrives.
 """
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from litestar.connection import Request
@@ -21,9 +21,14 @@ JSON_MEDIA_TYPE = "application/json"
 
 
 class RequestModel(BaseModel):
-    """What a request may hold: nothing else than its fields."""
+    """What a request may hold: nothing else than its fields. What is written below a field describes it to clients."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def shown(example: object) -> ConfigDict:
+    """A model's configuration with what the API reference shows of it."""
+    return ConfigDict(json_schema_extra={"examples": [cast(Any, example)]})
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -64,6 +69,13 @@ def read_query(request: AnyRequest, model: type[M]) -> M:
         return model.model_validate_strings(values, extra="forbid")
     except ValidationError as error:
         raise problem_for_invalid(error, orjson.dumps(values)) from None
+
+
+async def refuse_query(request: AnyRequest) -> None:
+    """For routes that take no parameters: one that is sent is a mistake, and ignoring it would hide that."""
+    if request.scope.get("query_string"):
+        name = next(iter(request.query_params), "")[:100]
+        raise Problem("UNKNOWN_FIELD", f"{name}: This path takes no parameters.", param=name or None)
 
 
 def _check_encoding(request: AnyRequest, media_types: tuple[str, ...]) -> None:

@@ -27,7 +27,8 @@ def edge(app: ASGIApp, header_makers: tuple[HeaderMaker, ...], observe: Observer
         started = perf_counter()
         head = scope["method"] == "HEAD"
         if head:
-            scope["method"] = "GET"
+            # Not in the server's own scope: by the method in there it knows that an answer without a body is whole.
+            scope = {**scope, "method": "GET"}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -71,7 +71,8 @@ def _page(title: str, body: str, head: str = "") -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>{head}<link rel="stylesheet" href="/docs-assets/reference.css"></head>
+<title>{escape(title)}</title><link rel="icon" href="data:,">
+{head}<link rel="stylesheet" href="/docs-assets/reference.css"></head>
 <body><header><a class="brand" href="/docs">Throughline</a><nav><a href="/docs">Reference</a>
 <a href="/problems">Problems</a></nav></header>{body}</body></html>"""
 

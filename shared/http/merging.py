@@ -9,7 +9,13 @@ _PREFIX = "#/components/schemas/"
 
 def merge_openapi(*documents: Json, title: str = "Throughline API") -> Json:
     """One document with every path; schemas that share a name but not a meaning are told apart by a number."""
-    merged: Json = {"openapi": "3.1.0", "info": {"title": title, "version": ""}, "paths": {}, "components": {}}
+    merged: Json = {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": ""},
+        "tags": [],
+        "paths": {},
+        "components": {},
+    }
     for document in documents:
         merged["info"] = document.get("info", {}) | {"title": title}
         _add(merged, _renamed(document, merged["components"].get("schemas", {})))
@@ -29,6 +35,7 @@ def _add(merged: Json, document: Json) -> None:
         merged["paths"].setdefault(path, {}).update(item)
     for kind, members in document.get("components", {}).items():
         merged["components"].setdefault(kind, {}).update(members)
+    merged["tags"] += [tag for tag in document.get("tags", ()) if tag not in merged["tags"]]
     if "security" in document:
         merged["security"] = document["security"]
 

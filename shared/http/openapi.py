@@ -1,10 +1,11 @@
 """The API as an OpenAPI 3.1 document: paths from the routes, schemas from the very models that check and answer."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
-from litestar import Litestar
+from litestar import Controller, Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.routes import HTTPRoute
@@ -14,11 +15,13 @@ from pydantic.json_schema import models_json_schema
 
 from shared.auth.guard import Requires
 from shared.http.operations import KEY, Operation
-from shared.http.problem_codes import CODES
+from shared.http.problem_codes import CODES, slug_of
 from shared.http.requests import API_VERSIONS, DEFAULT_WAIT_S, LONGEST_WAIT_S
+from shared.ids import PREFIXES
 
 Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"
+_TEXT: Json = {"type": "string"}
 _Mode = Literal["validation", "serialization"]
 
 
@@ -38,8 +41,11 @@ def describe(title: str, handlers: Sequence[ControllerRouterHandler]) -> Json:
         )
     document["components"] = {
         "schemas": schemas | {"Problem": _PROBLEM},
+        "headers": _HEADERS,
+        "examples": {code: {"value": _problem_example(code)} for code in CODES},
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `tl_test_…`"}},
     }
+    document["tags"] = _tags(handlers)
     document["security"] = [{"bearer": []}]
     document.pop("servers", None)
     return document
@@ -62,8 +68,8 @@ def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]])
     """A function from models to references, and the schemas that they refer to."""
     used: dict[tuple[type[BaseModel], _Mode], None] = {}
     for _, _, _, described in operations:
-        if described.takes is not None:
-            used[described.takes, "validation"] = None
+        for model in described.takes.values():
+            used[model, "validation"] = None
         if described.gives is not None:
             used[described.gives, "serialization"] = None
     references, definitions = models_json_schema(list(used), ref_template=_REF)
@@ -75,19 +81,44 @@ def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]])
 
 
 def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Operation, ref: _Names) -> Json:
-    parameters = [item for item in known.get("parameters", ()) if item["in"] == "path"]
+    parameters = [_path_parameter(item) for item in known.get("parameters", ()) if item["in"] == "path"]
     parameters += _query_parameters(described) + _header_parameters(described)
     scopes = [scope for guard in handler.guards or () if isinstance(guard, Requires) for scope in guard.scopes]
     text = [known.get("description"), f"Scope: `{'`, `'.join(scopes)}`." if scopes else None]
     found: Json = {
+        "operationId": _operation_id(handler),
         "parameters": parameters,
         "responses": _responses(described, bool(scopes), "{" in path, ref),
         "description": "\n\n".join(part for part in text if part),
     }
-    if described.takes is not None:
-        schema = ref(described.takes, "validation")
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if described.takes:
+        content = {media_type: {"schema": ref(model, "validation")} for media_type, model in described.takes.items()}
+        found["requestBody"] = {"required": True, "content": content}
     return found
+
+
+def _operation_id(handler: HTTPRouteHandler) -> str:
+    """What generated clients call it: the handler's name, as `createOrder`."""
+    first, *others = handler.handler_name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _tags(controllers: Sequence[ControllerRouterHandler]) -> list[Json]:
+    """The groups of operations, each with what its controller's docstring says of it."""
+    return [
+        {"name": tag, "description": inspect.cleandoc(controller.__doc__ or "")}
+        for controller in controllers
+        if isinstance(controller, type) and issubclass(controller, Controller)
+        for tag in vars(controller).get("tags") or ()
+    ]
+
+
+def _path_parameter(parameter: Json) -> Json:
+    name = parameter["name"]
+    if name not in PREFIXES:
+        return parameter
+    what = name.removesuffix("_id").replace("_", " ")
+    return parameter | {"description": f"The id of the {what}: `{PREFIXES[name]}_…`."}
 
 
 def _query_schema(query: type[BaseModel]) -> Json:
@@ -125,7 +156,7 @@ def _header_parameters(described: Operation) -> list[Json]:
 
 
 def _responses(described: Operation, guarded: bool, has_id: bool, ref: _Names) -> Json:
-    statuses = [described.status, *([202] if described.waits else [])]
+    statuses = [described.status, *([202] if described.waits or described.postponed else [])]
     answers = {str(status): _success(status, described, ref) for status in statuses}
     by_status: dict[int, list[str]] = {}
     for code in _possible(described, guarded, has_id):
@@ -134,24 +165,26 @@ def _responses(described: Operation, guarded: bool, has_id: bool, ref: _Names) -
 
 
 def _possible(described: Operation, guarded: bool, has_id: bool) -> list[str]:
-    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER"]
+    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER", "UNKNOWN_FIELD"]
     if guarded:
         codes += ["INSUFFICIENT_SCOPE", "NOT_ALLOWED"]
     if has_id:
         codes.append("NOT_FOUND")
     if described.query is not None:
-        codes += ["VALIDATION_FAILED", "UNKNOWN_FIELD"]
+        codes.append("VALIDATION_FAILED")
         codes += ["INVALID_PAGE_TOKEN"] if described.listed else []
-    if described.takes is not None:
-        codes += ["MALFORMED_JSON", "VALIDATION_FAILED", "UNKNOWN_FIELD", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]
+    if described.takes:
+        codes += ["MALFORMED_JSON", "VALIDATION_FAILED", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]
     if described.idempotent:
         codes += ["IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_KEY_IN_PROGRESS"]
     return list(dict.fromkeys([*codes, *described.problems]))
 
 
 def _success(status: int, described: Operation, ref: _Names) -> Json:
-    answer: Json = {"description": HTTPStatus(status).phrase}
-    if described.gives is not None:
+    answer: Json = {"description": HTTPStatus(status).phrase, "headers": _headers("X-Request-Id")}
+    if described.idempotent:
+        answer["headers"] |= _headers("Idempotent-Replayed")
+    if described.gives is not None and status != 204:
         envelope = _envelope(ref(described.gives, "serialization"), described.listed)
         answer["content"] = {"application/json": {"schema": envelope}}
     return answer
@@ -167,7 +200,40 @@ def _envelope(data: Json, listed: bool) -> Json:
 def _problem(codes: list[str]) -> Json:
     listed = "\n".join(f"* `{code}`: {CODES[code].title}" for code in codes)
     schema = {"$ref": _REF.format(model="Problem")}
-    return {"description": listed, "content": {"application/problem+json": {"schema": schema}}}
+    headers = [*_HEADERS_OF.get(CODES[codes[0]].status, ()), "X-Request-Id"]
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    content = {"application/problem+json": {"schema": schema, "examples": examples}}
+    return {"description": listed, "headers": _headers(*headers), "content": content}
+
+
+def _problem_example(code: str) -> Json:
+    meaning = CODES[code]
+    return {
+        "type": f"/problems/{slug_of(code)}",
+        "title": meaning.title,
+        "status": meaning.status,
+        "detail": f"{meaning.title}.",
+        "instance": "/v1/…",
+        "code": code,
+        "remediation": meaning.remediation,
+        "request_id": "req_01KA6M4T2V9C3R8E5XQWJHZ7NB",
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+_HEADERS: Json = {
+    "X-Request-Id": {"description": "The request's name in logs; yours where you sent one.", "schema": _TEXT},
+    "Idempotent-Replayed": {
+        "description": "`true`: the stored answer of the first request with this `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Retry-After": {"description": "Seconds to wait before sending the request again.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "How to authenticate.", "schema": _TEXT},
+}
+_HEADERS_OF = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 _PROBLEM: Json = {

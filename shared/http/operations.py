@@ -1,9 +1,12 @@
 """What the API reference says of an operation, written beside its handler in one place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+
+from shared.http.bodies import JSON_MEDIA_TYPE, refuse_query
 
 KEY = "operation"
 
@@ -12,7 +15,8 @@ KEY = "operation"
 class Operation:
     """An operation as a client sees it; see `operation`."""
 
-    takes: type[BaseModel] | None
+    takes: Mapping[str, type[BaseModel]]
+    """Media type of the body → its model; empty where there is no body."""
     query: type[BaseModel] | None
     gives: type[BaseModel] | None
     listed: bool
@@ -20,13 +24,14 @@ class Operation:
     problems: tuple[str, ...]
     idempotent: bool
     waits: bool
+    postponed: bool
 
 
 def operation(
     summary: str,
     *,
     description: str | None = None,
-    takes: type[BaseModel] | None = None,
+    takes: type[BaseModel] | Mapping[str, type[BaseModel]] | None = None,
     query: type[BaseModel] | None = None,
     gives: type[BaseModel] | None = None,
     listed: bool = False,
@@ -34,14 +39,18 @@ def operation(
     problems: tuple[str, ...] = (),
     idempotent: bool = False,
     waits: bool = False,
+    postponed: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments of a Litestar route decorator: `@post("/orders", **operation("Create an order", …))`.
 
-    `takes` is the body's model, `query` that of the query string, `gives` what is in `data` (`listed`: each of many).
-    `problems` are the codes beside those that every operation may answer with. `idempotent` operations take an
-    `Idempotency-Key`; those that `waits` honour `Prefer: wait=N` and may answer 202.
+    `takes` is the body's model (or one for each media type), `query` that of the query string, `gives` what is in
+    `data` (`listed`: each of many). `problems` are the codes beside those that every operation may answer with.
+    `idempotent` operations take an `Idempotency-Key`; those that `waits` honour `Prefer: wait=N` and may answer 202, as
+    may those that can be `postponed`. A query string is refused where there is no `query`.
     """
-    described = Operation(takes, query, gives, listed, status, problems, idempotent, waits)
+    bodies = {JSON_MEDIA_TYPE: takes} if isinstance(takes, type) else dict(takes or {})
+    described = Operation(bodies, query, gives, listed, status, problems, idempotent, waits, postponed)
     # Each answer carries its own status; Litestar wants a handler that is declared 204 to return None.
     declared = 200 if status == 204 else status
-    return {"summary": summary, "description": description, "status_code": declared, "opt": {KEY: described}}
+    route: dict[str, Any] = {"summary": summary, "description": description, "status_code": declared}
+    return route | {"opt": {KEY: described}} | ({} if query is not None else {"before_request": refuse_query})

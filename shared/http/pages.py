@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import Annotated, TypeVar
 
 import orjson
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from shared.contracts.model import in_utc
 from shared.http.bodies import RequestModel
 from shared.http.problems import Problem
 
@@ -25,6 +26,9 @@ DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE = 100
 _LONGEST_TOKEN = 2_000
 _DIGEST_BYTES = 12
+
+QueryTime = Annotated[datetime, AfterValidator(in_utc)]
+"""A moment in a query, as `2026-11-21T12:00:00Z`."""
 
 
 class ListQuery(RequestModel):

@@ -67,8 +67,14 @@ CODES: dict[str, Meaning] = {
         "Wait until the lease ends, ask its holder to release it, or collect at most what is available.",
     ),
     "ORDER_EXISTS": Meaning(409, "There is such an order already", "Create it under a new id, or read that one."),
-    "ORDER_NOT_OPEN": Meaning(409, "The order is not open", "Only an open order takes changes and payments."),
-    "ORDER_ALREADY_PAID": Meaning(409, "Nothing is owed any more", "Read the order: it is paid in full."),
+    "ORDER_NOT_OPEN": Meaning(
+        409,
+        "The order is not open",
+        "Read the order: `PATCH` with `status: open` opens a draft; a closed or canceled order takes nothing more.",
+    ),
+    "ORDER_ALREADY_PAID": Meaning(
+        409, "Nothing is owed any more", "Collect nothing more; read the order to see how it was paid."
+    ),
     "ORDER_HAS_MONEY": Meaning(409, "The order holds money", "Refund or void what was collected or authorized first."),
     "LEASE_EXPIRED": Meaning(409, "The lease has ended", "Take a new lease; nothing was collected under this one."),
     "LEASE_NOT_HELD": Meaning(409, "The lease is not held", "Take a lease first, and name it with its current fence."),

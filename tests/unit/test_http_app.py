@@ -17,6 +17,7 @@ from shared.faults import Transient
 from shared.http.answers import accepted, many, nothing, one
 from shared.http.app import http_app, openapi_of
 from shared.http.bodies import RequestModel, read_body, read_query
+from shared.http.edge import edge
 from shared.http.health import Health
 from shared.http.merging import as_openapi_30, merge_openapi
 from shared.http.operations import operation
@@ -299,3 +300,27 @@ def test_a_gateway_serves_one_reference_for_all(client: TestClient[Any]) -> None
     nothing_there = reference.get("/docs/nothing")
     assert (nothing_there.status_code, nothing_there.json()["code"]) == (404, "NOT_FOUND")
     assert nothing_there.headers["x-request-id"] == nothing_there.json()["request_id"]
+
+
+def test_a_parameter_where_none_is_taken_is_refused(client: TestClient[Any]) -> None:
+    answer = client.get("/v1/things/t", params={"expnad": "customer"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (400, "UNKNOWN_FIELD", "expnad")
+
+
+async def test_head_leaves_the_servers_own_scope_alone() -> None:
+    """The server knows by it that an answer without a body is whole; otherwise it drops the connection."""
+    sent: list[Any] = []
+
+    async def app(inner: Any, _receive: Any, send: Any) -> None:
+        assert inner["method"] == "GET"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {"type": "http", "method": "HEAD", "path": "/", "query_string": b"", "headers": []}
+    await edge(app, (), lambda *_: None)(scope, None, send)  # type: ignore[arg-type]
+    assert scope["method"] == "HEAD"
+    assert sent[1]["body"] == b""
+    assert (b"content-length", b"2") in sent[0]["headers"]

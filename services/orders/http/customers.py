@@ -23,7 +23,7 @@ _FIELDS = {"name", "email", "phone", "external_reference"}
 
 
 class CustomerController(Controller):
-    """`/v1/customers`."""
+    """Whom orders are for. What names a person is kept here only, and can be deleted."""
 
     path = "/v1/customers"
     tags = ("Customers",)
@@ -32,7 +32,7 @@ class CustomerController(Controller):
         guards=[WRITE],
         **operation("Create a customer", takes=CustomerRequest, gives=CustomerView, status=201, idempotent=True),
     )
-    async def create(self, request: ApiRequest) -> Answer:
+    async def create_customer(self, request: ApiRequest) -> Answer:
         body = await read_body(request, CustomerRequest)
         wiring = wiring_of(request)
         now = wiring.clock()
@@ -71,7 +71,7 @@ class CustomerController(Controller):
         return many(request, page, token)
 
     @get("/{customer_id:str}", guards=[READ], **operation("Read a customer", gives=CustomerView))
-    async def read(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
+    async def read_customer(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
         wiring = wiring_of(request)
         found = await customers.read(wiring.pool, _tenant(request), customer_id)
         if found is None:
@@ -89,7 +89,7 @@ class CustomerController(Controller):
             idempotent=True,
         ),
     )
-    async def update(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
+    async def update_customer(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
         body = await read_body(request, CustomerPatch)
         wiring = wiring_of(request)
         now = wiring.clock()
@@ -122,7 +122,7 @@ class CustomerController(Controller):
             idempotent=True,
         ),
     )
-    async def remove(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
+    async def delete_customer(self, request: ApiRequest, customer_id: FromPath[str]) -> Answer:
         wiring = wiring_of(request)
         now = wiring.clock()
 

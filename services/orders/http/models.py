@@ -2,20 +2,21 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel
-
+from services.orders.http import examples
 from shared.contracts import order_parts as parts
 from shared.contracts.model import JsonObject, Money
+from shared.http.answers import AnswerModel
+from shared.http.bodies import shown
 
 
-class TaxView(BaseModel):
+class TaxView(AnswerModel):
     name: str
     percentage: str | None
     inclusive: bool
     tax_money: Money
 
 
-class LineItemView(BaseModel):
+class LineItemView(AnswerModel):
     line_item_id: str
     name: str
     sku: str | None
@@ -28,7 +29,7 @@ class LineItemView(BaseModel):
     metadata: dict[str, str]
 
 
-class ChargeView(BaseModel):
+class ChargeView(AnswerModel):
     charge_id: str
     name: str
     type: parts.ChargeType
@@ -37,7 +38,7 @@ class ChargeView(BaseModel):
     total_money: Money
 
 
-class DiscountView(BaseModel):
+class DiscountView(AnswerModel):
     discount_id: str
     name: str
     percentage: str | None
@@ -45,7 +46,7 @@ class DiscountView(BaseModel):
     line_item_ids: list[str] | None
 
 
-class PricingView(BaseModel):
+class PricingView(AnswerModel):
     """total = subtotal - discount + charge + (tax not included in prices) + tip; net total = total - returned."""
 
     subtotal_money: Money
@@ -58,7 +59,7 @@ class PricingView(BaseModel):
     net_total_money: Money
 
 
-class SettlementView(BaseModel):
+class SettlementView(AnswerModel):
     """outstanding = what is still owed; available = what of it nobody holds or is collecting."""
 
     authorized_money: Money
@@ -71,13 +72,13 @@ class SettlementView(BaseModel):
     credit_money: Money
 
 
-class MethodView(BaseModel):
+class MethodView(AnswerModel):
     type: parts.MethodType
     brand: str | None
     last4: str | None
 
 
-class PaymentView(BaseModel):
+class PaymentView(AnswerModel):
     payment_id: str
     reference: str
     status: str
@@ -97,12 +98,12 @@ class PaymentView(BaseModel):
     captured_at: datetime | None
 
 
-class HolderView(BaseModel):
+class HolderView(AnswerModel):
     type: str
     id: str
 
 
-class LeaseView(BaseModel):
+class LeaseView(AnswerModel):
     lease_id: str
     holder: HolderView
     amount_money: Money
@@ -111,19 +112,19 @@ class LeaseView(BaseModel):
     expires_at: datetime
 
 
-class AllocationView(BaseModel):
+class AllocationView(AnswerModel):
     payment_id: str
     amount_money: Money
 
 
-class RefundLegView(BaseModel):
+class RefundLegView(AnswerModel):
     refund_reference: str
     payment_id: str
     amount_money: Money
     status: str
 
 
-class RefundView(BaseModel):
+class RefundView(AnswerModel):
     refund_id: str
     effect: parts.RefundEffect
     reason: str | None
@@ -133,7 +134,9 @@ class RefundView(BaseModel):
     legs: list[RefundLegView]
 
 
-class CustomerView(BaseModel):
+class CustomerView(AnswerModel):
+    model_config = shown(examples.CUSTOMER)
+
     customer_id: str
     version: int
     name: str | None
@@ -145,8 +148,10 @@ class CustomerView(BaseModel):
     updated_at: datetime
 
 
-class OrderView(BaseModel):
+class OrderView(AnswerModel):
     """One durable order, with everything that happened to its money."""
+
+    model_config = shown(examples.ORDER)
 
     order_id: str
     number: str
@@ -180,22 +185,24 @@ class OrderView(BaseModel):
     canceled_at: datetime | None
 
 
-class ActorView(BaseModel):
+class ActorView(AnswerModel):
     type: str
     id: str
 
 
-class EventView(BaseModel):
+class EventView(AnswerModel):
     type: str
     data: JsonObject
 
 
-class ActivityView(BaseModel):
+class ActivityView(AnswerModel):
     """One version in an order's history. The balance is the net total less what was collected."""
 
     order_id: str
     version: int
+    previous_version: int
     type: str
+    """The first of `events`."""
     recorded_at: datetime
     events: list[EventView]
     actor: ActorView
@@ -206,7 +213,7 @@ class ActivityView(BaseModel):
     balance_after: Money
 
 
-class NoteView(BaseModel):
+class NoteView(AnswerModel):
     note_id: str
     order_id: str
     version: int

@@ -49,7 +49,7 @@ _EQUAL = (
 
 
 class OrderController(Controller):
-    """`/v1/orders`."""
+    """One durable order through every channel: what was sold, what is owed, every payment and refund."""
 
     path = "/v1/orders"
     tags = ("Orders",)
@@ -66,7 +66,7 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def create(self, request: ApiRequest) -> Answer:
+    async def create_order(self, request: ApiRequest) -> Answer:
         body = await read_body(request, CreateOrderRequest)
         wiring = wiring_of(request)
         await _require_customer(wiring, request.user, body.customer_id)
@@ -101,7 +101,7 @@ class OrderController(Controller):
             gives=OrderView,
         ),
     )
-    async def read(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def read_order(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         query = read_query(request, OrderQuery)
         wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
@@ -125,7 +125,7 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def update(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def update_order(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, UpdateOrderRequest)
         wiring = wiring_of(request)
         await _require_customer(wiring, request.user, body.customer_id)
@@ -143,7 +143,7 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def cancel(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def cancel_order(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, ReasonRequest)
         wiring = wiring_of(request)
         command = CancelOrder(reason=body.reason)
@@ -161,7 +161,7 @@ class OrderController(Controller):
             idempotent=True,
         ),
     )
-    async def close(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def close_order(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         body = await read_body(request, ReasonRequest)
         wiring = wiring_of(request)
         command = CloseOrder(reason=body.reason)
@@ -199,7 +199,7 @@ class OrderController(Controller):
             problems=("INVALID_PAGE_TOKEN",),
         ),
     )
-    async def activities(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def list_activities(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         query = read_query(request, ListQuery)
         wiring = wiring_of(request)
         await read_for(wiring, request.user, order_id)
@@ -214,7 +214,7 @@ class OrderController(Controller):
         guards=[READ],
         **operation("List the leases that hold part of the balance", gives=LeaseView, listed=True),
     )
-    async def leases(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
+    async def list_leases(self, request: ApiRequest, order_id: FromPath[str]) -> Answer:
         wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Controller, delete, patch, post
 from litestar.params import FromPath
+from pydantic import TypeAdapter, ValidationError
 
 from services.orders.core.edits import discounted
 from services.orders.core.refusal import Refusal
@@ -24,6 +25,7 @@ from services.orders.http.requests import (
 from services.orders.http.wiring import read_for, wiring_of
 from services.orders.http.writes import refusal_problem
 from shared.auth.guard import ApiRequest
+from shared.contracts.model import Identifier
 from shared.contracts.order_commands import (
     AddCharge,
     AddLineItem,
@@ -36,6 +38,7 @@ from shared.contracts.order_commands import (
 from shared.http.answers import Answer, one
 from shared.http.bodies import RequestModel, read_body, read_query
 from shared.http.operations import operation
+from shared.http.problems import not_found
 from shared.ids import new_id
 from shared.processor import Outcome
 
@@ -44,6 +47,7 @@ class RemovalQuery(RequestModel):
     """For routes without a body."""
 
     expected_version: int | None = None
+    """The version that you read; if the order has another by now, nothing changes: 409 `VERSION_CONFLICT`."""
 
 
 def _edit(summary: str, takes: type[RequestModel] | None = None, **more: Any) -> dict[str, Any]:
@@ -52,8 +56,19 @@ def _edit(summary: str, takes: type[RequestModel] | None = None, **more: Any) ->
     return operation(summary, takes=takes, gives=OrderView, problems=problems, idempotent=True, **more)
 
 
+_PART_ID = TypeAdapter(Identifier)
+
+
+def _part_id(text: str) -> str:
+    """The id of a part as the path gives it; what cannot be one names nothing."""
+    try:
+        return _PART_ID.validate_python(text)
+    except ValidationError:
+        raise not_found("The order has no such part.") from None
+
+
 class PartsController(Controller):
-    """`/v1/orders/{order_id}/…`: changes of what is sold."""
+    """Changes of what an order sells. Totals follow; money that is collected or being collected is not contradicted."""
 
     path = "/v1/orders/{order_id:str}"
     tags = ("Order lines, charges, discounts",)
@@ -73,7 +88,7 @@ class PartsController(Controller):
         body = await read_body(request, LineItemPatch)
         wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
-        command = body.command(line_item_id, order.currency)
+        command = body.command(_part_id(line_item_id), order.currency)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
     @delete("/line-items/{line_item_id:str}", guards=[WRITE], **_edit("Remove a line", query=RemovalQuery))
@@ -82,7 +97,7 @@ class PartsController(Controller):
     ) -> Answer:
         query = read_query(request, RemovalQuery)
         wiring = wiring_of(request)
-        command = RemoveLineItem(line_item_id=line_item_id)
+        command = RemoveLineItem(line_item_id=_part_id(line_item_id))
         return await wiring.writes.run(request, order_id, command, expected_version=query.expected_version)
 
     @post("/charges", guards=[WRITE], **_edit("Add a charge", AddChargeRequest, status=201))
@@ -98,14 +113,14 @@ class PartsController(Controller):
         body = await read_body(request, ChargePatch)
         wiring = wiring_of(request)
         order = await read_for(wiring, request.user, order_id)
-        command = body.command(charge_id, order.currency)
+        command = body.command(_part_id(charge_id), order.currency)
         return await wiring.writes.run(request, order_id, command, expected_version=body.expected_version)
 
     @delete("/charges/{charge_id:str}", guards=[WRITE], **_edit("Remove a charge", query=RemovalQuery))
     async def remove_charge(self, request: ApiRequest, order_id: FromPath[str], charge_id: FromPath[str]) -> Answer:
         query = read_query(request, RemovalQuery)
         wiring = wiring_of(request)
-        command = RemoveCharge(charge_id=charge_id)
+        command = RemoveCharge(charge_id=_part_id(charge_id))
         return await wiring.writes.run(request, order_id, command, expected_version=query.expected_version)
 
     @post("/discounts", guards=[WRITE], **_edit("Apply a discount", AddDiscountRequest, status=201))

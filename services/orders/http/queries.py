@@ -1,23 +1,15 @@
 """What clients may ask for about orders and customers, and what they may send about customers."""
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from services.orders.http import examples
 from shared.contracts import order_parts as parts
 from shared.contracts.model import Clean, Metadata, MetadataPatch, Reference, Text
-from shared.http.bodies import RequestModel
-from shared.http.pages import ListQuery
+from shared.http.bodies import RequestModel, shown
+from shared.http.pages import ListQuery, QueryTime
 
-
-def _timestamp(value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
-        raise ValueError("needs a time zone, such as Z")
-    return value
-
-
-QueryTime = Annotated[datetime, AfterValidator(_timestamp)]
 QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
 QueryAmount = Annotated[int, Field(ge=0, le=2**53)]
 
@@ -26,7 +18,9 @@ class OrderQuery(RequestModel):
     """Which state of an order: the newest, a version, or that of a moment."""
 
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """The order as it was at this version."""
     at: QueryTime | None = None
+    """The order as it was at this moment, as `2026-11-21T12:00:00Z`."""
     expand: QueryText | None = None
     """Comma-separated: `customer`. Payments and refunds are always objects."""
 
@@ -46,11 +40,15 @@ class OrdersQuery(ListQuery):
     source: parts.Source | None = None
     customer_id: QueryText | None = None
     number: QueryText | None = None
+    """The number for people, exactly."""
     external_reference: QueryText | None = None
+    """The order's name in the merchant's own system, exactly."""
     location_id: QueryText | None = None
     device_id: QueryText | None = None
     created_from: QueryTime | None = None
+    """The earliest `created_at`."""
     created_before: QueryTime | None = None
+    """`created_at` is earlier than this."""
     total_from: QueryAmount | None = None
     """Least total in minor units."""
     total_to: QueryAmount | None = None
@@ -58,9 +56,12 @@ class OrdersQuery(ListQuery):
     query: QueryText | None = None
     """Words, or their beginnings, in number, external reference, line names and SKUs."""
     expand: QueryText | None = None
+    """Comma-separated: `customer`. Payments and refunds are always objects."""
 
 
 class CustomerRequest(RequestModel):
+    model_config = shown(examples.NEW_CUSTOMER)
+
     name: Text | None = None
     email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$"), Clean] | None = None
     phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None

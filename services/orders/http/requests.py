@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from services.orders.http import examples
 from shared.contracts import order_commands as commands
 from shared.contracts import order_parts as parts
 from shared.contracts.model import (
@@ -17,7 +18,7 @@ from shared.contracts.model import (
     Reference,
     Text,
 )
-from shared.http.bodies import RequestModel
+from shared.http.bodies import RequestModel, shown
 from shared.http.problems import Problem
 from shared.ids import IdMaker
 
@@ -41,8 +42,10 @@ def _text_of_integer(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
-Quantity = Annotated[parts.Quantity, BeforeValidator(_text_of_integer)]
-Percentage = Annotated[parts.Percentage, BeforeValidator(_text_of_integer)]
+Quantity = Annotated[parts.Quantity, BeforeValidator(_text_of_integer, json_schema_input_type=parts.Quantity | int)]
+Percentage = Annotated[
+    parts.Percentage, BeforeValidator(_text_of_integer, json_schema_input_type=parts.Percentage | int)
+]
 
 
 def in_currency(money: AmountMoney | PositiveAmountMoney, currency: str, param: str) -> int:
@@ -80,6 +83,8 @@ def _taxes(taxes: tuple[TaxRequest, ...], currency: str, param: str) -> tuple[pa
 
 
 class LineItemRequest(RequestModel):
+    model_config = shown(examples.LINE_ITEM)
+
     name: Text
     sku: Reference | None = None
     quantity: Quantity = "1"
@@ -124,6 +129,8 @@ class AddLineItemRequest(LineItemRequest):
 
 
 class ChargeRequest(RequestModel):
+    model_config = shown(examples.CHARGE)
+
     name: Text
     type: parts.ChargeType = "other"
     amount_money: AmountMoney
@@ -164,6 +171,8 @@ class ChargePatch(RequestModel):
 class DiscountRequest(RequestModel):
     """A percentage or an amount, off all lines or off the named ones."""
 
+    model_config = shown(examples.DISCOUNT)
+
     name: Text
     percentage: Percentage | None = None
     amount_money: PositiveAmountMoney | None = None
@@ -196,12 +205,16 @@ class RemoveDiscountRequest(RequestModel):
 
 
 class TipRequest(RequestModel):
+    model_config = shown(examples.TIP)
+
     tip_money: AmountMoney
     expected_version: int | None = None
 
 
 class CreateOrderRequest(RequestModel):
     """A new order. Totals are computed by the server; amounts are in the order's currency."""
+
+    model_config = shown(examples.NEW_ORDER)
 
     source: parts.Source = "api"
     currency: Currency
@@ -250,6 +263,8 @@ class CreateOrderRequest(RequestModel):
 class UpdateOrderRequest(RequestModel):
     """Only the fields that are given change; `null` clears one. Metadata merges by key, `null` removes a key."""
 
+    model_config = shown(examples.CHANGES)
+
     status: Annotated[str, Field(pattern="^open$")] | None = None
     """`open` opens a draft."""
     external_reference: Reference | None = None
@@ -276,9 +291,13 @@ class UpdateOrderRequest(RequestModel):
 class ReasonRequest(RequestModel):
     """Why, for the history."""
 
+    model_config = shown(examples.REASON)
+
     reason: Text | None = None
     expected_version: int | None = None
 
 
 class NoteRequest(RequestModel):
+    model_config = shown(examples.NOTE)
+
     text: LongText

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from services.payments import ingestion
 from services.payments.core.state import Arrival, Channel
 from services.payments.core.taking import Taken
-from services.payments.http.models import ChannelEventOutcome, CloudEvent
+from services.payments.http.models import ChannelEventOutcome, ChannelPayment, CloudEvent, CloudEventBatch
 from services.payments.http.wiring import Wiring
 from services.payments.incoming import arrival_of, channel_of_source
 from services.payments.store import channels
@@ -38,10 +38,10 @@ Read = Envelope | ChannelEventOutcome
 
 
 class ChannelEventController(Controller):
-    """`/v1/channel-events`."""
+    """What channels tell by HTTP instead of Kafka."""
 
     path = "/v1/channel-events"
-    tags = ("Channels",)
+    tags = ("Channel events",)
 
     @post(
         guards=[WRITE],
@@ -53,7 +53,7 @@ class ChannelEventController(Controller):
                 "has one outcome per event, in order; one that is rejected does not affect the others. Events are "
                 "recognised by their payment reference, so sending them again is harmless, also without a key."
             ),
-            takes=CloudEvent,
+            takes={EVENT: CloudEvent, BATCH: CloudEventBatch, JSON_MEDIA_TYPE: ChannelPayment},
             gives=ChannelEventOutcome,
             listed=True,
             status=202,
@@ -61,7 +61,7 @@ class ChannelEventController(Controller):
             idempotent=True,
         ),
     )
-    async def take(self, request: ApiRequest, state: State) -> Answer:
+    async def take_channel_events(self, request: ApiRequest, state: State) -> Answer:
         wiring: Wiring = state.payments
         events = await _events_of(request)
         own = await _own_channels(wiring, request.user, events)

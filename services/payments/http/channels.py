@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class ChannelController(Controller):
-    """`/v1/channels`."""
+    """Who tells about money: each channel writes to a Kafka topic of its own, with its own credentials."""
 
     path = "/v1/channels"
     tags = ("Channels",)
@@ -48,11 +48,12 @@ class ChannelController(Controller):
             takes=ChannelRequest,
             gives=ChannelView,
             status=201,
-            problems=("CHANNEL_ID_TAKEN",),
+            problems=("CHANNEL_ID_TAKEN", "CHANNEL_DISABLED"),
             idempotent=True,
+            postponed=True,
         ),
     )
-    async def create(self, request: ApiRequest, state: State) -> Answer:
+    async def create_channel(self, request: ApiRequest, state: State) -> Answer:
         body = await read_body(request, ChannelRequest)
         wiring: Wiring = state.payments
         key = await idempotency_key(request, request.user)
@@ -98,7 +99,7 @@ class ChannelController(Controller):
         return many(request, [_view(row, wiring.kafka) for row in page], token)
 
     @get("/{channel_id:str}", guards=[READ], **operation("Read a channel", gives=ChannelView))
-    async def read(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
+    async def read_channel(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         return one(request, _view(await _own(request, wiring, channel_id), wiring.kafka))
 
@@ -107,7 +108,7 @@ class ChannelController(Controller):
         guards=[WRITE],
         **operation("Rename a channel", takes=ChannelPatch, gives=ChannelView, idempotent=True),
     )
-    async def rename(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
+    async def rename_channel(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         body = await read_body(request, ChannelPatch)
         wiring: Wiring = state.payments
         access, now = request.user, wiring.clock()
@@ -136,7 +137,7 @@ class ChannelController(Controller):
             idempotent=True,
         ),
     )
-    async def rotate_credentials(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
+    async def rotate_channel_credentials(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         key = await idempotency_key(request, request.user)
         known = await _answered_before(wiring, key)
@@ -159,11 +160,13 @@ class ChannelController(Controller):
                 "It can no longer log in or write; what is on its topic and not yet read becomes a dead letter. Topic "
                 "and history stay, and its id stays taken. 202 while Kafka is away: its rights end when it is back."
             ),
+            gives=ChannelView,
             status=204,
             idempotent=True,
+            postponed=True,
         ),
     )
-    async def disable(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
+    async def disable_channel(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         row = await _own(request, wiring, channel_id)
         key = await idempotency_key(request, request.user)

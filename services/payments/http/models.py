@@ -1,20 +1,24 @@
 """What clients send and get about channels, their events and unmatched money."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from services.payments.core.state import ChannelStatus
-from shared.contracts.channels import ChannelId
+from services.payments.http import examples
+from shared.contracts.channels import ChannelEvent, ChannelId
 from shared.contracts.model import Clean, Text
 from shared.contracts.order_parts import Source
 from shared.contracts.payments import UnmatchedKind, UnmatchedStatus
-from shared.http.bodies import RequestModel
-from shared.http.pages import ListQuery
+from shared.http.answers import AnswerModel
+from shared.http.bodies import RequestModel, shown
+from shared.http.pages import ListQuery, QueryTime
 
 
 class ChannelRequest(RequestModel):
+    model_config = shown(examples.NEW_CHANNEL)
+
     name: Text
     channel_id: ChannelId | None = None
     """Your own, beginning with `chn_`; it names the topic, so it is unique across all merchants."""
@@ -26,7 +30,7 @@ class ChannelPatch(RequestModel):
     name: Text
 
 
-class KafkaAccess(BaseModel):
+class KafkaAccess(AnswerModel):
     """How the channel logs in to Kafka."""
 
     bootstrap_servers: str
@@ -37,8 +41,10 @@ class KafkaAccess(BaseModel):
     """Shown once, when it is made, and kept nowhere: `null` in every other answer, also in a replayed one."""
 
 
-class ChannelView(BaseModel):
+class ChannelView(AnswerModel):
     """Somebody who tells about payments, on a topic that only it can write."""
+
+    model_config = shown(examples.CHANNEL)
 
     channel_id: str
     name: str
@@ -53,22 +59,44 @@ class ChannelView(BaseModel):
 
 
 class CloudEvent(BaseModel):
-    """One event in CloudEvents' JSON format; `source` names the channel: `/channels/chn_…`."""
+    """One event in CloudEvents' JSON format."""
+
+    model_config = shown(examples.EVENT) | ConfigDict(use_attribute_docstrings=True)
 
     specversion: Literal["1.0"]
     id: str
+    """Yours, the same when you send the event again."""
     type: str
+    """`channel.payment.authorized.v1`, `.captured.v1`, `.failed.v1`, `.voided.v1` or `.refunded.v1`."""
     source: str
+    """Names the channel: `/channels/chn_…`."""
     subject: str | None = None
     time: datetime | None = None
     datacontenttype: str | None = None
-    data: dict[str, Any]
+    data: ChannelEvent
+    """What happened; its fields depend on `type`."""
 
 
-class ChannelEventOutcome(BaseModel):
+class CloudEventBatch(RootModel[list[CloudEvent]]):
+    """Several events; the answer has one outcome for each, in this order."""
+
+    model_config = shown([examples.EVENT])
+
+
+class ChannelPayment(RootModel[ChannelEvent]):
+    """The `data` of one event in CloudEvents' binary mode: `ce-specversion`, `ce-id`, `ce-type` and `ce-source` are
+    headers."""
+
+    model_config = shown(examples.PAYMENT)
+
+
+class ChannelEventOutcome(AnswerModel):
     """What became of one event of the request; they are in the request's order."""
 
-    event_id: str | None
+    model_config = shown(examples.OUTCOME)
+
+    event_id: str | None = None
+    """Not there for what had no readable `id`."""
     outcome: Literal["accepted", "duplicate", "conflict", "unmatched", "rejected"]
     """`accepted`: on its way to the order. `duplicate`: told before, nothing happens. `conflict`: the same reference
     said something else before, which stands. `unmatched`: no order answers to the name yet, it is kept. `rejected`:
@@ -79,13 +107,6 @@ class ChannelEventOutcome(BaseModel):
     unmatched_money_id: str | None = None
 
 
-def _with_zone(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("needs a time zone, such as Z")
-    return value
-
-
-QueryTime = Annotated[datetime, AfterValidator(_with_zone)]
 QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
 
 
@@ -97,4 +118,6 @@ class UnmatchedMoneyQuery(ListQuery):
     channel_id: QueryText | None = None
     order_id: QueryText | None = None
     created_from: QueryTime | None = None
+    """The earliest `created_at`."""
     created_before: QueryTime | None = None
+    """`created_at` is earlier than this."""

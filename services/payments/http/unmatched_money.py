@@ -21,7 +21,7 @@ _EQUAL = ("status", "kind", "channel_id", "order_id")
 
 
 class UnmatchedMoneyController(Controller):
-    """`/v1/unmatched-money`: money that fits no order, and why."""
+    """Money that fits no order, and why."""
 
     path = "/v1/unmatched-money"
     tags = ("Unmatched money",)
@@ -52,7 +52,9 @@ class UnmatchedMoneyController(Controller):
         guards=[READ],
         **operation("Read an unmatched item", gives=UnmatchedMoney),
     )
-    async def read(self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]) -> Answer:
+    async def read_unmatched_money(
+        self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
+    ) -> Answer:
         wiring: Wiring = state.payments
         access = request.user
         found = await unmatched.read_item(wiring.pool, unmatched_money_id, access.merchant, access.environment)
