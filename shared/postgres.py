@@ -57,6 +57,11 @@ async def transient_errors() -> AsyncIterator[None]:
     """Turns what a later try can cure (lost connections, deadlocks, a server that starts or stops) into `Transient`."""
     try:
         yield
+    except asyncpg.InternalClientError as error:
+        # The server has ended the session and said so, and asyncpg has read that, but not yet seen the socket's end.
+        if not str(error).startswith("cannot switch to state"):
+            raise
+        raise Transient("database: the session was ended") from error
     except _TRANSIENT as error:
         if isinstance(error, asyncpg.exceptions.DataError):
             raise
