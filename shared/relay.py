@@ -38,11 +38,13 @@ PUBLISHED = Counter("throughline_relay_published_total", "Messages published fro
 IN_FLIGHT = Gauge("throughline_relay_in_flight", "Messages of the flush under way", ["service"])
 
 _ROWS_PER_FLUSH = 2_000
+_BYTES_PER_FLUSH = 32 * 1024 * 1024
 _BYTES_PER_BATCH = 900 * 1024
 _POLL_S = 0.5
 _FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "5s"
+_KEEP_ALIVE_S = 2.0
 
 _SHARD_LOCKS = 728_401
 _MEMBERS_LOCK = 728_402
@@ -150,7 +152,7 @@ class Relay:
             self._failing = None
             if rows:
                 await self._publish(connection, producer, rows)
-            if len(rows) < _ROWS_PER_FLUSH:
+            if len(rows) < _ROWS_PER_FLUSH and sum(len(row.payload) for row in rows) < _BYTES_PER_FLUSH:
                 floor.reached(rows[-1].seq if rows else floor.newest)
                 await self._rest()
 
@@ -189,12 +191,17 @@ class Relay:
     async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]", floor: int) -> list[_Row]:
         rows = await connection.fetch(
             """
-            SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
-            WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+            SELECT seq, aggregatetype, aggregateid, headers, payload FROM (
+                SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM (
+                    SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
+                    WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+                ) AS next
+            ) AS summed WHERE bytes - octet_length(payload) < $4 ORDER BY seq
             """,
             floor,
             list(self._shards),
             _ROWS_PER_FLUSH,
+            _BYTES_PER_FLUSH,
         )
         return [_Row(row[0], row[1], row[2].encode(), row[3], row[4]) for row in rows]
 
@@ -207,7 +214,7 @@ class Relay:
         for row in rows:
             partitions.setdefault((row.topic, partition_of(row.key, counts[row.topic])), []).append(row)
         sending = (_send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items())
-        await asyncio.gather(*sending)
+        await _keeping_alive(connection, asyncio.gather(*sending))
         await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
         IN_FLIGHT.labels(self._service).set(0)
         PUBLISHED.labels(self._service).inc(len(rows))
@@ -250,6 +257,16 @@ class _Floor:
         self.newest = max(self.newest, newest)
         if self._passed:
             self.value, self._mark, self._passed = self._candidate, None, False
+
+
+async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent: "asyncio.Future[list[None]]") -> None:
+    """Wait for Kafka, however slow it is: the server would end a session that idles, and all would be sent again."""
+    try:
+        while not (await asyncio.wait([sent], timeout=_KEEP_ALIVE_S))[0]:
+            await connection.execute("SELECT")
+        sent.result()
+    finally:
+        sent.cancel()
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[_Row]) -> None:

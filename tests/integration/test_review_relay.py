@@ -1,7 +1,9 @@
 """What the relay reads and whom it shares with, on a real database."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -9,8 +11,8 @@ from pydantic import SecretStr
 
 from shared.envelope import Envelope
 from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, put
-from shared.postgres import Pool, connect
-from shared.relay import _FLOOR_AGE_S, _MEMBERS_LOCK, Relay, Wake, _Floor, _number, _running
+from shared.postgres import Pool, connect, transaction
+from shared.relay import _BYTES_PER_FLUSH, _FLOOR_AGE_S, _MEMBERS_LOCK, Relay, Wake, _Floor, _number, _running
 from shared.settings import Settings
 from tests.schemas import schema_with
 from tests.servers import Servers
@@ -84,3 +86,59 @@ async def test_the_floor_does_not_pass_a_transaction_that_still_runs(servers: Se
         assert floor.value == 2
     finally:
         await reader.close()
+
+
+class SlowKafka:
+    """A producer whose acknowledgement takes longer than the server lets a session idle."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> "SlowKafka":
+        return self
+
+    def append(self, **message: object) -> object:
+        return message
+
+    async def send_batch(self, batch: object, topic: str, partition: int) -> asyncio.Future[None]:
+        acknowledged = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(self.seconds, acknowledged.set_result, None)
+        return acknowledged
+
+
+async def test_what_kafka_takes_slowly_is_published_once(servers: Servers, pool: Pool) -> None:
+    service = await pool.fetchval("SELECT current_schema()")
+    async with transaction(pool) as connection:
+        await put(connection, [MESSAGE])
+    relay = Relay(Settings(database_url=SecretStr(servers.database_url)), service, Wake())
+    relay._shards = set(range(SHARDS))
+    reader = await connect(servers.database_url, service, idle_session_timeout="2500ms")
+    try:
+        rows = await relay._read(reader, 0)
+        await relay._publish(reader, SlowKafka(3.5), rows)
+        assert await relay._read(reader, 0) == []
+    finally:
+        reader.terminate()
+
+
+async def test_a_flush_of_large_messages_has_a_limit(servers: Servers, pool: Pool) -> None:
+    """2,000 orders of hundreds of lines would be more than the process has memory for, at every try again."""
+    large = replace(MESSAGE, envelope=replace(MESSAGE.envelope, data=b"x" * 800 * 1024))
+    service = await pool.fetchval("SELECT current_schema()")
+    async with transaction(pool) as connection:
+        await put(connection, [large] * 50)
+    relay = Relay(Settings(database_url=SecretStr(servers.database_url)), service, Wake())
+    relay._shards = set(range(SHARDS))
+    reader = await connect(servers.database_url, service)
+    try:
+        first = await relay._read(reader, 0)
+        second = await relay._read(reader, first[-1].seq)
+    finally:
+        await reader.close()
+    assert [row.seq for row in first + second] == list(range(1, 51))
+    assert sum(len(row.payload) for row in first) in range(
+        _BYTES_PER_FLUSH, _BYTES_PER_FLUSH + len(large.envelope.data)
+    )
