@@ -142,7 +142,8 @@ class OrderAggregates:
 
 def _refused(incoming: Incoming[OrderCommand], state: Order | None, refusal: Refusal) -> Outcome:
     # Whoever asks about another tenant's order learns nothing, not even its version.
-    version = state.version if state is not None and refusal.code != "NOT_FOUND" else 0
+    asks = (incoming.merchant_id, incoming.environment)
+    version = state.version if state is not None and (state.merchant_id, state.environment) == asks else 0
     return Outcome(
         incoming.command_id,
         incoming.key,

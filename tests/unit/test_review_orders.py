@@ -1,5 +1,6 @@
 """What must not leave the order service's hands: replies without limit, one order that stops the job for all."""
 
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +31,16 @@ def test_a_refusal_among_thousands_of_leases_fits_into_a_message() -> None:
     )
     outcome = aggregates.decide(order, incoming, NOW, {}).outcome
     assert (outcome.code, len(outcome.blockers)) == ("ORDER_BALANCE_LEASED", MOST_BLOCKERS)
+
+
+@pytest.mark.parametrize("command", [c.CreateOrder(currency="EUR"), c.OpenOrder()])
+def test_whoever_names_another_tenants_order_is_not_told_its_version(command: c.OrderCommand) -> None:
+    aggregates = OrderAggregates(OrderNumbers(Pool("postgresql://nowhere", "orders", 2)))
+    stranger: Incoming[c.OrderCommand] = Incoming(
+        "cmd_1", "ord_1", command, "mer_2", "test", Actor(type="service", id="tests"), "/tests"
+    )
+    outcome = aggregates.decide(new_order(), stranger, NOW, {("mer_2", "test"): deque(["1001"])}).outcome
+    assert (outcome.code is not None, outcome.version) == (True, 0)
 
 
 class Due(Pool):
