@@ -53,6 +53,7 @@ class _Audit:
         self._outcomes()
         self._commands()
         self._left_over()
+        self._past()
 
     def _lost(self, text: str) -> None:
         self.findings.lost.append(text)
@@ -78,7 +79,8 @@ class _Audit:
                     count = effects[f"{one.order_id} {one.body['text']}"]
                 case _:
                     count = effects[f"{one.order_id} {one.body['tip_money']['amount']}"]
-            self.findings.counted[f"HTTP writes: {one.kind}"] += 1
+            self.findings.counted[f"HTTP writes: {'abandoned' if one.abandoned else one.kind}"] += 1
+            self.findings.counted["HTTP writes: sent again"] += one.attempts - 1
             told = f"{one.kind} {one.key} of {one.order_id}, answered {one.status} at attempt {one.attempts}"
             if count == 0 and one.answers:
                 self._lost(f"HTTP write without effect: {told}")
@@ -89,6 +91,11 @@ class _Audit:
 
     def _told(self) -> None:
         """Every acknowledged event is on its order once, or an item, or a dead letter."""
+        waiting = {
+            row["payment_reference"]
+            for row in self.evidence.tables["unmatched"]
+            if (row["kind"], row["status"]) == ("unknown_order", "open")
+        }
         dead = {
             (message.headers.get("tl_topic"), message.headers.get("tl_partition"), message.headers.get("tl_offset"))
             for topic, messages in self.evidence.topics.items()
@@ -109,9 +116,10 @@ class _Audit:
             topic = f"channels.{told.channel_id}.payments"
             name = f"{told.kind} {told.reference} of {told.order_id}, {told.event_id}, told at {told.positions}"
             self.findings.counted[f"channel events: {told.fate}"] += 1
+            self.findings.counted["channel events: by HTTP"] += told.by_http
             self.findings.counted["channel events: repeats"] += max(0, len(told.positions) - 1)
-            if not told.positions:
-                self._lost(f"never acknowledged by Kafka: {name}")
+            if not told.accepted:
+                self._lost(f"never acknowledged: {name}")
                 continue
             for partition, offset in told.positions:
                 if (topic, partition, offset) not in on_topic:
@@ -127,6 +135,8 @@ class _Audit:
                     self._double(f"{count} items of unmatched money: {name}")
             else:
                 self._applied(told, name)
+                if told.external_reference is not None and told.reference in waiting:
+                    self._lost(f"on its order, and still open as unmatched money: {name}")
 
     def _applied(self, told: Told, name: str) -> None:
         found = [
@@ -233,6 +243,17 @@ class _Audit:
         for order_id, row in self.stored.items():
             if known.get(order_id) != row["version"]:
                 self._lost(f"payments know {order_id} at {known.get(order_id)}, it is at {row['version']}")
+
+    def _past(self) -> None:
+        """An order as HTTP shows it at a version is the order that was told of with that version."""
+        told = {(message.key, message.body["version"]): message for message in self.evidence.topics["orders.events"]}
+        for (order_id, version), shown in self.evidence.past.items():
+            self.findings.counted["past versions read"] += 1
+            message = told.get((order_id, version))
+            order = message.body["order"] if message else None
+            for part in ("version", "pricing", "settlement", "payments", "status", "payment_status"):
+                if order is None or order[part] != shown.get(part):
+                    self._lost(f"{order_id} at version {version}: {part} differs between HTTP and orders.events")
 
 
 def _first(messages: list[Message]) -> list[Message]:

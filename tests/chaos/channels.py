@@ -13,7 +13,7 @@ from tests.chaos.journal import Journal, Json, Told
 
 Header = tuple[str, str | bytes | None]
 
-_KINDS = {
+KINDS = {
     "authorized": "channel.payment.authorized.v1",
     "captured": "channel.payment.captured.v1",
     "refunded": "channel.payment.refunded.v1",
@@ -43,14 +43,14 @@ class Channel:
         if told.kind == "garbage":
             await self._publish(told, *_garbage(told, self.channel_id))
             return
-        key = told.order_id or told.reference
+        key = told.external_reference or told.order_id or told.reference
         await self._publish(told, key.encode(), json.dumps(body_of(told)).encode(), self._headers(told, event_id))
 
     def _headers(self, told: Told, event_id: str | None) -> list[Header]:
         headers = {
             "ce_specversion": "1.0",
             "ce_id": event_id or told.event_id,
-            "ce_type": _KINDS[told.kind],
+            "ce_type": KINDS[told.kind],
             "ce_source": f"/channels/{self.channel_id}",
             "ce_time": datetime.now(UTC).isoformat(),
             "content-type": "application/json",
@@ -69,6 +69,7 @@ class Channel:
             try:
                 self._producer.produce(self.topic, value, key, headers=headers, on_delivery=delivered)
                 told.positions.append(await acknowledged)
+                told.accepted = True
             except (KafkaException, BufferError) as failure:
                 self._journal.errors[f"channel: {failure}"] += 1
                 await asyncio.sleep(0.2)
@@ -120,10 +121,10 @@ def body_of(told: Told) -> Json:
         "amount_money": {"amount": told.amount, "currency": "EUR"},
         "method": {"type": "card", "brand": "visa", "last4": "4242"},
     }
-    if told.order_id is not None:
+    if told.order_id is not None and told.external_reference is None:
         body["order_id"] = told.order_id
     else:
-        body["external_reference"] = f"nowhere-{told.reference}"
+        body["external_reference"] = told.external_reference or f"nowhere-{told.reference}"
     if told.refund_reference is not None:
         body["refund_reference"] = told.refund_reference
     return body

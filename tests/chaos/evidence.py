@@ -26,7 +26,8 @@ _TABLES = {
     "known_orders": "SELECT order_id, version FROM payments.known_orders",
 }
 _JSON = {"state", "payload", "outcome"}
-_SILENT_S = 3.0
+_SILENT_S = 10.0
+_PAST_VERSIONS = 200
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Evidence:
     topics: dict[str, list[Message]] = field(default_factory=dict)
     shown: dict[str, Json] = field(default_factory=dict)
     shown_unmatched: list[Json] = field(default_factory=list)
+    past: dict[tuple[str, int], Json] = field(default_factory=dict)
+    """Some orders at some version of theirs."""
 
 
 async def gather(database_url: str, bootstrap_servers: str, http: httpx.AsyncClient, payments_url: str) -> Evidence:
@@ -69,6 +72,10 @@ async def gather(database_url: str, bootstrap_servers: str, http: httpx.AsyncCli
     for row in found.tables["orders"]:
         answer = await http.get(f"/v1/orders/{row['order_id']}", timeout=20)
         found.shown[row["order_id"]] = answer.json().get("data", {}) if answer.status_code == 200 else {}
+        if len(found.past) < _PAST_VERSIONS:
+            version = 1 + len(found.past) % row["version"]
+            answer = await http.get(f"/v1/orders/{row['order_id']}", params={"version": version}, timeout=20)
+            found.past[row["order_id"], version] = answer.json().get("data", {})
     found.shown_unmatched = await _unmatched(http, payments_url)
     return found
 

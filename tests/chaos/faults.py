@@ -3,8 +3,11 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+
+import psutil
 
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
@@ -41,11 +44,15 @@ def _all(system: System, random: Random) -> Iterator[Fault]:
     servers = (("PostgreSQL", system.postgres, system.postgres_proxy), ("Kafka", system.kafka, system.kafka_proxy))
     for name, server, proxy in servers:
         yield _server_killed(name, server, random)
+        yield _server_restarted(name, server)
+        yield _server_stopped(name, server, random)
         yield _cut(name, proxy, random)
         yield _held(name, proxy, random)
         yield _slowed(name, proxy, random)
         yield _replies_lost(name, proxy, random)
     yield _all_killed(system)
+    for _ in range(4):
+        yield _both(system, random)
 
 
 def _killed(service: ServiceProcess, random: Random) -> Fault:
@@ -101,6 +108,61 @@ def _server_killed(name: str, server: PostgresServer | KafkaServer, random: Rand
         await asyncio.to_thread(server.wait_ready)
 
     return Fault("kill -9", name, begin, end, random.uniform(0, 6))
+
+
+def _server_restarted(name: str, server: PostgresServer | KafkaServer) -> Fault:
+    async def begin() -> None:
+        server.ask_to_stop()
+
+    async def end() -> None:
+        await asyncio.to_thread(server.wait_stopped)
+        server.launch()
+        await asyncio.to_thread(server.wait_ready)
+
+    return Fault("restart", name, begin, end)
+
+
+def _server_stopped(name: str, server: PostgresServer | KafkaServer, random: Random) -> Fault:
+    held: list[psutil.Process] = []
+
+    def signal_all(number: signal.Signals) -> None:
+        for process in held:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    async def begin() -> None:
+        server_process = psutil.Process(server.pid)
+        held[:] = [server_process, *server_process.children(recursive=True)]
+        signal_all(signal.SIGSTOP)
+
+    async def end() -> None:
+        signal_all(signal.SIGCONT)
+
+    return Fault("SIGSTOP", name, begin, end, random.uniform(1, 12))
+
+
+def _both(system: System, random: Random) -> Fault:
+    """A service process is killed while a server, or the way to it, is away."""
+    service = random.choice(list(system.services.values()))
+    servers: list[tuple[str, PostgresServer | KafkaServer, Proxy]] = [
+        ("PostgreSQL", system.postgres, system.postgres_proxy),
+        ("Kafka", system.kafka, system.kafka_proxy),
+    ]
+    name, server, proxy = random.choice(servers)
+    makers = [_server_killed(name, server, random), _cut(name, proxy, random), _replies_lost(name, proxy, random)]
+    first, second = random.sample([random.choice(makers), _killed(service, random)], 2)
+
+    async def begin() -> None:
+        await first.begin()
+        await asyncio.sleep(random.uniform(0, 1))
+        await second.begin()
+
+    async def end() -> None:
+        await second.end()
+        await asyncio.sleep(random.uniform(0, 2))
+        await first.end()
+
+    return Fault(f"{first.kind} + {second.kind}", f"{first.target} + {second.target}", begin, end, random.uniform(0, 5))
 
 
 def _cut(name: str, proxy: Proxy, random: Random) -> Fault:

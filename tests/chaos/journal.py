@@ -17,6 +17,8 @@ class Write:
     body: Json
     attempts: int = 0
     status: int | None = None
+    abandoned: bool = False
+    """Sent once and never asked about again: it may or may not have an effect, but not two."""
     order_id: str | None = None
     version: int | None = None
     answers: set[tuple[str, int]] = field(default_factory=set)
@@ -36,6 +38,11 @@ class Told:
     """What must become of it: `applied`, `conflict`, `unknown_order` or `dead`."""
     order_id: str | None = None
     refund_reference: str | None = None
+    external_reference: str | None = None
+    """How it names its order, where it does not do so by id."""
+    by_http: bool = False
+    accepted: bool = False
+    """Answered with 202."""
     positions: list[tuple[int, int]] = field(default_factory=list)
     """Partition and offset of every time that Kafka acknowledged it."""
 

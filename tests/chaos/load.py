@@ -1,6 +1,7 @@
 """HTTP and channel clients that tell stories of orders, and never give up on anything they have begun."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import httpx
 
 from shared.ids import new_id
-from tests.chaos.channels import Channel
+from tests.chaos.channels import KINDS, Channel, body_of
 from tests.chaos.journal import Journal, Json, Leg, Promised, Told, Write
 
 _TIMEOUTS_S = (0.1, 1.0, 3.0, 5.0)
@@ -61,10 +62,10 @@ async def attempt(world: World, one: Write, timeout_s: float) -> None:
             one.status = answer.status_code
 
 
-async def create(world: World, random: Random) -> Promised | None:
+async def create(world: World, random: Random, reference: str | None = None) -> Promised | None:
     """A promised order, known in the journal."""
     price = random.randrange(1_000, 20_000)
-    reference = new_id("ref")
+    reference = reference or new_id("ref")
     line = {"name": "Thing", "quantity": 1, "unit_price_money": {"amount": price, "currency": "EUR"}}
     body = {"source": "checkout", "currency": "EUR", "external_reference": reference, "line_items": [line]}
     made = await write(world, random, "create", "/v1/orders", body)
@@ -73,6 +74,38 @@ async def create(world: World, random: Random) -> Promised | None:
     order = Promised(made.order_id, reference, price)
     world.journal.orders[order.order_id] = order
     return order
+
+
+async def abandon(world: World, random: Random, path: str, body: Json, order_id: str) -> None:
+    """Send a note once, with little patience, and forget it."""
+    one = Write(new_id("idem"), "note", path, body, order_id=order_id, abandoned=True)
+    world.journal.writes.append(one)
+    await attempt(world, one, random.choice((0.005, 0.02, 0.1)))
+
+
+async def tell_by_http(world: World, random: Random, told: Told) -> None:
+    """The event by HTTP, until it is answered."""
+    event = {
+        "specversion": "1.0",
+        "id": told.event_id,
+        "type": KINDS[told.kind],
+        "source": f"/channels/{told.channel_id}",
+        "data": body_of(told),
+    }
+    headers = {"content-type": "application/cloudevents+json", "Idempotency-Key": new_id("idem")}
+    while not told.accepted:
+        try:
+            content, patience = json.dumps(event), random.choice(_TIMEOUTS_S)
+            answer = await world.payments.post("/v1/channel-events", content=content, headers=headers, timeout=patience)
+        except httpx.HTTPError as error:
+            world.journal.errors[f"http events: {type(error).__name__}"] += 1
+        else:
+            told.accepted = answer.status_code == 202
+            if not told.accepted:
+                world.journal.errors[f"http events: {answer.status_code}"] += 1
+                if answer.status_code not in (409, 503):
+                    world.journal.oddities.append(f"event {told.event_id}: {answer.status_code} {answer.text[:300]}")
+        await asyncio.sleep(random.uniform(0.02, 0.3))
 
 
 def told_of(channel: Channel, journal: Journal, kind: str, fate: str, amount: int, **more: Any) -> Told:
@@ -93,10 +126,10 @@ class Teller:
     async def run(self, stopped: asyncio.Event) -> None:
         """Stories until stopped; what was begun is finished."""
         while not stopped.is_set():
-            order = await create(self._world, self._random)
+            channel = self._random.choice(self._world.channels)
+            order = await self._begin(channel)
             if order is None:
                 continue
-            channel = self._random.choice(self._world.channels)
             for _ in range(self._random.randint(_SHORT_STORY, _LONG_STORY)):
                 await self._step(order, channel)
                 await asyncio.sleep(self._random.uniform(0, 0.25))
@@ -104,10 +137,26 @@ class Teller:
                     break
         await asyncio.gather(*self._telling)
 
+    async def _begin(self, channel: Channel) -> Promised | None:
+        """A new order; sometimes its money is told of before it is there, by the merchant's name of it."""
+        if self._random.random() > 0.1:
+            return await create(self._world, self._random)
+        reference, amount = new_id("ref"), self._random.randint(1, 5_000)
+        about = {"external_reference": reference, "reference": new_id("psp")}
+        told = told_of(channel, self._journal, "captured", "applied", amount, **about)
+        self._spawn(channel, told)
+        await asyncio.sleep(self._random.uniform(0, 0.5))
+        order = await create(self._world, self._random, reference)
+        if order is not None:
+            told.order_id = order.order_id
+            order.legs[told.reference] = Leg(captured=amount)
+        return order
+
     async def _step(self, order: Promised, channel: Channel) -> None:
         steps = [self._tip, self._note, self._capture, self._authorize, self._refund, self._again, self._conflict]
         weights = [4, 4, 6, 3, 3, 3, 1]
-        step = self._random.choices([*steps, self._unknown, self._garbage, self._ask_again], [*weights, 1, 1, 2])[0]
+        others = [self._unknown, self._garbage, self._ask_again, self._abandon]
+        step = self._random.choices([*steps, *others], [*weights, 1, 1, 2, 1])[0]
         await step(order, channel)
 
     async def _tip(self, order: Promised, _: Channel) -> None:
@@ -128,9 +177,17 @@ class Teller:
 
     async def _ask_again(self, order: Promised, _: Channel) -> None:
         """The same request once more, long answered: it must be answered in the same way."""
-        mine = [one for one in self._journal.writes[-500:] if one.order_id == order.order_id and one.answers]
+        mine = [
+            one
+            for one in self._journal.writes[-500:]
+            if one.order_id == order.order_id and one.answers and not one.abandoned
+        ]
         if mine:
             await attempt(self._world, self._random.choice(mine), 3.0)
+
+    async def _abandon(self, order: Promised, _: Channel) -> None:
+        path = f"/v1/orders/{order.order_id}/notes"
+        await abandon(self._world, self._random, path, {"text": new_id("text")}, order.order_id)
 
     async def _capture(self, order: Promised, channel: Channel) -> None:
         amount = self._random.randint(1, 5_000)
@@ -168,7 +225,7 @@ class Teller:
         mine = [
             one
             for one in self._journal.told[-1000:]
-            if one.order_id == order.order_id and one.fate == "applied" and one.positions and one.kind == "captured"
+            if one.order_id == order.order_id and one.fate == "applied" and one.accepted and one.kind == "captured"
         ]
         if mine:
             first = self._random.choice(mine)
@@ -197,6 +254,10 @@ class Teller:
         self._spawn(channel, told_of(channel, self._journal, kind, fate, amount, **about))
 
     def _spawn(self, channel: Channel, told: Told, event_id: str | None = None) -> None:
-        task = asyncio.create_task(channel.tell(told, event_id))
+        if not told.accepted and told.kind != "garbage" and self._random.random() < 0.15:
+            told.by_http = True
+            task = asyncio.create_task(tell_by_http(self._world, self._random, told))
+        else:
+            task = asyncio.create_task(channel.tell(told, event_id))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

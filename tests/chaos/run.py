@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,12 @@ from tests.chaos.evidence import gather
 from tests.chaos.faults import Fault, deck
 from tests.chaos.journal import Journal
 from tests.chaos.load import Teller, World
-from tests.chaos.system import System, build, is_ready
+from tests.chaos.system import ServiceProcess, System, build, is_ready
 
 CLIENTS = 8
 CHANNELS = 2
+_LOOK_EVERY_S = 5.0
+_FAILURES = 3
 _QUIET_S = 3.0
 _DRAIN_S = 180.0
 _FINISH_S = 120.0
@@ -161,18 +164,32 @@ def _s(seconds: float | None) -> str:
 
 
 async def _watch(this: _Run) -> None:
-    """Notes who is no longer alive although nobody ended it."""
+    """What an orchestrator does: starts again what ended by itself, and what says that it is no longer alive.
+
+    Both are noted, because they should not be needed.
+    """
+    failures: Counter[str] = Counter()
     async with httpx.AsyncClient(timeout=3) as client:
         while True:
-            await asyncio.sleep(3)
+            await asyncio.sleep(_LOOK_EVERY_S)
             for service in this.system.services.values():
-                with suppress(httpx.HTTPError):
-                    answer = await client.get(f"{service.url}/livez")
-                    if answer.status_code != 200:
-                        note = (
-                            f"{time.monotonic() - this.began:.0f} s: {service.name} is not alive: {answer.text[:300]}"
-                        )
-                        this.world.journal.oddities.append(note)
+                why = await _not_alive(client, service)
+                failures[service.name] = failures[service.name] + 1 if why else 0
+                if not service.wanted or why is None:
+                    continue
+                this.world.journal.oddities.append(f"{time.monotonic() - this.began:.0f} s: {service.name}: {why}")
+                if failures[service.name] == _FAILURES or not service.running:
+                    service.kill()
+                    service.start()
+
+
+async def _not_alive(client: httpx.AsyncClient, service: ServiceProcess) -> str | None:
+    if service.wanted and not service.running:
+        return "ended by itself"
+    with suppress(httpx.HTTPError):
+        answer = await client.get(f"{service.url}/livez")
+        return None if answer.status_code == 200 else f"not alive: {answer.text[:300]}"
+    return None
 
 
 async def _drained(this: _Run) -> bool:

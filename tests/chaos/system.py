@@ -37,6 +37,8 @@ class ServiceProcess:
         self.name, self.port = name, port
         self._environment, self._log = environment, directory / f"{name.replace(' ', '-')}.log"
         self._child: Child | None = None
+        self.wanted = False
+        """Started, and not ended by us since."""
 
     @property
     def url(self) -> str:
@@ -47,16 +49,19 @@ class ServiceProcess:
         return self._child is not None and self._child.running
 
     def start(self) -> None:
+        self.wanted = True
         service, role = SERVICES[self.name]
         script = Path(sys.executable).with_name("throughline")
         command: list[str | Path] = [script, "serve", service, "--role", role, "--port", str(self.port)]
         self._child = Child(self.name, command, self._log, stop_signal=signal.SIGTERM, env=self._environment)
 
     def signal(self, number: signal.Signals) -> None:
+        self.wanted = self.wanted and number != signal.SIGTERM
         if self._child is not None and self._child.running:
             os.kill(self._child.pid, number)
 
     def kill(self) -> None:
+        self.wanted = False
         if self._child is not None:
             self._child.kill()
 
