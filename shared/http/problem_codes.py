@@ -47,7 +47,9 @@ CODES: dict[str, Meaning] = {
     "AMOUNT_TOO_LARGE": Meaning(400, "The amount is too large", "Send at most 999999999999 minor units."),
     "PAYLOAD_TOO_LARGE": Meaning(413, "The body is too large", "Send a smaller body, or split the request."),
     "UNSUPPORTED_MEDIA_TYPE": Meaning(
-        415, "Unsupported media type", "Send the body as UTF-8 with `Content-Type: application/json`."
+        415,
+        "Unsupported media type",
+        "Send the body as UTF-8 in a media type that the `Accept` header of the answer names, mostly JSON.",
     ),
     "IDEMPOTENCY_KEY_REUSED": Meaning(
         409,

@@ -371,6 +371,26 @@ async def test_bad_queries_are_named(tenant: Tenant, params: dict[str, Any], cod
     problem(await tenant.http.get("/v1/orders", params=params), 400, code, param)
 
 
+@pytest.mark.parametrize("part", ["line-items/x", "charges/x", "line-items/li_nothing", "charges/%2A"])
+async def test_a_part_that_is_not_there_is_not_found(tenant: Tenant, part: str) -> None:
+    order = await create(tenant)
+    answer = await tenant.http.delete(f"/v1/orders/{order['order_id']}/{part}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_moment_beyond_the_calendar_is_refused(tenant: Tenant, moment: str) -> None:
+    answer = await tenant.http.get("/v1/orders", params={"created_from": moment})
+    assert (answer.status_code, answer.json()["param"]) == (400, "created_from")
+
+
+async def test_head_is_get_without_the_body_and_keeps_the_connection(tenant: Tenant) -> None:
+    for _ in range(3):
+        answer = await tenant.http.head("/v1/orders", headers={"Connection": "keep-alive"})
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert int(answer.headers["content-length"]) > 0
+
+
 async def test_a_stale_expected_version_is_refused(tenant: Tenant) -> None:
     order = await create(tenant)
     tip = {"tip_money": {"amount": 1, "currency": "EUR"}, "expected_version": 2}

@@ -387,6 +387,14 @@ async def test_by_http_with_mixed_outcomes(channel: Channel, stack: Stack) -> No
     await stranger.http.aclose()
 
 
+async def test_an_event_that_says_all_in_its_body_needs_the_right_media_type(channel: Channel) -> None:
+    event = {"specversion": "1.0", "id": "e", "type": CAPTURED, "source": f"/channels/{channel.channel_id}", "data": {}}
+    answer = await channel.tenant.http.post("/v1/channel-events", json=event)
+    [outcome] = answer.json()["data"]
+    assert (answer.status_code, outcome["outcome"], outcome["reason"]) == (202, "rejected", "NOT_A_CLOUDEVENT")
+    assert "application/cloudevents+json" in outcome["detail"]
+
+
 @pytest.mark.parametrize(
     ("media_type", "content", "status", "code"),
     [

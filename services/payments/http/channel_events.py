@@ -17,7 +17,7 @@ from services.payments.incoming import arrival_of, channel_of_source
 from services.payments.store import channels
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
-from shared.envelope import Envelope, decode, decode_structured
+from shared.envelope import NOT_A_CLOUDEVENT, Envelope, decode, decode_structured
 from shared.faults import Poison
 from shared.http.answers import Answer, to_json
 from shared.http.bodies import JSON_MEDIA_TYPE, read_raw
@@ -99,9 +99,7 @@ async def _events_of(request: ApiRequest) -> list[Read]:
 
 def _structured(parsed: Any) -> Read:
     if not isinstance(parsed, dict):
-        return ChannelEventOutcome(
-            event_id=None, outcome="rejected", reason="NOT_A_CLOUDEVENT", detail="the event is not a JSON object"
-        )
+        return ChannelEventOutcome(outcome="rejected", reason=NOT_A_CLOUDEVENT, detail="the event is not a JSON object")
     try:
         return decode_structured(parsed)
     except Poison as poison:
@@ -111,6 +109,9 @@ def _structured(parsed: Any) -> Read:
 
 def _binary(request: ApiRequest, raw: bytes) -> Read:
     """CloudEvents' HTTP binding: attributes are headers, percent-encoded."""
+    if "ce-specversion" not in request.headers:
+        detail = f"there is no ce-specversion header; an event with its attributes in the body is sent as {EVENT}"
+        return ChannelEventOutcome(outcome="rejected", reason=NOT_A_CLOUDEVENT, detail=detail)
     headers = [(name.replace("ce-", "ce_", 1), unquote(value).encode()) for name, value in request.headers.items()]
     try:
         return decode(headers, None, raw)

@@ -27,6 +27,8 @@ class ChannelRequest(RequestModel):
 
 
 class ChannelPatch(RequestModel):
+    model_config = shown({"name": "Web shop"})
+
     name: Text
 
 
