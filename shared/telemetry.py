@@ -12,7 +12,6 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -41,6 +40,9 @@ def setup(service: str, settings: Settings) -> None:
     _Process.services = tuple(dict.fromkeys((*_Process.services, service)))
     logs.write_lines(settings.log_level, settings.log_format, _add_service_and_trace)
     if settings.otlp_endpoint and _Process.tracer is None:
+        # Imported only where spans go somewhere: it takes a tenth of a process's start.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
         exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces")
         record_to(service, BatchSpanProcessor(exporter))
 
