@@ -221,11 +221,15 @@ class Teller:
             self._spawn(channel, told, self._random.choice([None, new_id("evt")]))
 
     async def _conflict(self, order: Promised, channel: Channel) -> None:
-        """Another amount for a reference that Kafka already has: the first stands."""
+        """Another amount for a reference that was told of before, on a way that does not overtake: the first stands."""
         mine = [
             one
             for one in self._journal.told[-1000:]
-            if one.order_id == order.order_id and one.fate == "applied" and one.accepted and one.kind == "captured"
+            if one.order_id == order.order_id
+            and one.fate == "applied"
+            and one.accepted
+            and one.kind == "captured"
+            and one.external_reference is None
         ]
         if mine:
             first = self._random.choice(mine)
@@ -254,7 +258,7 @@ class Teller:
         self._spawn(channel, told_of(channel, self._journal, kind, fate, amount, **about))
 
     def _spawn(self, channel: Channel, told: Told, event_id: str | None = None) -> None:
-        if not told.accepted and told.kind != "garbage" and self._random.random() < 0.15:
+        if not told.accepted and told.fate in ("applied", "unknown_order") and self._random.random() < 0.15:
             told.by_http = True
             task = asyncio.create_task(tell_by_http(self._world, self._random, told))
         else:
