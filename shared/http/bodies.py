@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 from litestar.connection import Request
+from litestar.exceptions import InternalServerException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.http.invalid import problem_for_invalid
@@ -44,7 +45,11 @@ async def read_body(request: AnyRequest, model: type[M], media_type: str = JSON_
 async def read_raw(request: AnyRequest, *media_types: str) -> bytes:
     """The body's bytes, within the route's limit and of one of the media types."""
     _check_encoding(request, media_types or (JSON_MEDIA_TYPE,))
-    return await request.body()
+    try:
+        return await request.body()
+    except InternalServerException:
+        # Nobody is left to be answered; it only must not look like a mistake of ours.
+        raise Problem("MALFORMED_JSON", "The connection ended before the body did.") from None
 
 
 def parse_json(raw: bytes, model: type[M]) -> M:

@@ -44,6 +44,7 @@ class DeadLetters:
         self._settings = settings
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
         self._topics: set[str] = set()
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
@@ -74,15 +75,17 @@ class DeadLetters:
             self._topics |= missing
 
     async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            sender = producer(self._settings, max_request_size=2 * MAX_RECORD_BYTES)
-            try:
-                await sender.start()
-            except BaseException:
-                await sender.stop()
-                raise
-            self._producer = sender
-        return self._producer
+        # Several lanes publish their first letters at the same time, and only one connection would ever be closed.
+        async with self._starting:
+            if self._producer is None:
+                sender = producer(self._settings, max_request_size=2 * MAX_RECORD_BYTES)
+                try:
+                    await sender.start()
+                except BaseException:
+                    await sender.stop()
+                    raise
+                self._producer = sender
+            return self._producer
 
     async def _send(self, sender: AIOKafkaProducer, letter: DeadLetter) -> None:
         topic = dead_letters(letter.record.topic)

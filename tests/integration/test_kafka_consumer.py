@@ -187,6 +187,18 @@ async def test_a_dead_letter_creates_the_topic_that_it_needs(world: World) -> No
     assert [letter.value for letter in await world.dead(1)] == [b"1"]
 
 
+async def test_first_dead_letters_at_the_same_time_leave_no_connection_open(world: World) -> None:
+    await world.send(b"bad")
+    async with AIOKafkaConsumer(
+        world.topic, **client_options(world.settings), auto_offset_reset="earliest", group_id=None
+    ) as reader:
+        record = await reader.getone()
+    letters, before = DeadLetters(world.settings), asyncio.all_tasks()
+    await asyncio.gather(*[letters.publish([DeadLetter(record, "BAD", "on purpose")]) for _ in range(3)])
+    await letters.stop()
+    assert asyncio.all_tasks() <= before
+
+
 async def test_an_outage_pauses_and_skips_nothing(world: World) -> None:
     handler = Recorder()
     handler.outage = True

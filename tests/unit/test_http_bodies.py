@@ -1,10 +1,14 @@
 """What a body may hold, and what each thing that it may not hold is called."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from litestar.connection import Request
 from pydantic import BaseModel
 
 from shared.contracts.model import Metadata, PositiveMoney, Text, Timestamp
-from shared.http.bodies import RequestModel, parse_json
+from shared.http.bodies import RequestModel, parse_json, read_raw
 from shared.http.problems import Problem
 
 
@@ -36,6 +40,21 @@ def problem(raw: bytes, model: type[BaseModel] = Body) -> Problem:
         parse_json(raw, model)
     assert raised.value.status == 400
     return raised.value
+
+
+async def test_a_client_that_goes_while_it_sends_is_no_mistake_of_ours() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    scope: Any = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/json")]}
+    scope |= {
+        "state": {},
+        "path_params": {},
+        "route_handler": SimpleNamespace(resolve_request_max_body_size=lambda: 10),
+    }
+    with pytest.raises(Problem) as raised:
+        await read_raw(Request(scope, receive=receive))
+    assert (raised.value.status, raised.value.code) == (400, "MALFORMED_JSON")
 
 
 def test_a_good_body_is_its_model() -> None:
