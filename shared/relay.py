@@ -266,6 +266,8 @@ async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent:
             await connection.execute("SELECT")
         sent.result()
     finally:
+        # Somebody must have looked at how it ended, or asyncio reports an error that nobody saw.
+        sent.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
         sent.cancel()
 
 
