@@ -27,6 +27,7 @@ def print_report(found: dict[str, Any], path: Path) -> None:
     console.print(_recovery(found["faults"]))
     console.print(_counts("Looked at", found["counted"]))
     console.print(_counts("Errors on the way, all tried again", found["errors"]))
+    console.print(_counts("Errors in the services' logs", found["logged"]))
     for name, title in (("lost", "Lost"), ("double", "Double"), ("disorder", "Out of order"), ("oddities", "Odd")):
         _print_list(console, title, found[name])
     verdict = "Nothing lost, nothing double, everything in order." if found["clean"] else "NOT clean."

@@ -1,6 +1,8 @@
 """One run: start everything, load and faults side by side, wait until all is quiet, audit."""
 
 import asyncio
+import json
+import re
 import time
 from collections import Counter
 from contextlib import suppress
@@ -267,6 +269,19 @@ async def _audit(this: _Run, drained: bool) -> Findings:
     return findings
 
 
+def _logged(directory: Path) -> dict[str, int]:
+    """What the services logged as errors, by its words; most of it is the Kafka client's about the faults."""
+    found: Counter[str] = Counter()
+    for log in directory.glob("*.log"):
+        for line in log.read_text(errors="replace").splitlines():
+            with suppress(ValueError, AttributeError):
+                entry = json.loads(line)
+                if entry.get("level") in ("error", "critical"):
+                    words = re.sub(r"[0-9]+|0x[0-9a-f]+", "#", f"{entry.get('event')} {entry.get('failure', '')}")
+                    found[f"{log.stem}: {words[:110].strip()}"] += 1
+    return dict(found)
+
+
 def _as_json(this: _Run, minutes: float, seed: int, findings: Findings) -> dict[str, Any]:
     return {
         "seed": seed,
@@ -275,6 +290,7 @@ def _as_json(this: _Run, minutes: float, seed: int, findings: Findings) -> dict[
         "faults": [vars(one) for one in this.injected],
         "counted": dict(findings.counted),
         "errors": dict(this.world.journal.errors),
+        "logged": _logged(this.system.directory),
         "oddities": this.world.journal.oddities,
         "lost": findings.lost,
         "double": findings.double,
