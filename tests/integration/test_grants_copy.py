@@ -261,6 +261,7 @@ async def is_revoked(copy: GrantsCopy, key: str) -> bool:
 async def test_a_tail_that_ended_is_no_longer_alive(apps: Apps, kafka: KafkaSettings, pool: Pool) -> None:
     copy = copy_of(apps, kafka)
     await pool.execute("ALTER TABLE grant_offsets ALTER COLUMN next_offset TYPE text")
+    await pool.execute("INSERT INTO grant_offsets VALUES (0, 'no number')")
     async with copy.running(pool):
         await until(lambda: stalled(copy), seconds=5)
         assert copy.stalled() == "the grants tail has ended"
