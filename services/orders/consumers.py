@@ -20,17 +20,22 @@ MISSING_KEY = "MISSING_KEY"
 KEY_MISMATCH = "KEY_MISMATCH"
 MISSING_TENANT = "MISSING_TENANT"
 INVALID_BODY = "INVALID_BODY"
+COMMAND_ID_TOO_LONG = "COMMAND_ID_TOO_LONG"
 
 _ENVIRONMENTS = ("test", "live")
 _MERCHANT = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
 _LONGEST_ID = 68
 """What `Identifier` allows after `ord_`."""
+_LONGEST_COMMAND_ID = 200
+"""The reply's own id is made from it, and must fit what readers of CloudEvents accept."""
 
 
 def incoming_of(record: Record) -> Incoming[OrderCommand]:
     """The command in a record of `orders.commands`; raises `Poison` with the reason when there is none."""
     envelope = decode(record.headers, record.key, record.value)
     key = _order_id(envelope)
+    if len(envelope.id) > _LONGEST_COMMAND_ID:
+        raise Poison(COMMAND_ID_TOO_LONG, f"a command's ce_id has at most {_LONGEST_COMMAND_ID} characters")
     command_class = COMMANDS.get(envelope.type)
     if command_class is None:
         raise Poison(UNKNOWN_TYPE, f"no command has the type {envelope.type[:100]}")

@@ -126,6 +126,7 @@ BODY = capture(9000).model_dump_json().encode()
 POISON: list[tuple[str, dict[str, Any]]] = [
     ("UNKNOWN_TYPE", {"type": "orders.paint_order.v1"}),
     ("UNKNOWN_TYPE", {"type": "orders.record_capture.v99"}),
+    ("COMMAND_ID_TOO_LONG", {"id": "x" * 201}),
     ("MISSING_KEY", {"key": None}),
     ("KEY_MISMATCH", {"subject": "ord_another"}),
     ("KEY_MISMATCH", {"key": "not-an-order", "subject": None}),
