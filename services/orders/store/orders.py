@@ -10,7 +10,7 @@ from shared.postgres import Connection, Pool
 
 
 class OrderCache:
-    """Orders that this process wrote or read lately, so that a locked row's state need not be read and parsed again.
+    """Orders that this process committed lately, so that a locked row's state need not be read and parsed again.
 
     An order is taken from here only at the version and time that its locked row has: after a failover that lost the
     newest commits, another worker may have written the same version anew.
