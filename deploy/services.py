@@ -1,5 +1,6 @@
 """How a service is found and made: by its name, from its `app` module."""
 
+import gc
 from importlib import import_module
 
 from litestar import Litestar
@@ -17,6 +18,7 @@ def create_service(name: str, settings: Settings, role: Role) -> Litestar:
     # Before the service is made, whose parts take their loggers with them.
     telemetry.setup(name, settings)
     app: Litestar = import_module(f"services.{name}.app").create_app(settings, role)
+    _collect_garbage_rarely()
     return app
 
 
@@ -26,3 +28,11 @@ def create_gateway(settings: Settings) -> Gateway:
     base_url = settings.public_base_url
     reference = reference_app(lambda: [openapi_of(app) for app in services.values()], base_url)
     return Gateway(services, reference, base_url)
+
+
+def _collect_garbage_rarely() -> None:
+    """What a batch allocates is freed by reference counting; looking for cycles after every 700 objects, as Python does
+    by default, took a fifth of the write path's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)

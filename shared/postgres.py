@@ -1,8 +1,9 @@
 """PostgreSQL: one pool per process, each service confined to its own schema and role, and errors told apart."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -68,6 +69,17 @@ async def transient_errors() -> AsyncIterator[None]:
         raise Transient(f"database: {type(error).__name__}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """How a process reaches PostgreSQL; each is called, and awaited, like asyncpg's function."""
+
+    create_pool: Callable[..., Any] = asyncpg.create_pool
+    connect: Callable[..., Any] = asyncpg.connect
+
+
+REAL_DRIVERS = Drivers()
+
+
 def role_of(service: str) -> str:
     """The database role that owns nothing but the service's schema."""
     return f"throughline_{service}"
@@ -80,14 +92,14 @@ class Pool:
     raised as `Transient`.
     """
 
-    def __init__(self, database_url: str, service: str, size: int) -> None:
-        self._database_url, self._service, self._size = database_url, service, size
+    def __init__(self, database_url: str, service: str, size: int, drivers: Drivers = REAL_DRIVERS) -> None:
+        self._database_url, self._service, self._size, self._drivers = database_url, service, size, drivers
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
         """Connect; raises `Transient` while the server is away."""
         async with transient_errors():
-            self._pool = await asyncpg.create_pool(
+            self._pool = await self._drivers.create_pool(
                 self._database_url,
                 min_size=min(2, self._size),
                 max_size=self._size,
@@ -143,12 +155,15 @@ class Pool:
         return None
 
 
-async def connect(database_url: str, service: str, **limits: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(
+    database_url: str, service: str, drivers: Drivers = REAL_DRIVERS, **limits: str
+) -> "asyncpg.Connection[asyncpg.Record]":
     """One connection of its own (LISTEN, session-level advisory locks); `limits` are further server settings."""
     async with transient_errors():
-        return await asyncpg.connect(
+        connection: asyncpg.Connection[asyncpg.Record] = await drivers.connect(
             database_url, command_timeout=30, server_settings=_server_settings(service) | limits
         )
+    return connection
 
 
 def _server_settings(service: str) -> dict[str, str]:

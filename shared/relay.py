@@ -27,8 +27,9 @@ from prometheus_client import Counter, Gauge
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from shared.faults import Transient
-from shared.kafka import client_options
+from shared.kafka import producer
 from shared.outbox import SHARDS
+from shared.outside import REAL, Outside
 from shared.postgres import connect, transient_errors
 from shared.settings import Settings
 
@@ -80,8 +81,8 @@ class Wake:
 class Relay:
     """Publishes one service's outbox until it is cancelled; outages of the database or the broker only delay it."""
 
-    def __init__(self, settings: Settings, service: str, wake: Wake) -> None:
-        self._settings, self._service, self._wake = settings, service, wake
+    def __init__(self, settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:
+        self._settings, self._service, self._wake, self._outside = settings, service, wake, outside
         self._shards: set[int] = set()
         self._failing: str | None = "not started"
 
@@ -105,11 +106,9 @@ class Relay:
 
         Returns when an outage ended a session that had worked, raises when it never did: the backoff then grows.
         """
-        options = client_options(self._settings.kafka)
-        producer = AIOKafkaProducer(
-            **options,
-            acks="all",
-            enable_idempotence=True,
+        sender = producer(
+            self._settings.kafka,
+            self._outside.kafka,
             max_batch_size=_BYTES_PER_BATCH,
             max_request_size=8 * 1024 * 1024,
             request_timeout_ms=20_000,
@@ -119,11 +118,14 @@ class Relay:
         connection = None
         try:
             connection = await connect(
-                self._settings.database_url.get_secret_value(), self._service, idle_session_timeout=_IDLE_SESSION
+                self._settings.database_url.get_secret_value(),
+                self._service,
+                self._outside.postgres,
+                idle_session_timeout=_IDLE_SESSION,
             )
-            await producer.start()
+            await sender.start()
             async with transient_errors():
-                await self._serve(connection, producer)
+                await self._serve(connection, sender)
         except (Transient, KafkaError) as error:
             worked, self._failing = self._failing is None, f"relay: {error!r}"
             log.warning("relay_interrupted", service=self._service, error=repr(error))
@@ -132,7 +134,7 @@ class Relay:
         finally:
             if connection is not None:
                 connection.terminate()
-            await producer.stop()
+            await sender.stop()
 
     async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer) -> None:
         loop = asyncio.get_running_loop()
@@ -289,14 +291,14 @@ async def _flush(producer: AIOKafkaProducer, batch: object, topic: str, partitio
     await delivered
 
 
-async def announce(settings: Settings, service: str, wake: Wake) -> None:
+async def announce(settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:
     """Tell the relays of other processes about new rows, at most every few milliseconds; runs until cancelled.
 
     NOTIFY takes a lock of the whole database cluster at commit, so it is not part of the writing transactions.
     """
     while True:
         try:
-            connection = await connect(settings.database_url.get_secret_value(), service)
+            connection = await connect(settings.database_url.get_secret_value(), service, outside.postgres)
             try:
                 while True:
                     await wake.remote.wait()

@@ -5,7 +5,6 @@ A service's `app.py` makes one `ServiceProcess`, adds its consumers and jobs, an
 """
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -16,11 +15,11 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from shared import idempotency, kafka, telemetry
 from shared.auth.grants import GrantsCopy
-from shared.clock import Clock, utc_now
 from shared.faults import Transient
 from shared.http.app import http_app
 from shared.http.health import Health
 from shared.kafka import BatchConsumer, BatchHandler, DeadLetters
+from shared.outside import REAL, Outside
 from shared.postgres import Pool, transaction
 from shared.relay import Relay, Wake, announce
 from shared.settings import Role, Settings
@@ -37,15 +36,19 @@ _FORGET_AT_ONCE = 5_000
 class ServiceProcess:
     """One process of one service; connects when its app starts, and lets go of everything when it stops."""
 
-    def __init__(self, service: str, settings: Settings, role: Role, clock: Clock = utc_now) -> None:
-        self.service, self.settings, self.role, self.clock = service, settings, role, clock
-        self.pool = Pool(settings.database_url.get_secret_value(), service, settings.database_pool_size)
-        self.grants = GrantsCopy(settings.kafka, service, clock)
+    def __init__(self, service: str, settings: Settings, role: Role, outside: Outside = REAL) -> None:
+        self.service, self.settings, self.role, self.outside = service, settings, role, outside
+        clock, clients = outside.clock, outside.kafka
+        self.clock = clock
+        self.pool = Pool(
+            settings.database_url.get_secret_value(), service, settings.database_pool_size, outside.postgres
+        )
+        self.grants = GrantsCopy(settings.kafka, service, clock, clients=clients)
         self.health = Health()
         self.wake = Wake()
-        self.relay = Relay(settings, service, self.wake)
-        self._dead_letters = DeadLetters(settings.kafka, clock)
-        self._broker = kafka.broker(settings.kafka)
+        self.relay = Relay(settings, service, self.wake, outside)
+        self._dead_letters = DeadLetters(settings.kafka, clock, clients)
+        self._broker = kafka.broker(settings.kafka, clients)
         self._consumers: list[BatchConsumer] = []
         self._background: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._failed: dict[str, str] = {}
@@ -116,9 +119,8 @@ class ServiceProcess:
     @asynccontextmanager
     async def _running(self, _: Litestar) -> AsyncIterator[None]:
         telemetry.setup(self.service, self.settings)
-        _collect_garbage_rarely()
         await self._connect()
-        tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake))]
+        tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake, self.outside))]
         if self.works:
             tasks.append(self._spawn("relay", self.relay.run))
             tasks += [self._spawn(name, repeat) for name, repeat in self._background]
@@ -169,11 +171,3 @@ class ServiceProcess:
                 forgotten = await idempotency.forget_expired(connection, self.clock(), _FORGET_AT_ONCE)
             if forgotten < _FORGET_AT_ONCE:
                 return
-
-
-def _collect_garbage_rarely() -> None:
-    """What a batch allocates is freed by reference counting; looking for cycles after every 700 objects, as Python does
-    by default, took a fifth of the write path's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)

@@ -16,6 +16,7 @@ from shared.batcher import Batcher
 from shared.contracts.order_commands import OrderCommand
 from shared.idempotency import Claim
 from shared.invariants import CheckInvariantsJob
+from shared.outside import REAL, Outside
 from shared.processor import CommandProcessor, Done, Incoming
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
@@ -26,9 +27,9 @@ _EXPIRE_EVERY_S = 1.0
 _CHECK_EVERY_S = 60.0
 
 
-def create_app(settings: Settings, role: Role) -> Litestar:
+def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Litestar:
     """One process of the order service; it connects when the app's lifespan begins."""
-    process = ServiceProcess(SERVICE, settings, role)
+    process = ServiceProcess(SERVICE, settings, role, outside)
     aggregates = OrderAggregates(OrderNumbers(process.pool))
     processor = CommandProcessor[Order, OrderCommand, Numbers](
         process.pool, aggregates, process.clock, process.wake, SERVICE

@@ -10,6 +10,7 @@ from services.payments.http.unmatched_money import UnmatchedMoneyController
 from services.payments.http.wiring import Wiring
 from services.payments.jobs import INVARIANTS, MatchWaitingJob, MeasureJob
 from shared.invariants import CheckInvariantsJob
+from shared.outside import REAL, Outside
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
 from shared.topics import CHANNEL_TOPIC_PATTERN, ORDERS_EVENTS, ORDERS_REPLIES
@@ -21,11 +22,11 @@ _MEASURE_EVERY_S = 15.0
 _CHECK_EVERY_S = 60.0
 
 
-def create_app(settings: Settings, role: Role) -> Litestar:
+def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Litestar:
     """One process of the payment service; it connects when the app's lifespan begins."""
-    process = ServiceProcess(SERVICE, settings, role)
+    process = ServiceProcess(SERVICE, settings, role, outside)
     pool, clock, wake = process.pool, process.clock, process.wake
-    life = ChannelLife(pool, settings.kafka, clock)
+    life = ChannelLife(pool, settings.kafka, clock, outside.kafka)
     process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
     process.consume("orders", OrderConsumer(pool, clock, wake), topics=[ORDERS_EVENTS])
     process.consume("replies", ReplyConsumer(pool, clock, wake), topics=[ORDERS_REPLIES])

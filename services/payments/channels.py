@@ -12,6 +12,7 @@ from functools import cached_property
 from services.payments.store import channels
 from services.payments.store.channels import ChannelRow
 from shared.clock import Clock
+from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.kafka_admin import KafkaAdmin
 from shared.postgres import Pool, transaction
 from shared.settings import KafkaSettings
@@ -36,13 +37,13 @@ def new_password() -> str:
 class ChannelLife:
     """What happens to a saved channel in Kafka; each step may be repeated. Raises `Transient` while Kafka is away."""
 
-    def __init__(self, pool: Pool, kafka: KafkaSettings, clock: Clock) -> None:
-        self._pool, self._kafka, self._clock = pool, kafka, clock
+    def __init__(self, pool: Pool, kafka: KafkaSettings, clock: Clock, clients: Clients = REAL_CLIENTS) -> None:
+        self._pool, self._kafka, self._clock, self._clients = pool, kafka, clock, clients
 
     @cached_property
     def _admin(self) -> KafkaAdmin:
         """Connects when it is made, so not before the first use."""
-        return KafkaAdmin(self._kafka)
+        return self._clients.admin(self._kafka)
 
     async def provision(self, channel_id: str, password: str) -> ChannelRow | None:
         """Topics, user and rights exist and the channel is active; `None` when it was disabled meanwhile."""

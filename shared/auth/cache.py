@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 from shared.auth.access import KnownGrant
+from shared.clock import monotonic
 
 LARGEST = 10_000
 KNOWN_S = 30.0

@@ -16,6 +16,7 @@ from shared.auth.tail import GrantsTail
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
 from shared.isolation import describe
+from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
 from shared.topics import ACCESS_GRANTS
@@ -26,10 +27,17 @@ _log = structlog.get_logger(__name__)
 class GrantsCopy:
     """Grants by credential hash; answers while Kafka is away, raises `Transient` while the database is."""
 
-    def __init__(self, kafka: KafkaSettings, service: str, clock: Clock = utc_now, topic: str = ACCESS_GRANTS) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        service: str,
+        clock: Clock = utc_now,
+        topic: str = ACCESS_GRANTS,
+        clients: Clients = REAL_CLIENTS,
+    ) -> None:
         self._clock = clock
         self._cache = GrantCache()
-        self._tail = GrantsTail(kafka, service, topic, self._cache)
+        self._tail = GrantsTail(kafka, service, topic, self._cache, clients)
         self._pool: Pool | None = None
         self._task: asyncio.Task[None] | None = None
 

@@ -9,7 +9,6 @@ and skipped. The dead letters of the topic are the publisher's.
 
 import asyncio
 from collections.abc import Iterable
-from time import monotonic
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,8 +19,10 @@ from pydantic import ValidationError
 from shared.auth import table
 from shared.auth.cache import GrantCache
 from shared.auth.table import GrantRecord
+from shared.clock import monotonic
 from shared.contracts.access import Grant
 from shared.faults import Transient
+from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.kafka.connection import client_options
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
@@ -47,8 +48,10 @@ class _StuckConsumerError(Exception):
 class GrantsTail:
     """Keeps the table and the cache up with the topic, through outages of either side."""
 
-    def __init__(self, kafka: KafkaSettings, service: str, topic: str, cache: GrantCache) -> None:
-        self._kafka = kafka
+    def __init__(
+        self, kafka: KafkaSettings, service: str, topic: str, cache: GrantCache, clients: Clients = REAL_CLIENTS
+    ) -> None:
+        self._kafka, self._clients = kafka, clients
         self._topic = topic
         self._cache = cache
         self._lag = _LAG.labels(service)
@@ -74,7 +77,7 @@ class GrantsTail:
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, pool: Pool) -> None:
-        consumer = AIOKafkaConsumer(
+        consumer = self._clients.consumer(
             self._topic,
             **client_options(self._kafka),
             group_id=None,

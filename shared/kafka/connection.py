@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from shared.kafka.reader import Reader
+from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.settings import KafkaSettings
 
 METADATA_MAX_AGE_MS = 3_000
@@ -33,24 +33,26 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
+def producer(settings: KafkaSettings, clients: Clients = REAL_CLIENTS, **options: Any) -> AIOKafkaProducer:
     """A producer, not started, whose every acknowledged message is on all replicas, once and in order."""
-    return AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, **options)
+    return clients.producer(**client_options(settings), acks="all", enable_idempotence=True, **options)
 
 
 class _Broker(KafkaBroker):
-    """Consumes with our `Reader`."""
+    """Consumes with the given client."""
+
+    consumer: Callable[..., AIOKafkaConsumer]
 
     async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
         builder = await super()._connect()
-        ours = partial(Reader, **getattr(builder, "keywords", {}))
+        ours = partial(self.consumer, **getattr(builder, "keywords", {}))
         self.config.broker_config.builder = ours
         return ours
 
 
-def broker(settings: KafkaSettings) -> KafkaBroker:
+def broker(settings: KafkaSettings, clients: Clients = REAL_CLIENTS) -> KafkaBroker:
     """A FastStream broker that only consumes; nothing connects before a `BatchConsumer` starts."""
-    return _Broker(
+    made = _Broker(
         settings.bootstrap_servers.split(","),
         security=_security(settings),
         consumer_only=True,
@@ -61,6 +63,8 @@ def broker(settings: KafkaSettings) -> KafkaBroker:
         log_level=logging.DEBUG,
         apply_types=False,
     )
+    made.consumer = clients.consumer
+    return made
 
 
 def _errors_only() -> logging.Logger:

@@ -11,9 +11,9 @@ from confluent_kafka import KafkaException
 
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
+from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.kafka.connection import producer
 from shared.kafka.record import Record
-from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec, dead_letters
 
@@ -40,9 +40,8 @@ class DeadLetter:
 class DeadLetters:
     """Publishes dead letters. Connects at the first one, so that it needs no broker to start."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now) -> None:
-        self._settings = settings
-        self._clock = clock
+    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now, clients: Clients = REAL_CLIENTS) -> None:
+        self._settings, self._clock, self._clients = settings, clock, clients
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._topics: set[str] = set()
@@ -71,14 +70,14 @@ class DeadLetters:
         # Without its topic a dead letter could not be written, and would hold up its partition.
         missing = topics - self._topics
         if missing:
-            await KafkaAdmin(self._settings).ensure_topics([TopicSpec(topic, partitions=1) for topic in missing])
+            await self._clients.admin(self._settings).ensure_topics([TopicSpec(topic, 1) for topic in missing])
             self._topics |= missing
 
     async def _started(self) -> AIOKafkaProducer:
         # Several lanes publish their first letters at the same time, and only one connection would ever be closed.
         async with self._starting:
             if self._producer is None:
-                sender = producer(self._settings, max_request_size=2 * MAX_RECORD_BYTES)
+                sender = producer(self._settings, self._clients, max_request_size=2 * MAX_RECORD_BYTES)
                 try:
                     await sender.start()
                 except BaseException:

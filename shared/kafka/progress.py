@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge
 
+from shared.clock import monotonic
 from shared.kafka.record import Record
 
 STALL_AFTER_S = 30.0
