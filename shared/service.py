@@ -1,12 +1,14 @@
 """What every service's process consists of, put together the same way: pool, grants, relay, consumers, jobs, probes.
 
-A service's `app.py` makes one `ServiceProcess`, adds its consumers and jobs, and asks it for the HTTP app. In the role
+A service's `app.py` makes one `ServiceProcess` and adds its consumers, jobs and controllers; the process makes the HTTP
+app of them. In the role
 `api` the process answers requests, in the role `worker` it consumes, relays and runs jobs, in the role `all` both.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 from litestar import Litestar
@@ -50,6 +52,8 @@ class ServiceProcess:
         self._dead_letters = DeadLetters(settings.kafka, clock, clients)
         self._broker = kafka.broker(settings.kafka, clients)
         self._consumers: list[BatchConsumer] = []
+        self._controllers: Sequence[ControllerRouterHandler] = ()
+        self._state: dict[str, Any] = {}
         self._background: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._failed: dict[str, str] = {}
         self.every(_FORGET_EVERY_S, "jobs.forget_idempotency_keys", self._forget_idempotency_keys)
@@ -97,8 +101,12 @@ class ServiceProcess:
 
         self._background.append((name, repeat))
 
-    def app(self, controllers: Sequence[ControllerRouterHandler]) -> Litestar:
-        """The HTTP app; a worker's has only probes and metrics."""
+    def serve(self, controllers: Sequence[ControllerRouterHandler], **state: Any) -> None:
+        """What answers requests, and what the controllers find in the app's state."""
+        self._controllers, self._state = controllers, state
+
+    def app(self) -> Litestar:
+        """The HTTP app, which runs the process for as long as its lifespan; a worker's has only probes and metrics."""
         self.health.add_readiness("database", self.pool.unreachable)
         self.health.add_liveness("background", self._ended)
         if self.works:
@@ -106,18 +114,21 @@ class ServiceProcess:
             for consumer in self._consumers:
                 self.health.add_liveness(consumer.name, consumer.alive)
                 self.health.add_readiness(consumer.name, consumer.ready)
-        return http_app(
+        app = http_app(
             service=self.service,
-            controllers=controllers if self.serves else [],
+            controllers=self._controllers if self.serves else [],
             health=self.health,
-            lifespan=[self._running],
+            lifespan=[lambda _: self.running()],
             settings=self.settings,
             grants=self.grants,
             middleware=[telemetry.server_spans],
         )
+        app.state.update(self._state)
+        return app
 
     @asynccontextmanager
-    async def _running(self, _: Litestar) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
+        """Connected and at work for as long as the context lasts."""
         telemetry.setup(self.service, self.settings)
         await self._connect()
         tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake, self.outside))]

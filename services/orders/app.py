@@ -27,7 +27,7 @@ _EXPIRE_EVERY_S = 1.0
 _CHECK_EVERY_S = 60.0
 
 
-def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Litestar:
+def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
     """One process of the order service; it connects when the app's lifespan begins."""
     process = ServiceProcess(SERVICE, settings, role, outside)
     aggregates = OrderAggregates(OrderNumbers(process.pool))
@@ -38,6 +38,11 @@ def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Lites
     process.every(_EXPIRE_EVERY_S, "jobs.expire_leases", ExpireLeasesJob(process.pool, processor.run, process.clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(process.pool, SERVICE, INVARIANTS))
     batcher = Batcher[Incoming[OrderCommand], Done[Order] | Claim](processor.run)
-    app = process.app([OrderController, PartsController, CustomerController])
-    app.state.orders = Wiring(process.pool, Writes(batcher, process.clock), process.clock)
-    return app
+    wiring = Wiring(process.pool, Writes(batcher, process.clock), process.clock)
+    process.serve([OrderController, PartsController, CustomerController], orders=wiring)
+    return process
+
+
+def create_app(settings: Settings, role: Role) -> Litestar:
+    """Its HTTP app."""
+    return create_process(settings, role).app()

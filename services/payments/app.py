@@ -22,7 +22,7 @@ _MEASURE_EVERY_S = 15.0
 _CHECK_EVERY_S = 60.0
 
 
-def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Litestar:
+def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
     """One process of the payment service; it connects when the app's lifespan begins."""
     process = ServiceProcess(SERVICE, settings, role, outside)
     pool, clock, wake = process.pool, process.clock, process.wake
@@ -34,6 +34,11 @@ def create_app(settings: Settings, role: Role, outside: Outside = REAL) -> Lites
     process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
-    app = process.app([ChannelController, ChannelEventController, UnmatchedMoneyController])
-    app.state.payments = Wiring(pool, clock, wake, life, settings.kafka)
-    return app
+    wiring = Wiring(pool, clock, wake, life, settings.kafka)
+    process.serve([ChannelController, ChannelEventController, UnmatchedMoneyController], payments=wiring)
+    return process
+
+
+def create_app(settings: Settings, role: Role) -> Litestar:
+    """Its HTTP app."""
+    return create_process(settings, role).app()
