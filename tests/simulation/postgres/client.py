@@ -1,0 +1,272 @@
+"""asyncpg's face on the engine: pools, connections and transactions of one process, over its link."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from inspect import isawaitable
+from typing import Any
+
+import asyncpg
+
+from shared.postgres import Drivers
+from tests.simulation.network import Link
+from tests.simulation.postgres.engine import Database, Session, Transaction, Values
+
+
+class Row(tuple[Any, ...]):
+    """A record: by place, by name, as a mapping."""
+
+    __slots__ = ()
+    places: dict[str, int] = {}
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple.__getitem__(self, self.places[key] if isinstance(key, str) else key)
+
+    def keys(self) -> Iterable[str]:
+        return self.places.keys()
+
+
+@lru_cache(maxsize=1_000)
+def _row_class(names: tuple[str, ...]) -> type[Row]:
+    return type("Row", (Row,), {"__slots__": (), "places": {name: place for place, name in enumerate(names)}})
+
+
+Rows = list[Values]
+Result = Rows | str
+"""Rows, or the status of a statement that gives none: `UPDATE 2`."""
+Handler = Callable[..., Result | Awaitable[Result]]
+"""Called with the transaction and the statement's arguments."""
+Statements = dict[str, Handler]
+"""By text, with all whitespace made one blank."""
+
+BACKEND_GONE = asyncpg.ConnectionDoesNotExistError
+
+
+def _gone() -> BaseException:
+    return BACKEND_GONE("connection was closed in the middle of operation")
+
+
+@lru_cache(maxsize=10_000)
+def normal(statement: str) -> str:
+    """The text by which a statement is known."""
+    return " ".join(statement.split())
+
+
+class Connection:
+    """One session and the way to it."""
+
+    def __init__(self, session: Session, link: Link, statements: Statements) -> None:
+        self._session, self._link, self._statements = session, link, statements
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Row]:
+        result = await self._statement(query, arguments)
+        if isinstance(result, str) or not result:
+            return []
+        made = _row_class(tuple(result[0]))
+        return [made(row.values()) for row in result]
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Row | None:
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        rows = await self.fetch(query, *arguments)
+        return rows[0][0] if rows else None
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        result = await self._statement(query, arguments)
+        return result if isinstance(result, str) else f"SELECT {len(result)}"
+
+    async def executemany(self, query: str, each: Iterable[Sequence[Any]]) -> None:
+        handler = self._handler(query)
+
+        async def work(transaction: Transaction) -> Result:
+            for arguments in each:
+                await _done(handler(transaction, *arguments))
+            return ""
+
+        await self._work(work)
+
+    async def copy_records_to_table(self, name: str, *, records: Iterable[Any], columns: Sequence[str]) -> str:
+        async def work(transaction: Transaction) -> Result:
+            table, count = transaction.database[name], 0
+            for record in records:
+                await transaction.insert(table, dict(zip(columns, record, strict=True)))
+                count += 1
+            return f"COPY {count}"
+
+        return str(await self._work(work))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        if self._session.closed:
+            raise _gone()
+        if self._session.transaction is not None:
+            raise NotImplementedError("savepoints")
+        transaction = self._session.transaction = Transaction(self._session.database, self._session)
+        try:
+            yield
+        except BaseException:
+            if not self._link.dead:
+                transaction.roll_back()
+                self._session.transaction = None
+            raise
+        await self._commit(transaction)
+
+    async def _commit(self, transaction: Transaction) -> None:
+        try:
+            await self._link.travel(_gone)
+            transaction.check()
+            failed = transaction.failed
+            transaction.roll_back() if failed else transaction.commit()
+            self._session.transaction = None
+            # The answer may be lost although the commit was not.
+            await self._link.travel(_gone)
+        except BACKEND_GONE:
+            self._session.end()
+            raise
+
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
+        await self._link.travel(_gone)
+        link = self._link
+
+        def told() -> None:
+            if not link.dead:
+                callback(self, 0, channel, "")
+
+        self._session.listens.setdefault(channel, []).append(told)
+
+    def terminate(self) -> None:
+        if not self._link.dead:
+            self._session.end()
+
+    async def close(self) -> None:
+        self.terminate()
+
+    def is_closed(self) -> bool:
+        return self._session.closed
+
+    def is_in_transaction(self) -> bool:
+        return self._session.transaction is not None
+
+    def _handler(self, query: str) -> Handler:
+        try:
+            return self._statements[normal(query)]
+        except KeyError:
+            raise NotImplementedError(f"a statement that the simulation does not know: {normal(query)}") from None
+
+    async def _statement(self, query: str, arguments: Sequence[Any]) -> Result:
+        handler = self._handler(query)
+        return await self._work(lambda transaction: handler(transaction, *arguments))
+
+    async def _work(self, work: Callable[[Transaction], Result | Awaitable[Result]]) -> Result:
+        try:
+            await self._link.travel(_gone)
+        except BACKEND_GONE:
+            self._session.end()
+            raise
+        if self._session.closed:
+            raise _gone()
+        transaction = self._session.transaction
+        if transaction is None:
+            return await self._alone(work)
+        if transaction.failed:
+            raise asyncpg.InFailedSQLTransactionError("current transaction is aborted")
+        try:
+            return await _done(work(transaction))
+        except BaseException:
+            transaction.failed = True
+            raise
+
+    async def _alone(self, work: Callable[[Transaction], Result | Awaitable[Result]]) -> Result:
+        """A statement that is its own transaction."""
+        transaction = self._session.transaction = Transaction(self._session.database, self._session)
+        try:
+            result = await _done(work(transaction))
+        except BaseException:
+            transaction.roll_back()
+            raise
+        finally:
+            self._session.transaction = None
+        transaction.commit()
+        if transaction.writes:
+            await self._link.travel(_gone)
+        return result
+
+
+async def _done(result: Result | Awaitable[Result]) -> Result:
+    return await result if isawaitable(result) else result
+
+
+class Pool:
+    """asyncpg's pool: at most so many connections, those that broke are replaced."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
+        self._connect, self._size = connect, size
+        self._idle: list[Connection] = []
+        self._out = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout: float) -> AsyncIterator[Connection]:
+        async with asyncio.timeout(timeout):
+            while self._out >= self._size:
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(future)
+                await future
+            self._out += 1
+        try:
+            connection = await self._take()
+            yield connection
+            if not connection.is_closed() and not connection.is_in_transaction():
+                self._idle.append(connection)
+        finally:
+            self._out -= 1
+            while self._waiting:
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    waiting.set_result(None)
+                    break
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._connect()
+
+    async def close(self) -> None:
+        self.terminate()
+
+    def terminate(self) -> None:
+        for connection in self._idle:
+            connection.terminate()
+        self._idle.clear()
+
+
+class PostgresOf:
+    """The drivers of one process: `server_settings` name the schema, which is a database of its own here."""
+
+    def __init__(self, databases: dict[str, Database], statements: dict[str, Statements], link: Link) -> None:
+        self._databases, self._statements, self._link = databases, statements, link
+        self.sessions: list[tuple[Session, float | None]] = []
+        """With after how many seconds the server ends one that idles outside of a transaction."""
+
+    def drivers(self) -> Drivers:
+        return Drivers(create_pool=self._create_pool, connect=self._connect)
+
+    async def _create_pool(self, _: str, *, max_size: int, server_settings: dict[str, str], **__: Any) -> Pool:
+        pool = Pool(lambda: self._connect("", server_settings=server_settings), max_size)
+        async with pool.acquire(timeout=60):
+            return pool
+
+    async def _connect(self, _: str, *, server_settings: dict[str, str], **__: Any) -> Connection:
+        await self._link.travel(lambda: ConnectionRefusedError("cut"))
+        schema = server_settings["search_path"]
+        session = self._databases[schema].connect()
+        limit = server_settings.get("idle_session_timeout")
+        self.sessions = [each for each in self.sessions if not each[0].closed]
+        self.sessions.append((session, None if limit is None else float(limit.removesuffix("s"))))
+        return Connection(session, self._link, self._statements[schema])

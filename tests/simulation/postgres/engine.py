@@ -1,0 +1,289 @@
+"""Tables, transactions and locks; no statements, no network."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+Values = dict[str, Any]
+"""One row, never changed in place."""
+Key = Hashable
+
+_LOCK_TIMEOUT_S = 10.0
+
+
+class Table:
+    """Committed rows by primary key, found by further keys too. `indexes` give a row's key, None where it has none."""
+
+    def __init__(
+        self,
+        name: str,
+        key: str | tuple[str, ...],
+        indexes: dict[str, Callable[[Values], Hashable]] | None = None,
+        defaults: dict[str, Callable[[], Any]] | None = None,
+    ) -> None:
+        self.name = name
+        self.indexes = indexes or {}
+        self.defaults = defaults or {}
+        self.rows: dict[Key, Values] = {}
+        self._found: dict[str, dict[Hashable, dict[Key, None]]] = {index: {} for index in self.indexes}
+        if isinstance(key, str):
+            self.key: Callable[[Values], Key] = lambda row: row[key]
+        else:
+            self.key = lambda row: tuple(row[name] for name in key)
+
+    def found(self, index: str, value: Hashable) -> list[Key]:
+        """Keys of committed rows."""
+        return list(self._found[index].get(value, ()))
+
+    def apply(self, key: Key, row: Values | None) -> None:
+        """A committed write; None removes."""
+        before = self.rows.get(key)
+        for name, index in self.indexes.items():
+            old = None if before is None else index(before)
+            new = None if row is None else index(row)
+            if old == new:
+                continue
+            if old is not None:
+                del self._found[name][old][key]
+            if new is not None:
+                self._found[name].setdefault(new, {})[key] = None
+        if row is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = row
+
+
+class Transaction:
+    """READ COMMITTED: sees what is committed when it looks, and its own writes. Handlers of statements work on this."""
+
+    def __init__(self, database: "Database", session: "Session | None" = None) -> None:
+        self.database, self.session = database, session
+        self.id = database.next_transaction()
+        self.writes: dict[Table, dict[Key, Values | None]] = {}
+        self.locks: list[Hashable] = []
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waits_for: Transaction | None = None
+        self.notifications: list[str] = []
+        self.failed = False
+        database.running[self.id] = self
+
+    # Reading
+
+    def get(self, table: Table, key: Key) -> Values | None:
+        """The row as this transaction sees it now."""
+        own = self.writes.get(table)
+        if own is not None and key in own:
+            return own[key]
+        return table.rows.get(key)
+
+    def scan(self, table: Table) -> Iterator[Values]:
+        """All rows, in no promised order."""
+        own = self.writes.get(table, {})
+        for key, row in list(table.rows.items()):
+            if key not in own:
+                yield row
+        for written in list(own.values()):
+            if written is not None:
+                yield written
+
+    def find(self, table: Table, index: str, value: Hashable) -> list[Values]:
+        """The rows with this key in an index."""
+        own = self.writes.get(table, {})
+        found = [table.rows[key] for key in table.found(index, value) if key not in own]
+        if own:
+            key_of = table.indexes[index]
+            found += [row for row in own.values() if row is not None and key_of(row) == value]
+        return found
+
+    # Locking and writing
+
+    async def lock(self, table: Table, key: Key, *, skip: bool = False) -> bool:
+        """The row's lock until the transaction ends; waits for it, or gives False where `skip` says not to."""
+        return await self._lock((table.name, key), skip)
+
+    async def _lock(self, name: Hashable, skip: bool) -> bool:
+        locks = self.database.locks
+        while (holder := locks.get(name)) is not None:
+            if holder is self:
+                return True
+            if skip:
+                return False
+            await self._wait_for(holder)
+        locks[name] = self
+        self.locks.append(name)
+        return True
+
+    async def _wait_for(self, holder: "Transaction") -> None:
+        other: Transaction | None = holder
+        while other is not None:
+            if other is self:
+                raise asyncpg.DeadlockDetectedError("deadlock detected")
+            other = other.waits_for
+        self.waits_for = holder
+        try:
+            done, _ = await asyncio.wait(
+                [holder.ended, self.ended], timeout=_LOCK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            self.waits_for = None
+        self.check()
+        if not done:
+            raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+
+    async def insert(self, table: Table, row: Values) -> None:
+        """A new row; waits for whoever is inserting the same key, and fails when it is there."""
+        if not await self.insert_new(table, row):
+            raise asyncpg.UniqueViolationError(f"duplicate key value violates unique constraint on {table.name}")
+
+    async def insert_new(self, table: Table, row: Values) -> bool:
+        """A new row, or False where its key is there (ON CONFLICT DO NOTHING)."""
+        for name, default in table.defaults.items():
+            row.setdefault(name, default())
+        key = table.key(row)
+        if self.get(table, key) is not None:
+            return False
+        await self.lock(table, key)
+        if self.get(table, key) is not None:
+            return False
+        self.put(table, row)
+        return True
+
+    async def update(self, table: Table, key: Key, change: Callable[[Values], Values | None]) -> Values | None:
+        """The row after `change`, which sees it under its lock and gives None to leave it (its WHERE fails now)."""
+        if self.get(table, key) is None:
+            return None
+        await self.lock(table, key)
+        row = self.get(table, key)
+        changed = None if row is None else change(row)
+        if changed is not None:
+            self.put(table, changed)
+        return changed
+
+    async def delete(self, table: Table, key: Key) -> bool:
+        """Whether there was one."""
+        if self.get(table, key) is None:
+            return False
+        await self.lock(table, key)
+        if self.get(table, key) is None:
+            return False
+        self.writes.setdefault(table, {})[key] = None
+        return True
+
+    def put(self, table: Table, row: Values) -> None:
+        """A row whose lock this transaction holds."""
+        self.writes.setdefault(table, {})[table.key(row)] = row
+
+    def try_advisory(self, number: Hashable) -> bool:
+        """`pg_try_advisory_xact_lock`."""
+        holder = self.database.advisory.get(number)
+        if holder is None:
+            self.database.advisory[number] = self
+            return True
+        return holder is self or holder is self.session
+
+    # Ending
+
+    def check(self) -> None:
+        """Raises when the session has gone."""
+        if self.ended.done():
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    def commit(self) -> None:
+        """Everything at one instant."""
+        if not self.ended.done():
+            for table, rows in self.writes.items():
+                for key, row in rows.items():
+                    table.apply(key, row)
+            self._end()
+            for channel in self.notifications:
+                self.database.notify(channel)
+
+    def roll_back(self) -> None:
+        """As if it had never been; a repeat does nothing."""
+        if not self.ended.done():
+            self._end()
+
+    def _end(self) -> None:
+        for name in self.locks:
+            del self.database.locks[name]
+        for number in [number for number, holder in self.database.advisory.items() if holder is self]:
+            del self.database.advisory[number]
+        del self.database.running[self.id]
+        self.ended.set_result(None)
+
+
+@dataclass(eq=False)
+class Session:
+    """One connection as the server sees it."""
+
+    database: "Database"
+    transaction: Transaction | None = None
+    listens: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    closed: bool = False
+
+    def end(self) -> None:
+        """Its transaction is rolled back, its locks are free; a repeat does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.transaction is not None:
+            self.transaction.roll_back()
+        self.database.leave(self)
+
+
+class Database:
+    """One service's schema, and the sessions that use it."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
+        self.tables: dict[str, Table] = {}
+        self.locks: dict[Hashable, Transaction] = {}
+        self.advisory: dict[Hashable, Transaction | Session] = {}
+        self.shared_advisory: dict[Hashable, set[Session]] = {}
+        self.running: dict[int, Transaction] = {}
+        self.sessions: dict[Session, None] = {}
+        self.down = False
+        self._transactions = 0
+
+    def add(self, *tables: Table) -> None:
+        """Create tables."""
+        self.tables.update({table.name: table for table in tables})
+
+    def __getitem__(self, name: str) -> Table:
+        return self.tables[name]
+
+    def next_transaction(self) -> int:
+        """Numbers that grow."""
+        self._transactions += 1
+        return self._transactions
+
+    def connect(self) -> Session:
+        """A new session; refused while the server is down."""
+        if self.down:
+            raise ConnectionRefusedError("the server is down")
+        session = Session(self)
+        self.sessions[session] = None
+        return session
+
+    def leave(self, session: Session) -> None:
+        """What a session held beside its transaction is free."""
+        self.sessions.pop(session, None)
+        for number in [number for number, holder in self.advisory.items() if holder is session]:
+            del self.advisory[number]
+        for members in self.shared_advisory.values():
+            members.discard(session)
+
+    def crash(self) -> None:
+        """Every session ends; what was committed stays."""
+        for session in list(self.sessions):
+            session.end()
+
+    def notify(self, channel: str) -> None:
+        """Tell all who listen."""
+        for session in list(self.sessions):
+            for told in session.listens.get(channel, ()):
+                told()
