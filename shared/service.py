@@ -102,11 +102,8 @@ class ServiceProcess:
         self._background.append((name, repeat))
 
     def serve(self, controllers: Sequence[ControllerRouterHandler], **state: Any) -> None:
-        """What answers requests, and what the controllers find in the app's state."""
+        """What answers requests, and what the controllers find in the app's state. Comes last: the probes are made."""
         self._controllers, self._state = controllers, state
-
-    def app(self) -> Litestar:
-        """The HTTP app, which runs the process for as long as its lifespan; a worker's has only probes and metrics."""
         self.health.add_readiness("database", self.pool.unreachable)
         self.health.add_liveness("background", self._ended)
         if self.works:
@@ -114,6 +111,9 @@ class ServiceProcess:
             for consumer in self._consumers:
                 self.health.add_liveness(consumer.name, consumer.alive)
                 self.health.add_readiness(consumer.name, consumer.ready)
+
+    def app(self) -> Litestar:
+        """The HTTP app, which runs the process for as long as its lifespan; a worker's has only probes and metrics."""
         app = http_app(
             service=self.service,
             controllers=self._controllers if self.serves else [],
@@ -129,7 +129,6 @@ class ServiceProcess:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connected and at work for as long as the context lasts."""
-        telemetry.setup(self.service, self.settings)
         await self._connect()
         tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake, self.outside))]
         if self.works:

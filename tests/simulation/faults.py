@@ -1,0 +1,108 @@
+"""What goes wrong in a run, drawn from its seed before it begins."""
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+
+from tests.simulation.nodes import Node, Servers
+
+KINDS = (
+    "kill",
+    "terminate",
+    "freeze",
+    "freeze_long",
+    "cut_kafka",
+    "cut_postgres",
+    "slow_postgres",
+    "postgres_crash",
+    "kafka_down",
+    "rebalance",
+    "clock_jump",
+)
+_LASTS_S = {
+    "kill": (0.05, 3.0),
+    "terminate": (0.05, 2.0),
+    "freeze": (0.5, 5.0),
+    "freeze_long": (7.0, 14.0),
+    "cut_kafka": (0.2, 9.0),
+    "cut_postgres": (0.05, 4.0),
+    "slow_postgres": (0.5, 3.0),
+    "postgres_crash": (0.1, 5.0),
+    "kafka_down": (0.1, 5.0),
+    "rebalance": (0.0, 0.0),
+    "clock_jump": (0.0, 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong: when, where, and for how long (virtual seconds)."""
+
+    at_s: float
+    kind: str
+    node: int
+    lasts_s: float
+    amount: float
+
+    def __str__(self) -> str:
+        return f"{self.at_s:7.3f} s  {self.kind} of node {self.node} for {self.lasts_s:.2f} s"
+
+
+def draw(random: Random, count: int, within_s: float, nodes: int) -> tuple[Fault, ...]:
+    """`count` faults, most of them while there is load."""
+    faults = []
+    for _ in range(count):
+        kind = random.choice(KINDS)
+        shortest, longest = _LASTS_S[kind]
+        faults.append(
+            Fault(
+                at_s=random.uniform(0.5, 0.5 + within_s * 1.5),
+                kind=kind,
+                node=random.randrange(nodes),
+                lasts_s=random.uniform(shortest, longest),
+                amount=random.uniform(-2.0, 2.0),
+            )
+        )
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))
+
+
+async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
+    """The fault from its beginning to its end."""
+    await asyncio.sleep(fault.at_s)
+    node = nodes[fault.node % len(nodes)]
+    match fault.kind:
+        case "kill":
+            node.kill()
+            await asyncio.sleep(fault.lasts_s)
+            node.start()
+        case "terminate":
+            await node.terminate()
+            await asyncio.sleep(fault.lasts_s)
+            node.start()
+        case "freeze" | "freeze_long":
+            node.freeze()
+            await asyncio.sleep(fault.lasts_s)
+            node.thaw()
+        case "cut_kafka":
+            node.cut(fault.lasts_s, kafka_too=True, postgres_too=False)
+        case "cut_postgres":
+            node.cut(fault.lasts_s, kafka_too=False, postgres_too=True)
+        case "slow_postgres":
+            node.slow(fault.amount**2 / 20)
+            await asyncio.sleep(fault.lasts_s)
+            node.slow(0.0)
+        case "postgres_crash":
+            for database in servers.databases.values():
+                database.down = True
+                database.crash()
+            await asyncio.sleep(fault.lasts_s)
+            for database in servers.databases.values():
+                database.down = False
+        case "kafka_down":
+            servers.cluster.down = True
+            await asyncio.sleep(fault.lasts_s)
+            servers.cluster.down = False
+        case "rebalance":
+            servers.cluster.rebalance()
+        case "clock_jump":
+            node.skew_s += fault.amount

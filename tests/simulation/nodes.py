@@ -1,0 +1,240 @@
+"""Processes of the services, composed by their own composition roots, and what can befall them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import orjson
+from litestar import Litestar
+
+import services.orders.app
+import services.payments.app
+from shared.outside import Outside
+from shared.service import ServiceProcess
+from shared.settings import Settings
+from tests.simulation import kafka
+from tests.simulation.kafka import Cluster
+from tests.simulation.network import Link
+from tests.simulation.postgres.client import PostgresOf, Statements
+from tests.simulation.postgres.engine import Database
+
+EPOCH = datetime(2026, 1, 5, 9, tzinfo=UTC)
+COMPOSE: dict[str, Callable[..., ServiceProcess]] = {
+    "orders": services.orders.app.create_process,
+    "payments": services.payments.app.create_process,
+}
+_IDLE_IN_TRANSACTION_S = 10.0
+_STOP_S = 30.0
+
+
+def virtual_now() -> datetime:
+    """What a clock that is right shows."""
+    return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+
+
+@dataclass
+class Servers:
+    """What all processes share."""
+
+    databases: dict[str, Database]
+    statements: dict[str, Statements]
+    cluster: Cluster
+    settings: Settings
+
+
+@dataclass
+class _Life:
+    """One start of a process, until it ends or is killed."""
+
+    process: ServiceProcess
+    links: tuple[Link, Link]
+    postgres: PostgresOf
+    stop: asyncio.Event
+    task: "asyncio.Task[None] | None" = None
+    app: Litestar | None = None
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Node:
+    """A place in which one replica of a service runs, again and again."""
+
+    def __init__(self, service: str, servers: Servers, random: Random) -> None:
+        self.service, self._servers, self._random = service, servers, random
+        self.skew_s = random.uniform(-0.3, 0.3)
+        self.life: _Life | None = None
+        self.past: list[_Life] = []
+        self.failures: list[BaseException] = []
+
+    @property
+    def up(self) -> bool:
+        return self.life is not None
+
+    def start(self) -> None:
+        """A process; a repeat changes nothing."""
+        if self.life is not None:
+            return
+        to_kafka, to_postgres = Link(self._random), Link(self._random)
+        postgres = PostgresOf(self._servers.databases, self._servers.statements, to_postgres)
+        outside = Outside(
+            clock=lambda: virtual_now() + timedelta(seconds=self.skew_s),
+            kafka=kafka.clients(self._servers.cluster, to_kafka),
+            postgres=postgres.drivers(),
+        )
+        process = COMPOSE[self.service](self._servers.settings, "all", outside)
+        life = self.life = _Life(process, (to_kafka, to_postgres), postgres, asyncio.Event())
+        life.task = asyncio.get_running_loop().create_task(self._run(life))
+
+    async def _run(self, life: _Life) -> None:
+        try:
+            async with life.process.running():
+                await life.stop.wait()
+        except Exception as failure:  # noqa: BLE001 - a process that ends by itself is started again, and reported
+            if not any(link.over for link in life.links):
+                self.failures.append(failure)
+        finally:
+            if self.life is life and not life.links[0].over:
+                self.life = None
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it ever reaches anybody again; the servers see closed connections."""
+        life, self.life = self.life, None
+        if life is None:
+            return
+        self.past.append(life)
+        for link in life.links:
+            link.dead = True
+            link.thaw()
+        for session, _ in life.postgres.sessions:
+            session.end()
+        self._servers.cluster.went_silent(life.links[0])
+        life.killed.set()
+
+    async def terminate(self) -> None:
+        """SIGTERM: it stops in order, or is killed when it does not in time."""
+        life = self.life
+        if life is None or life.task is None:
+            return
+        life.stop.set()
+        await asyncio.wait([life.task], timeout=_STOP_S)
+        if not life.task.done() and self.life is life:
+            self.kill()
+
+    def freeze(self) -> None:
+        """SIGSTOP: the servers wait, then end what idles and expel who is silent."""
+        life = self.life
+        if life is None:
+            return
+        for link in life.links:
+            link.freeze()
+        self._servers.cluster.went_silent(life.links[0])
+        loop = asyncio.get_running_loop()
+        for session, idle_s in life.postgres.sessions:
+            limit = _IDLE_IN_TRANSACTION_S if session.transaction is not None else idle_s
+            if limit is not None:
+                loop.call_later(limit, lambda ended=session: ended.end() if life.links[1].frozen else None)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        for life in (self.life, *self.past):
+            if life is not None and not life.links[0].dead:
+                for link in life.links:
+                    link.thaw()
+                self._servers.cluster.came_back(life.links[0])
+
+    def cut(self, seconds: float, *, kafka_too: bool, postgres_too: bool) -> None:
+        """No connection for a while."""
+        if self.life is None:
+            return
+        until = asyncio.get_running_loop().time() + seconds
+        to_kafka, to_postgres = self.life.links
+        if kafka_too:
+            to_kafka.cut_until = until
+            self._servers.cluster.went_silent(to_kafka)
+            asyncio.get_running_loop().call_later(seconds + 0.1, self._servers.cluster.came_back, to_kafka)
+        if postgres_too:
+            to_postgres.cut_until = until
+
+    def slow(self, seconds: float) -> None:
+        """Each way to the database takes this much longer from now on."""
+        if self.life is not None:
+            self.life.links[1].slow_s = seconds
+
+    async def request(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, Any]:
+        """What the process answers; `ConnectionError` when it is not there, or goes away meanwhile."""
+        life = self.life
+        if life is None or not life.process.serves:
+            raise ConnectionRefusedError
+        if life.app is None:
+            life.app = life.process.app()
+        loop = asyncio.get_running_loop()
+        answer = loop.create_task(_answer(life.app, method, path, headers, body))
+        killed = loop.create_task(life.killed.wait())
+        await asyncio.wait([answer, killed], return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        if not answer.done() or life.killed.is_set():
+            raise ConnectionResetError
+        return answer.result()
+
+    async def unwell(self) -> list[str]:
+        """What its probes find wrong with it."""
+        if self.life is None:
+            return ["is not there"]
+        health = self.life.process.health
+        answers = {**await health.liveness(), **await health.readiness()}
+        return [f"{name}: {reason}" for name, reason in answers.items() if reason]
+
+    async def end(self) -> None:
+        """The run is over: whoever still waits is woken, and everything is let go of."""
+        lives = [*self.past, *([self.life] if self.life else [])]
+        for life in lives:
+            for link in life.links:
+                link.end()
+        for life in lives:
+            if life.task is not None:
+                life.task.cancel()
+                with suppress(BaseException):
+                    await life.task
+
+
+async def _answer(
+    app: Litestar, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+) -> tuple[int, Any]:
+    route, _, query = path.partition("?")
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": route,
+        "raw_path": route.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+        "extensions": {},
+    }
+    given = [{"type": "http.request", "body": body, "more_body": False}]
+    never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    status, chunks = 0, []
+
+    async def receive() -> Any:
+        return given.pop() if given else await never
+
+    async def send(message: Any) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            chunks.append(message.get("body", b""))
+
+    handler: Callable[..., Awaitable[None]] = app
+    await handler(scope, receive, send)
+    answer = b"".join(chunks)
+    return status, orjson.loads(answer) if answer else None

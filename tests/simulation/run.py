@@ -1,0 +1,345 @@
+"""One run from one seed: services, load and faults on virtual time, until all is quiet; then the books are compared."""
+
+import asyncio
+import logging
+import random as global_random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+import orjson
+import structlog
+
+import shared.ids
+from shared.auth.keys import hash_credential
+from shared.contracts.access import SCOPES, Grant
+from shared.relay import partition_of
+from shared.settings import Settings
+from shared.topics import ACCESS_GRANTS, ORDERS_REPLIES, channel_topics, core_topics
+from tests.simulation import faults
+from tests.simulation.auditor import Finding, audit, glance
+from tests.simulation.books import Books
+from tests.simulation.faults import Fault
+from tests.simulation.kafka import Cluster, Record
+from tests.simulation.loop import run_virtually
+from tests.simulation.models import CHANNELS, lifecycle
+from tests.simulation.network import Link
+from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
+from tests.simulation.postgres.schema import STATEMENTS, databases
+from tests.simulation.world_api import Evidence, Json, Told
+
+REPLICAS = 2
+PARTITIONS = 4
+_API_KEYS = {merchant: f"tl_test_{merchant}" for merchant in {merchant for _, merchant in CHANNELS}}
+_RATES = (40, 200, 1_000, 2_500)
+_LOST_ONE_IN = 60
+_GLANCES = 3
+_QUIET_S = 4.0
+_PATIENCE_S = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run depends on."""
+
+    seed: int
+    lifecycles: tuple[int, ...]
+    faults: tuple[Fault, ...]
+    rate: int
+    http: bool
+
+    @property
+    def within_s(self) -> float:
+        """In which time all lifecycles begin."""
+        return len(self.lifecycles) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run; the trace is a hash of everything that was ever published, in order."""
+
+    plan: Plan
+    findings: tuple[Finding, ...]
+    trace: str
+    records: int
+    virtual_s: float
+
+
+def plan_of(seed: int, lifecycles: int) -> Plan:
+    """The run of a seed: one in six without faults, one in four with requests over HTTP."""
+    random = Random(f"plan {seed}")  # noqa: S311
+    rate = random.choice(_RATES)
+    count = 0 if random.random() < 1 / 6 else random.randint(1, 10)
+    within_s = max(2.0, lifecycles / rate)
+    drawn = faults.draw(random, count, within_s, nodes=REPLICAS * len(COMPOSE))
+    return Plan(seed, tuple(range(lifecycles)), drawn, rate, http=random.random() < 0.25)
+
+
+def run(plan: Plan) -> Outcome:
+    """The run; the same plan gives the same outcome."""
+    with _alone(plan.seed):
+        return run_virtually(_Run(plan).whole())
+
+
+@contextmanager
+def _alone(seed: int) -> Iterator[None]:
+    """Whatever is not handed to the services but found by them is drawn from the seed: identifiers, jitter."""
+    ids, before = Random(f"ids {seed}"), shared.ids.ULID  # noqa: S311
+    state = global_random.getstate()
+    global_random.seed(seed)
+    shared.ids.ULID = lambda: f"{ids.getrandbits(128):032X}"[:26]  # type: ignore[assignment,misc,return-value]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        shared.ids.ULID = before  # type: ignore[misc]
+        global_random.setstate(state)
+
+
+class _Run:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.random = Random(f"world {plan.seed}")  # noqa: S311
+        self.books = Books()
+        self.findings: list[Finding] = []
+        self.trace: list[tuple[float, str, int, int]] = []
+        self.replies: dict[str, asyncio.Future[Json]] = {}
+
+    async def whole(self) -> Outcome:
+        """From nothing to the audit."""
+        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"))  # noqa: S311
+        self.servers = Servers(
+            databases(virtual_now), STATEMENTS, self.cluster, Settings(command_partitions=PARTITIONS, consumer_lanes=2)
+        )
+        self._prepare()
+        self.nodes = [Node(service, self.servers, self.random) for service in COMPOSE for _ in range(REPLICAS)]
+        for node in self.nodes:
+            node.start()
+        keeper = asyncio.create_task(self._keep_up())
+        await self._live()
+        settled = await self._settle()
+        keeper.cancel()
+        if not settled:
+            self.findings.append(Finding("quiet", "after all faults had ended, work was left over for minutes", ""))
+        await self._judge()
+        now = asyncio.get_running_loop().time()
+        for node in self.nodes:
+            await node.end()
+        await _end_all_tasks()
+        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), now)
+
+    def _prepare(self) -> None:
+        """Topics, channels and keys, as an installation has them."""
+        for spec in core_topics(PARTITIONS):
+            self.cluster.create(spec.name, spec.partitions)
+        now = virtual_now()
+        for channel_id, merchant_id in CHANNELS:
+            for spec in channel_topics(channel_id):
+                self.cluster.create(spec.name, spec.partitions)
+            row = _channel_row(channel_id, merchant_id, now)
+            self.servers.databases["payments"]["channels"].apply(channel_id, row)
+        for merchant_id, key in _API_KEYS.items():
+            grant = Grant(
+                grant_id=f"key_{merchant_id[4:]}",
+                credential_hash=hash_credential(key),
+                kind="api_key",
+                merchant_id=merchant_id,
+                environment="test",
+                scopes=tuple(SCOPES),
+            )
+            draft = (grant.credential_hash.encode(), grant.model_dump_json().encode(), ())
+            self.cluster.topics[ACCESS_GRANTS][0].append([draft])
+        for topic, partitions in self.cluster.topics.items():
+            for partition in partitions:
+                partition.told = self._told_reply if topic == ORDERS_REPLIES else self._told
+
+    def _told(self, record: Record) -> None:
+        self.trace.append((asyncio.get_running_loop().time(), record.topic, record.partition, record.offset))
+
+    def _told_reply(self, record: Record) -> None:
+        self._told(record)
+        if self.replies:
+            body: Json = orjson.loads(record.value or b"{}")
+            waiting = self.replies.pop(body["command_id"], None)
+            if waiting is not None and not waiting.done():
+                kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
+                waiting.set_result({"type": kind, **body})
+
+    async def _keep_up(self) -> None:
+        """What Kubernetes does: a process that ended is started again."""
+        while True:
+            await asyncio.sleep(1.0)
+            for node in self.nodes:
+                self.findings += [
+                    Finding("process", f"{node.service} ended with {failure!r}", "") for failure in node.failures
+                ]
+                node.failures.clear()
+
+    async def _live(self) -> None:
+        """All lifecycles and all faults."""
+        hazards = [asyncio.create_task(faults.happen(fault, self.nodes, self.servers)) for fault in self.plan.faults]
+        glances = asyncio.create_task(self._glance_now_and_then())
+        lives: list[asyncio.Task[None]] = []
+        await asyncio.sleep(1.0)
+        step = max(1, self.plan.rate // 200)
+        for index in range(0, len(self.plan.lifecycles), step):
+            lives += [self._begin(number) for number in self.plan.lifecycles[index : index + step]]
+            await asyncio.sleep(step / self.plan.rate)
+        for task in [*lives, *hazards]:
+            await task
+        glances.cancel()
+        # Whoever was hit by two faults at once may still be down.
+        for node in self.nodes:
+            node.thaw()
+            node.start()
+
+    def _begin(self, number: int) -> "asyncio.Task[None]":
+        random = Random(f"life {self.plan.seed} {number}")  # noqa: S311
+        return asyncio.create_task(lifecycle(_World(self, random), self.books, number))
+
+    async def _glance_now_and_then(self) -> None:
+        for _ in range(_GLANCES):
+            await asyncio.sleep(self.random.uniform(0.2, 1.0 + self.plan.within_s))
+            self.findings += glance(self.books, self.evidence())
+
+    async def _settle(self) -> bool:
+        """Wait until nothing has happened for a while and nothing is left; false when that takes too long."""
+        loop = asyncio.get_running_loop()
+        deadline, quiet_since, seen = loop.time() + _PATIENCE_S, loop.time(), -1
+        while loop.time() < deadline:
+            await asyncio.sleep(0.5)
+            if len(self.trace) != seen or self._left():
+                seen, quiet_since = len(self.trace), loop.time()
+            elif loop.time() - quiet_since >= _QUIET_S:
+                return True
+        return False
+
+    def _left(self) -> bool:
+        outboxes = any(database["outbox"].rows for database in self.servers.databases.values())
+        behind = any(
+            group.committed.get(partition.place, 0) < len(partition.records)
+            for group in self.cluster.groups.values()
+            for topic in self.cluster.topics
+            if any(member.wants(topic) for member in group.members)
+            for partition in self.cluster.topics[topic]
+        )
+        down = any(not node.up for node in self.nodes)
+        return outboxes or behind or down
+
+    async def _judge(self) -> None:
+        for node in self.nodes:
+            for reason in await node.unwell():
+                self.findings.append(Finding("health", f"{node.service}: {reason}", ""))
+        self.findings += audit(self.books, self.evidence(), finished=True)
+
+    def evidence(self) -> Evidence:
+        """Every topic from the beginning, and every table."""
+        topics = {
+            topic: [Told(*record) for partition in partitions for record in partition.records]
+            for topic, partitions in self.cluster.topics.items()
+        }
+        tables = {
+            f"{service}.{name}": list(table.rows.values())
+            for service, database in self.servers.databases.items()
+            for name, table in database.tables.items()
+        }
+        return Evidence(topics, tables)
+
+    def _hash(self) -> str:
+        digest = sha256()
+        for at_s, topic, partition, offset in self.trace:
+            record = self.cluster.topics[topic][partition].records[offset]
+            digest.update(f"{at_s:.9f} {topic} {partition} {offset}".encode())
+            digest.update(record.key or b"")
+            digest.update(record.value or b"")
+        return digest.hexdigest()[:16]
+
+
+class _World:
+    """What one lifecycle can do and see."""
+
+    def __init__(self, run: _Run, random: Random) -> None:
+        self._run, self.random = run, random
+        self._link = Link(random)
+        self.http = run.plan.http
+
+    def now(self) -> datetime:
+        return virtual_now()
+
+    async def publish(self, topic: str, key: str, headers: dict[str, str], value: bytes) -> None:
+        cluster, chance = self._run.cluster, self.random.random() * _LOST_ONE_IN
+        await self._link.travel(ConnectionError)
+        if cluster.down or chance < 0.5:
+            await asyncio.sleep(0.05)
+            raise ConnectionError
+        partition = cluster.topics[topic][partition_of(key.encode(), len(cluster.topics[topic]))]
+        partition.append([(key.encode(), value, [(name, text.encode()) for name, text in headers.items()])])
+        if chance < 1.0:
+            raise ConnectionError
+
+    async def request(
+        self,
+        service: str,
+        merchant_id: str,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[int, Any]:
+        await self._link.travel(ConnectionError)
+        node = self.random.choice([node for node in self._run.nodes if node.service == service])
+        headers = [
+            (b"authorization", f"Bearer {_API_KEYS[merchant_id]}".encode()),
+            (b"content-type", b"application/json"),
+        ]
+        if idempotency_key is not None:
+            headers.append((b"idempotency-key", idempotency_key.encode()))
+        answer = await node.request(method, path, headers, b"" if body is None else orjson.dumps(body))
+        if self.random.random() * _LOST_ONE_IN < 1:
+            raise ConnectionError
+        return answer
+
+    async def reply(self, command_id: str) -> Json:
+        waiting = self._run.replies.get(command_id)
+        if waiting is None:
+            waiting = self._run.replies[command_id] = asyncio.get_running_loop().create_future()
+        return await waiting
+
+
+def _channel_row(channel_id: str, merchant_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "channel_id": channel_id,
+        "merchant_id": merchant_id,
+        "environment": "test",
+        "name": channel_id,
+        "source": "checkout",
+        "status": "active",
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+async def _end_all_tasks() -> None:
+    """Whoever is left is cancelled, until nobody is."""
+    for _ in range(50):
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if not others:
+            return
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=1)
+
+
+def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]
+    """The plan without some of it."""
+    return replace(
+        plan,
+        lifecycles=tuple(number for number in plan.lifecycles if number not in lifecycles),
+        faults=tuple(fault for index, fault in enumerate(plan.faults) if index not in hazards),
+    )
