@@ -4,7 +4,7 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo test reset status check lint types bench chaos lock
+.PHONY: up demo test reset status check lint types bench chaos sim lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
@@ -26,6 +26,8 @@ bench: $(READY)   ## measure; results in bench/results
 	@$(BIN)/python -m bench
 chaos: $(READY)   ## faults on real servers under load, for MINUTES=5; then an audit
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+sim: $(READY)     ## faults in a simulation of everything, from SEED=1, for LIFECYCLES=1000000
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(LIFECYCLES),--lifecycles $(LIFECYCLES))
 lock:             ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock --custom-compile-command "make lock"
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random as global_random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,15 +27,16 @@ from tests.simulation.books import Books
 from tests.simulation.faults import Fault
 from tests.simulation.kafka import Cluster, Record
 from tests.simulation.loop import run_virtually
-from tests.simulation.models import CHANNELS, lifecycle
+from tests.simulation.models import lifecycle
 from tests.simulation.network import Link
 from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
 from tests.simulation.postgres.schema import STATEMENTS, databases
-from tests.simulation.world_api import Evidence, Json, Told
+from tests.simulation.world_api import Channel, Evidence, Json, Told
 
 REPLICAS = 2
 PARTITIONS = 4
-_API_KEYS = {merchant: f"tl_test_{merchant}" for merchant in {merchant for _, merchant in CHANNELS}}
+CHANNELS = (Channel("chn_web", "mer_one"), Channel("chn_till", "mer_one"), Channel("chn_app", "mer_two"))
+_API_KEYS = {"mer_one": "tl_test_one", "mer_two": "tl_test_two"}
 _RATES = (40, 200, 1_000, 2_500)
 _LOST_ONE_IN = 60
 _GLANCES = 3
@@ -67,6 +69,9 @@ class Outcome:
     trace: str
     records: int
     virtual_s: float
+    cpu_s: float
+    story: tuple[str, ...]
+    """What was published about the order of the first finding, one line each."""
 
 
 def plan_of(seed: int, lifecycles: int) -> Plan:
@@ -81,8 +86,10 @@ def plan_of(seed: int, lifecycles: int) -> Plan:
 
 def run(plan: Plan) -> Outcome:
     """The run; the same plan gives the same outcome."""
+    began = time.process_time()
     with _alone(plan.seed):
-        return run_virtually(_Run(plan).whole())
+        outcome = run_virtually(_Run(plan).whole())
+    return replace(outcome, cpu_s=time.process_time() - began)
 
 
 @contextmanager
@@ -132,18 +139,19 @@ class _Run:
         for node in self.nodes:
             await node.end()
         await _end_all_tasks()
-        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), now)
+        story = tuple(self._story(self.findings[0].order_id)) if self.findings else ()
+        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), now, 0.0, story)
 
     def _prepare(self) -> None:
         """Topics, channels and keys, as an installation has them."""
         for spec in core_topics(PARTITIONS):
             self.cluster.create(spec.name, spec.partitions)
         now = virtual_now()
-        for channel_id, merchant_id in CHANNELS:
-            for spec in channel_topics(channel_id):
+        for channel in CHANNELS:
+            for spec in channel_topics(channel.channel_id):
                 self.cluster.create(spec.name, spec.partitions)
-            row = _channel_row(channel_id, merchant_id, now)
-            self.servers.databases["payments"]["channels"].apply(channel_id, row)
+            row = _channel_row(channel, now)
+            self.servers.databases["payments"]["channels"].apply(channel.channel_id, row)
         for merchant_id, key in _API_KEYS.items():
             grant = Grant(
                 grant_id=f"key_{merchant_id[4:]}",
@@ -251,6 +259,15 @@ class _Run:
         }
         return Evidence(topics, tables)
 
+    def _story(self, order_id: str) -> Iterator[str]:
+        needle = order_id.encode()
+        for at_s, topic, partition, offset in self.trace:
+            record = self.cluster.topics[topic][partition].records[offset]
+            if needle and needle in (record.key or b"") + (record.value or b""):
+                headers = {name: text.decode(errors="replace") for name, text in record.headers}
+                what, which = headers.get("ce_type", headers.get("tl_reason", "")), headers.get("ce_id", "")
+                yield f"{at_s:9.4f} s  {topic}[{partition}]@{offset}  {what}  {which}"
+
     def _hash(self) -> str:
         digest = sha256()
         for at_s, topic, partition, offset in self.trace:
@@ -267,7 +284,7 @@ class _World:
     def __init__(self, run: _Run, random: Random) -> None:
         self._run, self.random = run, random
         self._link = Link(random)
-        self.http = run.plan.http
+        self.http, self.channels = run.plan.http, CHANNELS
 
     def now(self) -> datetime:
         return virtual_now()
@@ -283,14 +300,14 @@ class _World:
         if chance < 1.0:
             raise ConnectionError
 
-    async def request(
+    async def request(  # noqa: PLR0917 - as the models' protocol has it
         self,
         service: str,
-        merchant_id: str,
         method: str,
         path: str,
-        body: Json | None = None,
-        idempotency_key: str | None = None,
+        body: Json | None,
+        idempotency_key: str | None,
+        merchant_id: str,
     ) -> tuple[int, Any]:
         await self._link.travel(ConnectionError)
         node = self.random.choice([node for node in self._run.nodes if node.service == service])
@@ -312,12 +329,12 @@ class _World:
         return await waiting
 
 
-def _channel_row(channel_id: str, merchant_id: str, now: datetime) -> dict[str, Any]:
+def _channel_row(channel: Channel, now: datetime) -> dict[str, Any]:
     return {
-        "channel_id": channel_id,
-        "merchant_id": merchant_id,
+        "channel_id": channel.channel_id,
+        "merchant_id": channel.merchant_id,
         "environment": "test",
-        "name": channel_id,
+        "name": channel.channel_id,
         "source": "checkout",
         "status": "active",
         "created_at": now,
