@@ -1,12 +1,13 @@
 """asyncpg's face on the engine: pools, connections and transactions of one process, over its link."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -38,8 +39,48 @@ Result = Rows | str
 """Rows, or the status of a statement that gives none: `UPDATE 2`."""
 Handler = Callable[..., Result | Awaitable[Result]]
 """Called with the transaction and the statement's arguments."""
-Statements = dict[str, Handler]
-"""By text, with all whitespace made one blank."""
+H = TypeVar("H", bound=Handler)
+
+
+class Statements:
+    """What each statement means, by its text; any whitespace is one blank. A text may be a pattern."""
+
+    def __init__(self, *included: "Statements") -> None:
+        self.by_text: dict[str, Handler] = {}
+        self.by_form: dict[re.Pattern[str], Handler] = {}
+        for others in included:
+            self.by_text |= others.by_text
+            self.by_form |= others.by_form
+        self._found: dict[str, Handler] = {}
+
+    def __call__(self, text: str | re.Pattern[str]) -> Callable[[H], H]:
+        """Decorates the handler of this text, or of all that match the pattern, which it gets as `match`."""
+
+        def known(handler: H) -> H:
+            if isinstance(text, str):
+                assert normal(text) not in self.by_text, "one meaning for a statement"
+                self.by_text[normal(text)] = handler
+            else:
+                self.by_form[text] = handler
+            return handler
+
+        return known
+
+    def find(self, query: str) -> Handler:
+        """The handler; fails loudly for a statement that is not known."""
+        handler = self._found.get(query)
+        if handler is None:
+            handler = self._found[query] = self._look(normal(query))
+        return handler
+
+    def _look(self, text: str) -> Handler:
+        if text in self.by_text:
+            return self.by_text[text]
+        for form, handler in self.by_form.items():
+            if (match := form.fullmatch(text)) is not None:
+                return partial(handler, match=match)
+        raise NotImplementedError(f"a statement that the simulation does not know: {text}")
+
 
 BACKEND_GONE = asyncpg.ConnectionDoesNotExistError
 
@@ -48,7 +89,6 @@ def _gone() -> BaseException:
     return BACKEND_GONE("connection was closed in the middle of operation")
 
 
-@lru_cache(maxsize=10_000)
 def normal(statement: str) -> str:
     """The text by which a statement is known."""
     return " ".join(statement.split())
@@ -80,7 +120,7 @@ class Connection:
         return result if isinstance(result, str) else f"SELECT {len(result)}"
 
     async def executemany(self, query: str, each: Iterable[Sequence[Any]]) -> None:
-        handler = self._handler(query)
+        handler = self._statements.find(query)
 
         async def work(transaction: Transaction) -> Result:
             for arguments in each:
@@ -151,14 +191,8 @@ class Connection:
     def is_in_transaction(self) -> bool:
         return self._session.transaction is not None
 
-    def _handler(self, query: str) -> Handler:
-        try:
-            return self._statements[normal(query)]
-        except KeyError:
-            raise NotImplementedError(f"a statement that the simulation does not know: {normal(query)}") from None
-
     async def _statement(self, query: str, arguments: Sequence[Any]) -> Result:
-        handler = self._handler(query)
+        handler = self._statements.find(query)
         return await self._work(lambda transaction: handler(transaction, *arguments))
 
     async def _work(self, work: Callable[[Transaction], Result | Awaitable[Result]]) -> Result:

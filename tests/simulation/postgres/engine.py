@@ -1,9 +1,10 @@
 """Tables, transactions and locks; no statements, no network."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
@@ -11,29 +12,49 @@ import asyncpg
 Values = dict[str, Any]
 """One row, never changed in place."""
 Key = Hashable
+Where = Callable[[Values], bool]
 
 _LOCK_TIMEOUT_S = 10.0
 
 
+def _always(_: Values) -> bool:
+    return True
+
+
 class Table:
-    """Committed rows by primary key, found by further keys too. `indexes` give a row's key, None where it has none."""
+    """Committed rows by primary key, found by further keys too.
+
+    `indexes` give a row's key, None where it has none; no two rows have the same key in a `unique` one.
+    """
 
     def __init__(
         self,
         name: str,
-        key: str | tuple[str, ...],
+        columns: str,
+        key: str,
+        *,
         indexes: dict[str, Callable[[Values], Hashable]] | None = None,
+        unique: Sequence[str] = (),
         defaults: dict[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.name = name
+        self.columns = tuple(columns.split())
+        self.key_columns = tuple(key.split())
+        self.key: Callable[[Values], Key] = itemgetter(*self.key_columns)
         self.indexes = indexes or {}
+        self.unique = unique
         self.defaults = defaults or {}
         self.rows: dict[Key, Values] = {}
         self._found: dict[str, dict[Hashable, dict[Key, None]]] = {index: {} for index in self.indexes}
-        if isinstance(key, str):
-            self.key: Callable[[Values], Key] = lambda row: row[key]
-        else:
-            self.key = lambda row: tuple(row[name] for name in key)
+        self._empty: Values = dict.fromkeys(self.columns)
+
+    def row(self, given: Values) -> Values:
+        """A whole row, with what the table itself adds."""
+        row = self._empty | given
+        assert len(row) == len(self.columns), f"{self.name} has no such column"
+        for name, default in self.defaults.items():
+            row[name] = default()
+        return row
 
     def found(self, index: str, value: Hashable) -> list[Key]:
         """Keys of committed rows."""
@@ -48,7 +69,10 @@ class Table:
             if old == new:
                 continue
             if old is not None:
-                del self._found[name][old][key]
+                keys = self._found[name][old]
+                del keys[key]
+                if not keys:
+                    del self._found[name][old]
             if new is not None:
                 self._found[name].setdefault(new, {})[key] = None
         if row is None:
@@ -60,16 +84,24 @@ class Table:
 class Transaction:
     """READ COMMITTED: sees what is committed when it looks, and its own writes. Handlers of statements work on this."""
 
-    def __init__(self, database: "Database", session: "Session | None" = None) -> None:
+    def __init__(self, database: "Database", session: "Session") -> None:
         self.database, self.session = database, session
-        self.id = database.next_transaction()
+        self.id: int | None = None
+        self.started_at = database.clock()
         self.writes: dict[Table, dict[Key, Values | None]] = {}
         self.locks: list[Hashable] = []
+        self.advisory: list[Hashable] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waits_for: Transaction | None = None
         self.notifications: list[str] = []
         self.failed = False
-        database.running[self.id] = self
+
+    def number(self) -> int:
+        """Its place among all transactions, which it gets when it first locks or writes."""
+        if self.id is None:
+            self.id = self.database.next_transaction()
+            self.database.running[self.id] = self
+        return self.id
 
     # Reading
 
@@ -113,6 +145,7 @@ class Transaction:
             if skip:
                 return False
             await self._wait_for(holder)
+        self.number()
         locks[name] = self
         self.locks.append(name)
         return True
@@ -134,54 +167,93 @@ class Transaction:
         if not done:
             raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
 
-    async def insert(self, table: Table, row: Values) -> None:
+    async def lock_rows(
+        self, table: Table, keys: Iterable[Key], where: Where = _always, *, skip: bool = False, limit: int | None = None
+    ) -> list[Values]:
+        """Those rows that are there now and match, and still do once they are locked, in the order of the keys."""
+        matching = [key for key in keys if (row := self.get(table, key)) is not None and where(row)]
+        rows: list[Values] = []
+        for key in matching:
+            if len(rows) == limit:
+                break
+            if await self.lock(table, key, skip=skip):
+                row = self.get(table, key)
+                if row is not None and where(row):
+                    rows.append(row)
+        return rows
+
+    async def insert(self, table: Table, given: Values) -> None:
         """A new row; waits for whoever is inserting the same key, and fails when it is there."""
-        if not await self.insert_new(table, row):
+        if await self.insert_new(table, given) is None:
             raise asyncpg.UniqueViolationError(f"duplicate key value violates unique constraint on {table.name}")
 
-    async def insert_new(self, table: Table, row: Values) -> bool:
-        """A new row, or False where its key is there (ON CONFLICT DO NOTHING)."""
-        for name, default in table.defaults.items():
-            row.setdefault(name, default())
+    async def insert_new(self, table: Table, given: Values) -> Values | None:
+        """The new row, or None where its key is there (ON CONFLICT DO NOTHING)."""
+        row = table.row(given)
         key = table.key(row)
+        while (holder := self.database.locks.get((table.name, key))) not in (None, self):
+            if self.get(table, key) is not None and key not in holder.writes.get(table, ()):
+                return None
+            await self._wait_for(holder)
         if self.get(table, key) is not None:
-            return False
-        await self.lock(table, key)
-        if self.get(table, key) is not None:
-            return False
-        self.put(table, row)
-        return True
-
-    async def update(self, table: Table, key: Key, change: Callable[[Values], Values | None]) -> Values | None:
-        """The row after `change`, which sees it under its lock and gives None to leave it (its WHERE fails now)."""
-        if self.get(table, key) is None:
             return None
         await self.lock(table, key)
-        row = self.get(table, key)
-        changed = None if row is None else change(row)
-        if changed is not None:
-            self.put(table, changed)
-        return changed
+        await self.put(table, row)
+        return row
 
-    async def delete(self, table: Table, key: Key) -> bool:
-        """Whether there was one."""
-        if self.get(table, key) is None:
-            return False
-        await self.lock(table, key)
-        if self.get(table, key) is None:
-            return False
-        self.writes.setdefault(table, {})[key] = None
-        return True
+    async def upsert(
+        self, table: Table, rows: Iterable[Values], change: Callable[[Values, Values], Values | None]
+    ) -> list[Values]:
+        """Inserts; what is there becomes what `change` makes of it and the given, or stays where that is None."""
+        written: dict[Key, Values] = {}
+        for given in rows:
+            row = await self.insert_new(table, given)
+            while row is None:
+                key = table.key(given)
+                if key in written:
+                    raise asyncpg.CardinalityViolationError("a row cannot be affected a second time")
+                await self.lock(table, key)
+                there = self.get(table, key)
+                if there is None:
+                    row = await self.insert_new(table, given)
+                    continue
+                row = change(there, given)
+                if row is None:
+                    break
+                await self.put(table, row)
+            if row is not None:
+                written[table.key(row)] = row
+        return list(written.values())
 
-    def put(self, table: Table, row: Values) -> None:
+    async def put(self, table: Table, row: Values) -> None:
         """A row whose lock this transaction holds."""
-        self.writes.setdefault(table, {})[table.key(row)] = row
+        key = table.key(row)
+        for name in table.unique:
+            await self._take(table, name, self.get(table, key), row)
+        self.writes.setdefault(table, {})[key] = row
+
+    async def _take(self, table: Table, name: str, before: Values | None, after: Values) -> None:
+        """Waits for whoever is giving a row this key of a unique index, or is taking it from one."""
+        key_of = table.indexes[name]
+        old, new = None if before is None else key_of(before), key_of(after)
+        if old == new:
+            return
+        for taken in (old, new):
+            if taken is not None:
+                await self._lock((table.name, name, taken), skip=False)
+        if new is not None and self.find(table, name, new):
+            raise asyncpg.UniqueViolationError(f"duplicate key value violates unique constraint {name}")
+
+    def remove(self, table: Table, key: Key) -> None:
+        """A row whose lock this transaction holds."""
+        self.writes.setdefault(table, {})[key] = None
 
     def try_advisory(self, number: Hashable) -> bool:
         """`pg_try_advisory_xact_lock`."""
         holder = self.database.advisory.get(number)
         if holder is None:
             self.database.advisory[number] = self
+            self.advisory.append(number)
             return True
         return holder is self or holder is self.session
 
@@ -210,9 +282,10 @@ class Transaction:
     def _end(self) -> None:
         for name in self.locks:
             del self.database.locks[name]
-        for number in [number for number, holder in self.database.advisory.items() if holder is self]:
+        for number in self.advisory:
             del self.database.advisory[number]
-        del self.database.running[self.id]
+        if self.id is not None:
+            del self.database.running[self.id]
         self.ended.set_result(None)
 
 

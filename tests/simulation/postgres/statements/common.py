@@ -1,0 +1,240 @@
+"""The statements of `shared`: inbox, relay, idempotency keys, grants, probes. Outbox and inbox are written by COPY."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from heapq import nsmallest
+from itertools import takewhile
+from typing import Any
+
+from shared.auth import table as grants
+from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+
+statement = Statements()
+
+
+def picked(rows: Iterable[Values], names: Sequence[str]) -> Rows:
+    """These columns of the rows."""
+    return [{name: row[name] for name in names} for row in rows]
+
+
+@statement("SELECT 1")
+def one(t: Transaction) -> Rows:
+    return [{"?column?": 1}]
+
+
+# The inbox
+
+
+@statement(
+    """
+    SELECT aggregate_id, command_id, outcome::text AS outcome
+    FROM unnest($1::text[], $2::text[]) AS asked(aggregate_id, command_id)
+    JOIN inbox USING (aggregate_id, command_id)
+    """
+)
+def recall(t: Transaction, aggregates: list[str], commands: list[str]) -> Rows:
+    found = (t.get(t.database["inbox"], key) for key in zip(aggregates, commands, strict=True))
+    return picked((row for row in found if row is not None), ("aggregate_id", "command_id", "outcome"))
+
+
+# The relay
+
+
+@statement("SELECT pg_advisory_lock_shared($1, $2)")
+def join_members(t: Transaction, group: int, number: int) -> Rows:
+    t.database.shared_advisory.setdefault((group, number), set()).add(t.session)
+    return [{"pg_advisory_lock_shared": ""}]
+
+
+@statement(
+    """
+    SELECT count(*) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+)
+def count_members(t: Transaction, group: int, number: int) -> Rows:
+    return [{"count": len(t.database.shared_advisory.get((group, number), ()))}]
+
+
+@statement("SELECT pg_try_advisory_lock($1, $2)")
+def try_shard(t: Transaction, group: int, number: int) -> Rows:
+    holder = t.database.advisory.setdefault((group, number), t.session)
+    return [{"pg_try_advisory_lock": holder is t.session}]
+
+
+@statement("SELECT pg_advisory_unlock($1, $2)")
+def leave_shard(t: Transaction, group: int, number: int) -> Rows:
+    held = t.database.advisory.get((group, number)) is t.session
+    if held:
+        del t.database.advisory[group, number]
+    return [{"pg_advisory_unlock": held}]
+
+
+@statement(
+    """
+    SELECT seq, aggregatetype, aggregateid, headers, payload FROM (
+        SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM (
+            SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
+            WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+        ) AS next
+    ) AS summed WHERE bytes - octet_length(payload) < $4 ORDER BY seq
+    """
+)
+def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_bytes: int) -> Rows:
+    there = t.scan(t.database["outbox"])
+    wanted = (row for row in there if row["seq"] > floor and row["shard"] in shards)
+    before = 0
+
+    def fits(row: Values) -> bool:
+        nonlocal before
+        fitting, before = before < most_bytes, before + len(row["payload"])
+        return fitting
+
+    rows = takewhile(fits, nsmallest(limit, wanted, key=lambda row: row["seq"]))
+    return picked(rows, ("seq", "aggregatetype", "aggregateid", "headers", "payload"))
+
+
+@statement("DELETE FROM outbox WHERE seq = ANY($1::bigint[])")
+async def remove_from_outbox(t: Transaction, numbers: list[int]) -> str:
+    rows = await t.lock_rows(t.database["outbox"], numbers)
+    for row in rows:
+        t.remove(t.database["outbox"], row["seq"])
+    return f"DELETE {len(rows)}"
+
+
+@statement("SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+def newest_and_oldest(t: Transaction) -> Rows:
+    return [{"pg_current_xact_id": t.number(), "pg_snapshot_xmin": min(t.database.running)}]
+
+
+@statement("SELECT")
+def nothing(t: Transaction) -> Rows:
+    return [{}]
+
+
+@statement(re.compile('NOTIFY "([a-z_]+)"'))
+def notify(t: Transaction, match: re.Match[str]) -> str:
+    t.notifications.append(match[1])
+    return "NOTIFY"
+
+
+# Idempotency keys
+
+
+@statement(_LOCK)
+def claim_keys(t: Transaction, numbers: list[int]) -> Rows:
+    return [{"number": number, "pg_try_advisory_xact_lock": t.try_advisory(number)} for number in numbers]
+
+
+@statement(_STORED)
+def stored_answers(t: Transaction, scopes: list[str], keys: list[str], after: datetime) -> Rows:
+    found = (t.get(t.database["idempotency_keys"], key) for key in dict.fromkeys(zip(scopes, keys, strict=True)))
+    rows = (row for row in found if row is not None and row["created_at"] > after)
+    return picked(rows, ("scope", "key", "fingerprint", "status", "body"))
+
+
+@statement(_REMEMBER)
+async def remember_answers(t: Transaction, *columns: Any) -> str:
+    names, now = ("scope", "key", "fingerprint", "status", "body"), columns[-1]
+    rows = [dict(zip(names, row, strict=True)) | {"created_at": now} for row in zip(*columns[:-1], strict=True)]
+    done = await t.upsert(t.database["idempotency_keys"], rows, lambda known, new: known | new)
+    return f"INSERT 0 {len(done)}"
+
+
+@statement(_FORGET)
+async def forget_keys(t: Transaction, until: datetime, limit: int) -> str:
+    table = t.database["idempotency_keys"]
+    over = sorted((row for row in t.scan(table) if row["created_at"] <= until), key=lambda row: row["created_at"])
+    rows = await t.lock_rows(
+        table, map(table.key, over), lambda row: bool(row["created_at"] <= until), skip=True, limit=limit
+    )
+    for row in rows:
+        t.remove(table, table.key(row))
+    return f"DELETE {len(rows)}"
+
+
+# Grants
+
+
+@statement("SELECT * FROM grants WHERE credential_hash = $1")
+def grant(t: Transaction, credential_hash: str) -> Rows:
+    row = t.get(t.database["grants"], credential_hash)
+    return [] if row is None else [row]
+
+
+@statement(grants._ORIGIN_IS_LISTED)
+def origin_is_listed(t: Transaction, origin: str) -> Rows:
+    def lists(row: Values) -> bool:
+        ends = row["expires_at"]
+        live = row["status"] == "active" and (ends is None or ends > t.started_at)
+        return live and origin in row["allowed_origins"]
+
+    return [{"exists": any(map(lists, t.scan(t.database["grants"])))}]
+
+
+@statement(grants._PIN)
+async def pin_version(t: Transaction, credential_hash: str, version: str) -> str:
+    rows = await t.lock_rows(t.database["grants"], [credential_hash], lambda row: row["api_version"] is None)
+    for row in rows:
+        await t.put(t.database["grants"], row | {"api_version": version})
+    return f"UPDATE {len(rows)}"
+
+
+@statement("SELECT topic_partition, next_offset FROM grant_offsets")
+def grant_offsets(t: Transaction) -> Rows:
+    return list(t.scan(t.database["grant_offsets"]))
+
+
+@statement("DELETE FROM grant_offsets WHERE topic_partition = $1")
+async def forget_grant_offset(t: Transaction, partition: int) -> str:
+    rows = await t.lock_rows(t.database["grant_offsets"], [partition])
+    for _ in rows:
+        t.remove(t.database["grant_offsets"], partition)
+    return f"DELETE {len(rows)}"
+
+
+@statement("UPDATE grants SET topic_offset = -1 WHERE topic_partition = $1")
+async def forget_grants_offsets(t: Transaction, partition: int) -> str:
+    table = t.database["grants"]
+    rows = await t.lock_rows(
+        table, [table.key(row) for row in t.scan(table)], lambda row: bool(row["topic_partition"] == partition)
+    )
+    for row in rows:
+        await t.put(table, row | {"topic_offset": -1})
+    return f"UPDATE {len(rows)}"
+
+
+_GRANT = (
+    "credential_hash grant_id kind merchant_id environment scopes status expires_at allowed_origins topic_partition "
+    "topic_offset"
+).split()
+
+
+@statement(grants._UPSERT)
+async def save_grant(t: Transaction, *values: Any) -> str:
+    def newer(known: Values, new: Values) -> Values | None:
+        return known | new if known["topic_offset"] < new["topic_offset"] else None
+
+    done = await t.upsert(t.database["grants"], [dict(zip(_GRANT, values, strict=True))], newer)
+    return f"INSERT 0 {len(done)}"
+
+
+@statement(grants._REVOKE)
+async def revoke_grant(t: Transaction, credential_hash: str, offset: int) -> str:
+    rows = await t.lock_rows(t.database["grants"], [credential_hash], lambda row: bool(row["topic_offset"] < offset))
+    for row in rows:
+        await t.put(t.database["grants"], row | {"status": "revoked", "topic_offset": offset})
+    return f"UPDATE {len(rows)}"
+
+
+@statement(grants._ADVANCE)
+async def advance_grants(t: Transaction, partition: int, offset: int) -> str:
+    def further(known: Values, new: Values) -> Values | None:
+        return new if known["next_offset"] < new["next_offset"] else None
+
+    rows = [{"topic_partition": partition, "next_offset": offset}]
+    return f"INSERT 0 {len(await t.upsert(t.database['grant_offsets'], rows, further))}"

@@ -1,0 +1,160 @@
+"""The statements of the order service, without the lists: those are searches."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from services.orders.jobs import INVARIANTS
+from services.orders.store.orders import _CHANGING, _UPDATE
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.common import picked
+
+statement = Statements()
+
+
+@statement(
+    "SELECT order_id, version, updated_at FROM orders WHERE order_id = ANY($1::text[]) ORDER BY order_id FOR UPDATE"
+)
+async def lock_orders(t: Transaction, ids: list[str]) -> Rows:
+    rows = await t.lock_rows(t.database["orders"], sorted(set(ids)))
+    return picked(rows, ("order_id", "version", "updated_at"))
+
+
+@statement("SELECT state::text FROM orders WHERE order_id = ANY($1::text[])")
+def read_states(t: Transaction, ids: list[str]) -> Rows:
+    found = (t.get(t.database["orders"], order_id) for order_id in dict.fromkeys(ids))
+    return picked((row for row in found if row is not None), ("state",))
+
+
+@statement(_UPDATE)
+async def update_orders(t: Transaction, ids: list[str], known: list[int], *columns: list[Any]) -> str:
+    table, names = t.database["orders"], [name for name, _ in _CHANGING]
+    new = dict(zip(ids, zip(known, *columns, strict=True), strict=True))
+    rows = await t.lock_rows(table, new, lambda row: bool(row["version"] == new[row["order_id"]][0]))
+    for row in rows:
+        await t.put(table, row | dict(zip(names, new[row["order_id"]][1:], strict=True)))
+    return f"UPDATE {len(rows)}"
+
+
+@statement(
+    """
+    SELECT order_id, merchant_id, environment FROM orders
+    WHERE next_lease_expiry <= $1 ORDER BY next_lease_expiry LIMIT $2
+    """
+)
+def expired_leases(t: Transaction, now: datetime, limit: int) -> Rows:
+    due = [row for row in t.find(t.database["orders"], "leased", True) if row["next_lease_expiry"] <= now]
+    due.sort(key=itemgetter("next_lease_expiry"))
+    return picked(due[:limit], ("order_id", "merchant_id", "environment"))
+
+
+@statement("SELECT state::text FROM orders WHERE order_id = $1 AND merchant_id = $2 AND environment = $3")
+def read_order(t: Transaction, order_id: str, merchant_id: str, environment: str) -> Rows:
+    row = t.get(t.database["orders"], order_id)
+    mine = row is not None and (row["merchant_id"], row["environment"]) == (merchant_id, environment)
+    return picked([row], ("state",)) if row is not None and mine else []
+
+
+@statement(
+    """
+    INSERT INTO order_search (order_id, words)
+    SELECT entry->>'order_id',
+           array_to_tsvector(ARRAY(SELECT jsonb_array_elements_text(entry->'words')))
+    FROM jsonb_array_elements($1::jsonb) AS entry
+    ON CONFLICT (order_id) DO UPDATE SET words = excluded.words
+    """
+)
+async def save_words(t: Transaction, entries: str) -> str:
+    done = await t.upsert(t.database["order_search"], orjson.loads(entries), lambda known, new: known | new)
+    return f"INSERT 0 {len(done)}"
+
+
+@statement(
+    """
+    INSERT INTO order_numbers AS known (merchant_id, environment, next_number)
+    VALUES ($1, $2, 1001 + $3::bigint)
+    ON CONFLICT (merchant_id, environment) DO UPDATE SET next_number = known.next_number + $3
+    RETURNING next_number - $3
+    """
+)
+async def take_numbers(t: Transaction, merchant_id: str, environment: str, count: int) -> Rows:
+    first = {"merchant_id": merchant_id, "environment": environment, "next_number": 1001 + count}
+
+    def further(known: Values, _: Values) -> Values:
+        return known | {"next_number": known["next_number"] + count}
+
+    [row] = await t.upsert(t.database["order_numbers"], [first], further)
+    return [{"?column?": row["next_number"] - count}]
+
+
+# History
+
+_HISTORY = ("order_id", "version", "type", "payload", "recorded_at")
+
+
+def _versions(t: Transaction, order_id: str) -> list[Values]:
+    return sorted(t.find(t.database["order_events"], "order", order_id), key=itemgetter("version"))
+
+
+@statement(
+    """
+    SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
+    WHERE order_id = $1 AND ($2::integer IS NULL OR version <= $2)
+        AND ($3::timestamptz IS NULL OR version <= (
+            SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $3
+        ))
+    ORDER BY version
+    """
+)
+def read_history(t: Transaction, order_id: str, up_to: int | None, until: datetime | None) -> Rows:
+    rows = _versions(t, order_id)
+    if until is not None:
+        last = max((row["version"] for row in rows if row["recorded_at"] <= until), default=0)
+        rows = [row for row in rows if row["version"] <= last]
+    return picked((row for row in rows if up_to is None or row["version"] <= up_to), _HISTORY)
+
+
+@statement(
+    """
+    SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
+    WHERE order_id = $1 AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3
+    """
+)
+def page_of_history(t: Transaction, order_id: str, below: int | None, limit: int) -> Rows:
+    rows = [row for row in reversed(_versions(t, order_id)) if below is None or row["version"] < below]
+    return picked(rows[:limit], _HISTORY)
+
+
+# What must hold
+
+
+def _changed_lately(t: Transaction) -> Iterable[Values]:
+    return (row for row in t.scan(t.database["orders"]) if row["updated_at"] > t.started_at - timedelta(minutes=10))
+
+
+@statement(INVARIANTS["number_is_unique"])
+def numbers_that_are_not_unique(t: Transaction) -> Rows:
+    since = t.started_at - timedelta(hours=1)
+    recent = (row for row in t.scan(t.database["orders"]) if row["created_at"] > since)
+    times = Counter(map(itemgetter("merchant_id", "environment", "number"), recent))
+    return [{"count": sum(count > 1 for count in times.values())}]
+
+
+@statement(INVARIANTS["history_reaches_version"])
+def orders_whose_history_ends_elsewhere(t: Transaction) -> Rows:
+    def newest(order: Values) -> int | None:
+        return max((row["version"] for row in _versions(t, order["order_id"])), default=None)
+
+    # Without any history there is no newest version: comparing with NULL is not true.
+    return [{"count": sum(newest(order) not in (None, order["version"]) for order in _changed_lately(t))}]
+
+
+@statement(INVARIANTS["history_has_no_gap"])
+def orders_whose_history_has_a_gap(t: Transaction) -> Rows:
+    broken = (len(_versions(t, order["order_id"])) != order["version"] for order in _changed_lately(t))
+    return [{"count": sum(broken)}]
