@@ -1,7 +1,6 @@
 """The statements of `shared`: inbox, relay, idempotency keys, grants, probes. Outbox and inbox are written by COPY."""
 
 import re
-from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import nsmallest
 from itertools import takewhile
@@ -11,13 +10,9 @@ from shared.auth import table as grants
 from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.rows import picked, rows_of, there
 
 statement = Statements()
-
-
-def picked(rows: Iterable[Values], names: Sequence[str]) -> Rows:
-    """These columns of the rows."""
-    return [{name: row[name] for name in names} for row in rows]
 
 
 @statement("SELECT 1")
@@ -36,8 +31,7 @@ def one(t: Transaction) -> Rows:
     """
 )
 def recall(t: Transaction, aggregates: list[str], commands: list[str]) -> Rows:
-    found = (t.get(t.database["inbox"], key) for key in zip(aggregates, commands, strict=True))
-    return picked((row for row in found if row is not None), ("aggregate_id", "command_id", "outcome"))
+    return picked(there(t, "inbox", zip(aggregates, commands, strict=True)), ("aggregate_id", "command_id", "outcome"))
 
 
 # The relay
@@ -132,15 +126,14 @@ def claim_keys(t: Transaction, numbers: list[int]) -> Rows:
 
 @statement(_STORED)
 def stored_answers(t: Transaction, scopes: list[str], keys: list[str], after: datetime) -> Rows:
-    found = (t.get(t.database["idempotency_keys"], key) for key in dict.fromkeys(zip(scopes, keys, strict=True)))
-    rows = (row for row in found if row is not None and row["created_at"] > after)
-    return picked(rows, ("scope", "key", "fingerprint", "status", "body"))
+    rows = there(t, "idempotency_keys", zip(scopes, keys, strict=True))
+    return picked((row for row in rows if row["created_at"] > after), ("scope", "key", "fingerprint", "status", "body"))
 
 
 @statement(_REMEMBER)
 async def remember_answers(t: Transaction, *columns: Any) -> str:
     names, now = ("scope", "key", "fingerprint", "status", "body"), columns[-1]
-    rows = [dict(zip(names, row, strict=True)) | {"created_at": now} for row in zip(*columns[:-1], strict=True)]
+    rows = [row | {"created_at": now} for row in rows_of(names, *columns[:-1])]
     done = await t.upsert(t.database["idempotency_keys"], rows, lambda known, new: known | new)
     return f"INSERT 0 {len(done)}"
 
@@ -162,8 +155,7 @@ async def forget_keys(t: Transaction, until: datetime, limit: int) -> str:
 
 @statement("SELECT * FROM grants WHERE credential_hash = $1")
 def grant(t: Transaction, credential_hash: str) -> Rows:
-    row = t.get(t.database["grants"], credential_hash)
-    return [] if row is None else [row]
+    return there(t, "grants", [credential_hash])
 
 
 @statement(grants._ORIGIN_IS_LISTED)
@@ -234,7 +226,7 @@ async def revoke_grant(t: Transaction, credential_hash: str, offset: int) -> str
 @statement(grants._ADVANCE)
 async def advance_grants(t: Transaction, partition: int, offset: int) -> str:
     def further(known: Values, new: Values) -> Values | None:
-        return new if known["next_offset"] < new["next_offset"] else None
+        return known | new if known["next_offset"] < new["next_offset"] else None
 
     rows = [{"topic_partition": partition, "next_offset": offset}]
     return f"INSERT 0 {len(await t.upsert(t.database['grant_offsets'], rows, further))}"

@@ -12,7 +12,7 @@ from services.orders.jobs import INVARIANTS
 from services.orders.store.orders import _CHANGING, _UPDATE
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
-from tests.simulation.postgres.statements.common import picked
+from tests.simulation.postgres.statements.rows import is_mine, picked, there
 
 statement = Statements()
 
@@ -27,8 +27,7 @@ async def lock_orders(t: Transaction, ids: list[str]) -> Rows:
 
 @statement("SELECT state::text FROM orders WHERE order_id = ANY($1::text[])")
 def read_states(t: Transaction, ids: list[str]) -> Rows:
-    found = (t.get(t.database["orders"], order_id) for order_id in dict.fromkeys(ids))
-    return picked((row for row in found if row is not None), ("state",))
+    return picked(there(t, "orders", ids), ("state",))
 
 
 @statement(_UPDATE)
@@ -55,9 +54,8 @@ def expired_leases(t: Transaction, now: datetime, limit: int) -> Rows:
 
 @statement("SELECT state::text FROM orders WHERE order_id = $1 AND merchant_id = $2 AND environment = $3")
 def read_order(t: Transaction, order_id: str, merchant_id: str, environment: str) -> Rows:
-    row = t.get(t.database["orders"], order_id)
-    mine = row is not None and (row["merchant_id"], row["environment"]) == (merchant_id, environment)
-    return picked([row], ("state",)) if row is not None and mine else []
+    rows = there(t, "orders", [order_id])
+    return picked((row for row in rows if is_mine(row, merchant_id, environment)), ("state",))
 
 
 @statement(

@@ -1,0 +1,6 @@
+"""The statements of the payment service."""
+
+from tests.simulation.postgres.client import Statements
+from tests.simulation.postgres.statements.payments import channels, events, jobs, orders, unmatched
+
+statement = Statements(channels.statement, events.statement, orders.statement, unmatched.statement, jobs.statement)
