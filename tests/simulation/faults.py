@@ -33,6 +33,9 @@ _LASTS_S = {
     "clock_jump": (0.0, 0.0),
 }
 
+_FROM_S = 0.8
+"""A little before the load begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -56,7 +59,7 @@ def draw(random: Random, count: int, within_s: float, nodes: int) -> tuple[Fault
         shortest, longest = _LASTS_S[kind]
         faults.append(
             Fault(
-                at_s=random.uniform(0.5, 0.5 + within_s * 1.5),
+                at_s=random.uniform(_FROM_S, _FROM_S + within_s + 1.0),
                 kind=kind,
                 node=random.randrange(nodes),
                 lasts_s=random.uniform(shortest, longest),

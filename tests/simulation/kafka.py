@@ -76,8 +76,8 @@ class Partition:
 class Cluster:
     """All topics and groups; lives as long as the run."""
 
-    def __init__(self, random: Random) -> None:
-        self.random = random
+    def __init__(self, random: Random, fetch_s: float = 0.01) -> None:
+        self.random, self.fetch_s = random, fetch_s
         self.topics: dict[str, list[Partition]] = {}
         self.groups: dict[str, Group] = {}
         self.down = False
@@ -288,7 +288,7 @@ class Consumer:
             except TimeoutError:
                 return {}
         try:
-            await self._ask()
+            await self._ask(self._cluster.fetch_s)
         except KafkaConnectionError:
             # The client reads on in the background; who polls sees nothing new.
             await asyncio.sleep(_RETRY_S)
@@ -347,8 +347,8 @@ class Consumer:
     async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, 0)
 
-    async def _ask(self) -> None:
-        await self.link.travel(KafkaConnectionError)
+    async def _ask(self, longer_s: float = 0.0) -> None:
+        await self.link.travel(KafkaConnectionError, longer_s)
         if self._cluster.down:
             raise KafkaConnectionError
 

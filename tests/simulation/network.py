@@ -26,9 +26,9 @@ class Link:
         self._thawed: asyncio.Event | None = None
         self._parked: list[asyncio.Future[None]] = []
 
-    async def travel(self, cut: Cut) -> None:
+    async def travel(self, cut: Cut, longer_s: float = 0.0) -> None:
         """One way, there or back."""
-        await asyncio.sleep(self._delay() + self.slow_s)
+        await asyncio.sleep(self._delay() + self.slow_s + longer_s)
         if self._thawed is not None and not self.dead:
             await self._thawed.wait()
         if self.dead:

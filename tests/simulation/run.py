@@ -22,7 +22,7 @@ from shared.relay import partition_of
 from shared.settings import Settings
 from shared.topics import ACCESS_GRANTS, ORDERS_REPLIES, channel_topics, core_topics
 from tests.simulation import faults
-from tests.simulation.auditor import Finding, audit, glance
+from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
 from tests.simulation.faults import Fault
 from tests.simulation.kafka import Cluster, Record
@@ -30,7 +30,8 @@ from tests.simulation.loop import run_virtually
 from tests.simulation.models import lifecycle
 from tests.simulation.network import Link
 from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
-from tests.simulation.postgres.schema import STATEMENTS, databases
+from tests.simulation.postgres.schema import databases
+from tests.simulation.postgres.statements import STATEMENTS
 from tests.simulation.world_api import Channel, Evidence, Json, Told
 
 REPLICAS = 2
@@ -38,6 +39,7 @@ PARTITIONS = 4
 CHANNELS = (Channel("chn_web", "mer_one"), Channel("chn_till", "mer_one"), Channel("chn_app", "mer_two"))
 _API_KEYS = {"mer_one": "tl_test_one", "mer_two": "tl_test_two"}
 _RATES = (40, 200, 1_000, 2_500)
+_FETCHES_S = (0.002, 0.02, 0.05)
 _LOST_ONE_IN = 60
 _GLANCES = 3
 _QUIET_S = 4.0
@@ -52,6 +54,9 @@ class Plan:
     lifecycles: tuple[int, ...]
     faults: tuple[Fault, ...]
     rate: int
+    """Lifecycles that begin in a second."""
+    fetch_s: float
+    """How long Kafka takes to hand out records: the longer, the larger the batches."""
     http: bool
 
     @property
@@ -79,9 +84,8 @@ def plan_of(seed: int, lifecycles: int) -> Plan:
     random = Random(f"plan {seed}")  # noqa: S311
     rate = random.choice(_RATES)
     count = 0 if random.random() < 1 / 6 else random.randint(1, 10)
-    within_s = max(2.0, lifecycles / rate)
-    drawn = faults.draw(random, count, within_s, nodes=REPLICAS * len(COMPOSE))
-    return Plan(seed, tuple(range(lifecycles)), drawn, rate, http=random.random() < 0.25)
+    drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * len(COMPOSE))
+    return Plan(seed, tuple(range(lifecycles)), drawn, rate, random.choice(_FETCHES_S), http=random.random() < 0.25)
 
 
 def run(plan: Plan) -> Outcome:
@@ -120,7 +124,7 @@ class _Run:
 
     async def whole(self) -> Outcome:
         """From nothing to the audit."""
-        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"))  # noqa: S311
+        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"), self.plan.fetch_s)  # noqa: S311
         self.servers = Servers(
             databases(virtual_now), STATEMENTS, self.cluster, Settings(command_partitions=PARTITIONS, consumer_lanes=2)
         )
@@ -133,13 +137,15 @@ class _Run:
         settled = await self._settle()
         keeper.cancel()
         if not settled:
-            self.findings.append(Finding("quiet", "after all faults had ended, work was left over for minutes", ""))
+            self.findings.append(
+                Finding(Invariant.EVERYTHING_SETTLES, "after all faults had ended, work was left over for minutes")
+            )
         await self._judge()
         now = asyncio.get_running_loop().time()
         for node in self.nodes:
             await node.end()
         await _end_all_tasks()
-        story = tuple(self._story(self.findings[0].order_id)) if self.findings else ()
+        story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
         return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), now, 0.0, story)
 
     def _prepare(self) -> None:
@@ -185,7 +191,8 @@ class _Run:
             await asyncio.sleep(1.0)
             for node in self.nodes:
                 self.findings += [
-                    Finding("process", f"{node.service} ended with {failure!r}", "") for failure in node.failures
+                    Finding(Invariant.PROCESSES_ARE_WELL, f"{node.service} ended with {failure!r}")
+                    for failure in node.failures
                 ]
                 node.failures.clear()
 
@@ -243,7 +250,7 @@ class _Run:
     async def _judge(self) -> None:
         for node in self.nodes:
             for reason in await node.unwell():
-                self.findings.append(Finding("health", f"{node.service}: {reason}", ""))
+                self.findings.append(Finding(Invariant.PROCESSES_ARE_WELL, f"{node.service}: {reason}"))
         self.findings += audit(self.books, self.evidence(), finished=True)
 
     def evidence(self) -> Evidence:
