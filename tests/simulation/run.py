@@ -41,7 +41,7 @@ _API_KEYS = {"mer_one": "tl_test_one", "mer_two": "tl_test_two"}
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
 _LOST_ONE_IN = 60
-_GLANCES = 3
+_GLANCES, _GLANCED_AT = 3, 20
 _QUIET_S = 4.0
 _PATIENCE_S = 400.0
 
@@ -121,6 +121,7 @@ class _Run:
         self.findings: list[Finding] = []
         self.trace: list[tuple[float, str, int, int]] = []
         self.replies: dict[str, asyncio.Future[Json]] = {}
+        self.rested_s = 0.0
 
     async def whole(self) -> Outcome:
         """From nothing to the audit."""
@@ -130,23 +131,26 @@ class _Run:
         )
         self._prepare()
         self.nodes = [Node(service, self.servers, self.random) for service in COMPOSE for _ in range(REPLICAS)]
+        try:
+            await self._from_start_to_rest()
+            await self._judge()
+        finally:
+            for node in self.nodes:
+                await node.end()
+            await _end_all_tasks()
+        story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
+        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), self.rested_s, 0.0, story)
+
+    async def _from_start_to_rest(self) -> None:
         for node in self.nodes:
             node.start()
-        keeper = asyncio.create_task(self._keep_up())
+        keeper = asyncio.create_task(self._watch_processes())
         await self._live()
-        settled = await self._settle()
+        if not await self._settle():
+            late = "after all faults had ended, work was left over for minutes"
+            self.findings.append(Finding(Invariant.EVERYTHING_SETTLES, late))
         keeper.cancel()
-        if not settled:
-            self.findings.append(
-                Finding(Invariant.EVERYTHING_SETTLES, "after all faults had ended, work was left over for minutes")
-            )
-        await self._judge()
-        now = asyncio.get_running_loop().time()
-        for node in self.nodes:
-            await node.end()
-        await _end_all_tasks()
-        story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
-        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), now, 0.0, story)
+        self.rested_s = asyncio.get_running_loop().time()
 
     def _prepare(self) -> None:
         """Topics, channels and keys, as an installation has them."""
@@ -185,8 +189,8 @@ class _Run:
                 kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
                 waiting.set_result({"type": kind, **body})
 
-    async def _keep_up(self) -> None:
-        """What Kubernetes does: a process that ended is started again."""
+    async def _watch_processes(self) -> None:
+        """None may end by itself."""
         while True:
             await asyncio.sleep(1.0)
             for node in self.nodes:
@@ -221,7 +225,11 @@ class _Run:
     async def _glance_now_and_then(self) -> None:
         for _ in range(_GLANCES):
             await asyncio.sleep(self.random.uniform(0.2, 1.0 + self.plan.within_s))
-            self.findings += glance(self.books, self.evidence())
+            self.findings += glance(self.books, self.evidence(), self._some_orders())
+
+    def _some_orders(self) -> list[str]:
+        orders = [str(key) for key in self.servers.databases["orders"]["orders"].rows]
+        return self.random.sample(orders, min(len(orders), _GLANCED_AT))
 
     async def _settle(self) -> bool:
         """Wait until nothing has happened for a while and nothing is left; false when that takes too long."""

@@ -1,0 +1,308 @@
+"""Bugs planted one at a time into the services as they run in a simulation, to see that it finds them.
+
+Each is a mistake that somebody could make in good faith; outside of tests nothing can reach them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+from unittest.mock import patch
+
+from services.orders.aggregate import OrderAggregates
+from services.orders.core import facts, leases, refunds
+from services.orders.core import state as order_state
+from services.orders.core.refusal import Refusal
+from services.orders.store.orders import OrderCache
+from services.payments import matching
+from services.payments.core import settling
+from services.payments.core.identities import derived_id
+from services.payments.core.settling import Settled
+from services.payments.core.state import Arrival
+from services.payments.jobs import MatchWaitingJob
+from shared import inbox, outbox, relay
+from shared.faults import Transient
+from shared.kafka.consumer import BatchConsumer
+from shared.kafka.dead_letters import DeadLetters
+from shared.processor import CommandProcessor, _Run
+from shared.relay import Relay, _Floor
+from tests.simulation.postgres.engine import Table, Transaction
+
+Bug = Callable[[], AbstractContextManager[object]]
+BUGS: dict[str, Bug] = {}
+"""By name, which says what is wrong."""
+
+
+def bug(plant: Callable[[], Iterator[None]]) -> Bug:
+    """Registers a planting under its function's name."""
+    made = contextmanager(plant)
+    BUGS[plant.__name__] = made
+    return made
+
+
+async def _nothing(*_: Any, **__: Any) -> Any:
+    return None
+
+
+@bug
+def acknowledged_before_it_is_durable() -> Iterator[None]:
+    take = BatchConsumer._take
+
+    async def hasty(self: BatchConsumer, records: Sequence[Any]) -> None:
+        await self._acknowledge(records)
+        await take(self, records)
+
+    with patch.object(BatchConsumer, "_take", hasty):
+        yield
+
+
+@bug
+def an_outage_ends_the_batch() -> Iterator[None]:
+    handled = BatchConsumer._handled
+
+    async def careless(self: BatchConsumer, records: Sequence[Any]) -> Any:
+        handler = self._handler
+
+        async def once(batch: Sequence[Any]) -> Any:
+            try:
+                return await handler(batch)
+            except Transient:
+                return [None] * len(batch)
+
+        self._handler = once
+        try:
+            return await handled(self, records)
+        finally:
+            self._handler = handler
+
+    with patch.object(BatchConsumer, "_handled", careless):
+        yield
+
+
+@bug
+def inbox_is_skipped() -> Iterator[None]:
+    async def forgets(*_: Any) -> dict[Any, str]:
+        return {}
+
+    with patch.object(inbox, "recall", forgets), patch.object(inbox, "record", _nothing):
+        yield
+
+
+@bug
+def outcome_is_not_recorded() -> Iterator[None]:
+    with patch.object(inbox, "record", _nothing):
+        yield
+
+
+@bug
+def reply_is_lost_on_redelivery() -> Iterator[None]:
+    handle = _Run.handle
+
+    def silent(self: Any, incoming: Any, prepared: Any) -> Any:
+        known = (incoming.key, incoming.command_id) in self.recalled
+        before = len(self.outgoing)
+        done = handle(self, incoming, prepared)
+        if known:
+            del self.outgoing[before:]
+        return done
+
+    # A reply is missed only where the first one is: its relay must not have sent it.
+    with patch.object(_Run, "handle", silent), relay_removes_before_it_publishes():
+        yield
+
+
+@bug
+def rows_are_not_locked() -> Iterator[None]:
+    lock = Transaction.lock
+
+    async def open_to_all(self: Transaction, table: Table, key: Any, **options: Any) -> bool:
+        return True if table.name == "orders" else await lock(self, table, key, **options)
+
+    with patch.object(Transaction, "lock", open_to_all):
+        yield
+
+
+@bug
+def balance_is_read_outside_the_lock() -> Iterator[None]:
+    def whatever_is_there(self: OrderCache, order_id: str, version: int, updated_at: datetime) -> Any:
+        return self._orders.get(order_id)
+
+    with patch.object(OrderCache, "get", whatever_is_there):
+        yield
+
+
+@bug
+def relay_removes_before_it_publishes() -> Iterator[None]:
+    publish = Relay._publish
+
+    async def hasty(self: Relay, connection: Any, producer: Any, rows: Sequence[Any]) -> None:
+        await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
+        await publish(self, connection, producer, rows)
+
+    with patch.object(Relay, "_publish", hasty):
+        yield
+
+
+@bug
+def relay_shares_no_locks() -> Iterator[None]:
+    async def everything(self: Relay, connection: Any) -> bool:
+        gained = not self._shards
+        self._shards = set(range(outbox.SHARDS))
+        return gained
+
+    with patch.object(Relay, "_share", everything):
+        yield
+
+
+@bug
+def relay_reorders_a_key() -> Iterator[None]:
+    send = relay._send
+
+    async def backwards(producer: Any, topic: str, partition: int, rows: Sequence[Any]) -> None:
+        await send(producer, topic, partition, list(reversed(rows)))
+
+    with patch.object(relay, "_send", backwards):
+        yield
+
+
+@bug
+def relay_floor_follows_the_newest_row() -> Iterator[None]:
+    def reached(self: _Floor, newest: int) -> None:
+        self.newest = self.value = max(self.newest, newest)
+
+    with patch.object(_Floor, "reached", reached):
+        yield
+
+
+@bug
+def messages_are_written_beside_the_transaction() -> Iterator[None]:
+    write = CommandProcessor._write
+
+    async def twice(self: Any, connection: Any, batch: Any, prepared: Any) -> Any:
+        with patch.object(outbox, "put", _nothing):
+            done, run = await write(self, connection, batch, prepared)
+        async with self._pool.acquire() as other:
+            await outbox.put(other, run.outgoing)
+        return done, run
+
+    with patch.object(CommandProcessor, "_write", twice):
+        yield
+
+
+@bug
+def lease_expiry_is_ignored() -> Iterator[None]:
+    with patch.object(order_state.Lease, "live", lambda self, now: True):
+        yield
+
+
+@bug
+def leases_are_granted_without_a_look() -> Iterator[None]:
+    with patch.object(leases, "_not_available", lambda order, command, now: None):
+        yield
+
+
+@bug
+def refund_reservation_is_not_checked() -> Iterator[None]:
+    with (
+        patch.object(refunds, "_too_much", lambda order, free: None),
+        patch.object(refunds, "allocate", lambda order, command: (_whole(command),)),
+    ):
+        yield
+
+
+def _whole(command: Any) -> Any:
+    from shared.contracts.order_parts import Allocation
+
+    payment = command.payments[0].payment_id if command.payments else "pay_any"
+    return Allocation(payment_id=payment, amount_minor=command.amount_minor)
+
+
+@bug
+def capture_is_refused_on_a_canceled_order() -> Iterator[None]:
+    from services.orders.core import decide
+
+    record = facts.record_capture
+
+    def strict(order: Any, command: Any) -> Any:
+        return Refusal("ORDER_NOT_OPEN", "no") if order.status == "canceled" else record(order, command)
+
+    target = decide if hasattr(decide, "record_capture") else facts
+    with patch.object(target, "record_capture", strict):
+        yield
+
+
+@bug
+def events_are_told_apart_by_their_ids() -> Iterator[None]:
+    by_id = property(lambda self: derived_id("cev", self.channel.channel_id, self.event.wire_type, self.event_id))
+    with patch.object(Arrival, "channel_event_id", by_id):
+        yield
+
+
+@bug
+def surplus_is_not_shown() -> Iterator[None]:
+    with patch.object(settling, "_beyond_what_is_owed", lambda kept, reply, now: None):
+        yield
+
+
+@bug
+def unknown_orders_money_is_dropped() -> Iterator[None]:
+    settle = settling.settle
+
+    def drops(kept: Any, reply: Any, now: datetime) -> Settled:
+        settled = settle(kept, reply, now)
+        return Settled(settled.kept) if settled.kept.status == "waiting" else settled
+
+    from services.payments import answers
+
+    with patch.object(answers, "settle", drops):
+        yield
+
+
+@bug
+def nobody_matches_what_waits() -> Iterator[None]:
+    async def none(*_: Any) -> int:
+        return 0
+
+    with patch.object(matching, "orders_appeared", none), patch.object(MatchWaitingJob, "__call__", _nothing):
+        yield
+
+
+@bug
+def dead_letters_are_dropped() -> Iterator[None]:
+    with patch.object(DeadLetters, "publish", _nothing):
+        yield
+
+
+@bug
+def older_versions_replace_newer_ones() -> Iterator[None]:
+    from services.payments import consumers
+    from services.payments.core.projection import order_after
+
+    def trusting(before: Any, version: Any, merchant_id: str, environment: str) -> Any:
+        return order_after(None, version, merchant_id, environment)
+
+    put = Transaction.update
+
+    with patch.object(consumers, "order_after", trusting), patch.object(Transaction, "update", put):
+        yield
+
+
+@bug
+def another_tenants_orders_are_open() -> Iterator[None]:
+    decide = OrderAggregates.decide
+
+    def anybody(self: OrderAggregates, state: Any, incoming: Any, now: datetime, prepared: Any) -> Any:
+        if state is not None:
+            incoming = type(incoming)(
+                **{name: getattr(incoming, name) for name in incoming.__slots__}
+                | {"merchant_id": state.merchant_id, "environment": state.environment}
+            )
+        return decide(self, state, incoming, now, prepared)
+
+    with patch.object(OrderAggregates, "decide", anybody):
+        yield
+
+
+def planted(name: str | None) -> AbstractContextManager[object]:
+    """The bug of this name; none for None."""
+    return BUGS[name]() if name is not None else ExitStack()

@@ -1,0 +1,78 @@
+"""The simulation finds nothing in the services as they are, everything that is planted, and the same thing twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tests.simulation.bugs import BUGS, planted
+from tests.simulation.run import Outcome, plan_of, run
+from tests.simulation.shrink import shrink
+
+ROOT = Path(__file__).parents[2]
+LIFECYCLES = 200
+RUNS = 15
+MOST_SEEDS = 20
+"""A planted bug must show within so many runs."""
+
+_found: dict[str, tuple[int, str]] = {}
+
+
+def _words(outcome: Outcome) -> list[str]:
+    return [str(finding) for finding in outcome.findings]
+
+
+@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+def test_nothing_is_found(seed: int) -> None:
+    assert _words(run(plan_of(seed, LIFECYCLES))) == []
+
+
+def test_a_seed_repeats_itself_whatever_the_hashes_are() -> None:
+    script = "from tests.simulation.run import *; print(run(plan_of(5, 60)).trace)"
+    here = run(plan_of(5, 60)).trace
+    for hash_seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        found = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+        )
+        assert found.stdout.decode().split() == [here]
+
+
+def test_seeds_differ() -> None:
+    assert len({run(plan_of(seed, 20)).trace for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    for seed in range(1, MOST_SEEDS + 1):
+        with planted(name):
+            outcome = run(plan_of(seed, LIFECYCLES))
+        if outcome.findings:
+            _found[name] = (seed, _words(outcome)[0])
+            return
+    pytest.fail(f"not found in {MOST_SEEDS} runs")
+
+
+def test_how_soon_bugs_are_found() -> None:
+    table = Table("planted", "run", "first finding")
+    for name, (seed, words) in _found.items():
+        table.add_row(name, str(seed), words[:100])
+    Console(width=180).print(table)
+    assert _found
+
+
+def test_a_failure_shrinks_to_a_few_lifecycles() -> None:
+    with planted("surplus_is_not_shown"):
+        outcome = next(each for each in (run(plan_of(seed, 60)) for seed in range(1, 20)) if each.findings)
+        smallest = shrink(outcome)
+    assert 1 <= len(smallest.plan.lifecycles) <= 3
+    assert smallest.findings[0].invariant == outcome.findings[0].invariant
+    assert smallest.story
