@@ -1,0 +1,48 @@
+"""What must hold, each with the place that promises it, and what was found not to."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Invariant(Enum):
+    """Name → the promise and where it is made (paths are under docs/, or a contract's name)."""
+
+    NOTHING_LOST = "What was acknowledged has its effect (concepts/facts-and-requests, What can go wrong)"
+    NOTHING_TWICE = "One effect, however often it is said (concepts/facts-and-requests, Repeats)"
+    NOTHING_INVENTED = "Nothing happens that nobody asked for or told of"
+    VERSIONS_GAP_FREE = "Versions are 1, 2, 3 … without a gap (concepts/order, Version)"
+    FIRST_IN_ORDER = "First occurrences on orders.events are in order (concepts/order, Version)"
+    REPEATS_SAY_THE_SAME = "A message that comes again says the same (concepts/facts-and-requests, Repeats)"
+    ONE_OUTCOME = "Exactly one outcome per command id, for ever the same (concepts/facts-and-requests, Repeats)"
+    OUTCOME_RECORDED = "The outcome is recorded once, with its effect (decisions/0003)"
+    OUTCOME_BY_THE_RULES = "What the order answers follows from what it was (concepts/order, concepts/lease)"
+    DOES_WHAT_IT_SAYS = "An accepted command made exactly the version that it says (orders.command_accepted.v1)"
+    LEASES_NOT_OVER_GRANTED = "Leased, held and collected never exceed the net total at a grant (concepts/lease)"
+    HOLDERS_DO_NOT_OVER_COLLECT = "Holders within their leases cannot collect twice (concepts/lease)"
+    FACTS_ARE_TAKEN = "A fact is refused for its currency or a contradiction only (concepts/facts-and-requests)"
+    CANCELED_OWES_NOTHING = "A canceled order owes nothing, and its money is a credit (decisions/0006)"
+    REFUNDS_WITHIN_COLLECTED = "Reserved refunds never exceed what was collected (orders.reserve_refund.v1)"
+    IDENTITIES = "Totals, settlement and balances agree in every version (concepts/order)"
+    ANNOUNCED = "Becoming paid or overpaid is told with the version (orders.order_paid.v1, …overpaid.v1)"
+    HISTORY_IS_TOLD = "orders.events says what the history says (concepts/order, Version)"
+    HISTORY_FOLDS_TO_STATE = "The stored order is the fold of its history (concepts/order)"
+    ORDER_AS_ASKED = "An order begins as it was asked for (orders.create_order.v1)"
+    OUTBOX_EMPTY = "Nothing waits to go out (decisions/0002)"
+    NOTHING_SENT_FOR_EVER = "Every channel event comes to an end (concepts/facts-and-requests)"
+    PAYMENTS_KNOW_ORDERS = "Payments know every order as it is (orders.order_version.v1)"
+    GARBAGE_IS_A_DEAD_LETTER = "What cannot be read is a dead letter with its reason, nothing else is (as above)"
+    UNMATCHED_AS_EXPECTED = "Money that fits nowhere is one item of its kind (payments.unmatched_money_found.v1)"
+    MONEY_IN_IS_SOMEWHERE = "What channels told of is on orders or unmatched, to the cent"
+    ANSWERS_STAY = "A key gets one answer (decisions/0004)"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence that names the thing."""
+
+    invariant: Invariant
+    sentence: str
+    order_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.invariant.name.lower()}: {self.order_id or ''}: {self.sentence}"

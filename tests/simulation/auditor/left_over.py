@@ -1,0 +1,53 @@
+"""When nothing is under way any more, nothing is left to do, and everybody knows the same."""
+
+from collections import Counter
+
+from tests.simulation.auditor.findings import Invariant
+from tests.simulation.auditor.seen import Seen
+
+
+def audit_left_over(seen: Seen) -> None:
+    """Outboxes, the payments' copy of orders, and what HTTP answered."""
+    if seen.finished:
+        for table in ("orders.outbox", "payments.outbox"):
+            if rows := seen.rows(table):
+                seen.say(Invariant.OUTBOX_EMPTY, f"{table} has {len(rows)} messages, the first {rows[0]['id']}")
+    _known_orders(seen)
+    _asked_for(seen)
+    _answers(seen)
+
+
+def _known_orders(seen: Seen) -> None:
+    names = ("merchant_id", "external_reference", "currency", "status", "version")
+    for known in seen.rows("payments.known_orders"):
+        order = seen.orders.get(known["order_id"])
+        if order is None or known["version"] > order["version"]:
+            seen.say(Invariant.NOTHING_INVENTED, "payments know more of it than there is", known["order_id"])
+        elif seen.finished and any(known[name] != order[name] for name in names):
+            is_so = [known[name] for name in names]
+            seen.say(Invariant.PAYMENTS_KNOW_ORDERS, f"payments know it as {is_so}", known["order_id"])
+    if seen.finished:
+        for order_id in seen.orders.keys() - {known["order_id"] for known in seen.rows("payments.known_orders")}:
+            seen.say(Invariant.PAYMENTS_KNOW_ORDERS, "payments do not know it", order_id)
+
+
+def _asked_for(seen: Seen) -> None:
+    """No order that nobody asked for, and none missing that somebody was promised."""
+    by_http = {write.body.get("external_reference") for write in seen.books.writes} - {None}
+    for order_id, row in seen.orders.items():
+        if order_id not in seen.books.wanted and row["external_reference"] not in by_http:
+            seen.say(Invariant.NOTHING_INVENTED, "an order that nobody asked for", order_id)
+    for order_id, wanted in seen.books.wanted.items():
+        if wanted.promised and order_id not in seen.orders:
+            seen.say(Invariant.NOTHING_LOST, "an order that was promised is not there", order_id)
+
+
+def _answers(seen: Seen) -> None:
+    """One key, one answer; one request, one order."""
+    made = Counter(row["external_reference"] for row in seen.orders.values())
+    for write in seen.books.writes:
+        if len(set(write.answers)) > 1:
+            seen.say(Invariant.ANSWERS_STAY, f"{write.path} {write.key} was answered {set(write.answers)}")
+        reference = write.body.get("external_reference")
+        if reference is not None and made[reference] > 1:
+            seen.say(Invariant.NOTHING_TWICE, f"{write.path} {write.key} made {made[reference]} orders")

@@ -1,0 +1,103 @@
+"""What channels and buyers did, in their own words, whatever came of it."""
+
+from dataclasses import dataclass, field
+
+from tests.simulation.world_api import Json
+
+Fact = tuple[str, str, str, str | None]
+"""Channel, kind (`captured`), payment reference, and the capture's or refund's own reference if it has one."""
+
+
+@dataclass(slots=True)
+class Command:
+    """A command on `orders.commands`; `type` is the wire type's middle (`acquire_lease`)."""
+
+    order_id: str
+    command_id: str
+    type: str
+    body: Json
+    merchant_id: str
+    acknowledged: bool = False
+
+
+@dataclass(slots=True)
+class Saying:
+    """One content that a channel gave a fact. Two of one fact contradict each other, or name the order differently."""
+
+    fact: Fact
+    merchant_id: str
+    order_id: str | None
+    external_reference: str | None
+    amount: int | None
+    currency: str | None
+    acknowledged: bool = False
+
+    @property
+    def content(self) -> tuple[str | None, str | None, int | None, str | None]:
+        return self.order_id, self.external_reference, self.amount, self.currency
+
+    def contradicts(self, other: "Saying") -> bool:
+        """Whether both cannot be true: other money, or other names of the same sort."""
+        if (self.amount, self.currency) != (other.amount, other.currency):
+            return True
+        pairs = ((self.order_id, other.order_id), (self.external_reference, other.external_reference))
+        return any(one is not None and two is not None and one != two for one, two in pairs)
+
+
+@dataclass(slots=True)
+class Garbage:
+    """A record that nobody can process; `reason` is what its dead letter must say."""
+
+    reason: str
+    acknowledged: bool = False
+
+
+@dataclass(slots=True)
+class Wanted:
+    """An order as it was asked for; by Kafka or HTTP, acknowledged or not."""
+
+    order_id: str
+    merchant_id: str
+    currency: str
+    total: int
+    external_reference: str | None
+    promised: bool = False
+    """Whether an answer said that it is there."""
+
+
+@dataclass(slots=True)
+class Write:
+    """One request with one idempotency key, and every answer that came: status, order, version."""
+
+    key: str
+    path: str
+    body: Json
+    answers: list[tuple[int, str | None, int | None]] = field(default_factory=list)
+
+
+Record = tuple[str, bytes, bytes]
+"""Topic, key and value."""
+
+
+@dataclass(slots=True)
+class Books:
+    """All of one world."""
+
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    commands: dict[tuple[str, str], Command] = field(default_factory=dict)
+    """By order and command id."""
+    records: dict[Record, Saying | Garbage] = field(default_factory=dict)
+    """Whatever was tried to be written to Kafka except commands; equal contents of a fact are one `Saying`."""
+    sayings: dict[Fact, list[Saying]] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
+    heard: dict[tuple[str, str], Json] = field(default_factory=dict)
+    """The outcomes that somebody waited for and read."""
+
+    def said(self, new: Saying) -> Saying:
+        """The entry for this content, which is `new` at its first mention."""
+        said = self.sayings.setdefault(new.fact, [])
+        for known in said:
+            if known.content == new.content:
+                return known
+        said.append(new)
+        return new

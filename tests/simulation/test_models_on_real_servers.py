@@ -1,0 +1,184 @@
+"""Models and auditor agree with the real product: lifecycles on real PostgreSQL and Kafka leave nothing to find."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import asyncpg
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from tests.simulation.auditor import Finding, audit, glance
+from tests.simulation.books import Books
+from tests.simulation.models import lifecycle
+from tests.simulation.world_api import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    PAYMENTS_EVENTS,
+    REPLIES,
+    Channel,
+    Evidence,
+    Json,
+    Told,
+)
+from tests.stack import Stack, Tenant, tail
+
+_LIVES, _AT_ONCE = 60, 10
+_SETTLED_WITHIN_S = 30
+
+
+class RealWorld:
+    """The running stack as a model sees it, with tenants and channels of its own."""
+
+    http = True
+
+    def __init__(self, stack: Stack, tenants: list[Tenant], channels: list[Channel], seed: int) -> None:
+        self.stack, self.channels = stack, channels
+        self.random = Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._clients = {tenant.merchant_id: tenant.http for tenant in tenants}
+        self._replies: dict[str, asyncio.Future[Json]] = {}
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def publish(self, topic: str, key: str, headers: dict[str, str], value: bytes) -> None:
+        encoded = [(name, text.encode()) for name, text in headers.items()]
+        try:
+            await self.stack.kafka.send_and_wait(topic, value=value, key=key.encode(), headers=encoded)
+        except KafkaError as failure:
+            raise ConnectionError from failure
+
+    async def request(
+        self, service: str, method: str, path: str, body: Json | None, idempotency_key: str | None, *, merchant_id: str
+    ) -> tuple[int, Json]:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        answer = await self._clients[merchant_id].request(method, path, json=body, headers=headers)
+        return answer.status_code, answer.json() if answer.content else {}
+
+    async def reply(self, command_id: str) -> Json:
+        return await self._awaited(command_id)
+
+    def _awaited(self, command_id: str) -> asyncio.Future[Json]:
+        return self._replies.setdefault(command_id, asyncio.get_running_loop().create_future())
+
+    async def listen(self) -> None:
+        """Hands replies to who waits for them."""
+        async with tail(self.stack.settings.kafka, REPLIES) as records:
+            async for record in records:
+                body = orjson.loads(record.value)
+                awaited = self._awaited(body["command_id"])
+                if not awaited.done():
+                    awaited.set_result(body | {"type": dict(record.headers)["ce_type"].decode()})
+
+
+@contextlib.asynccontextmanager
+async def real_world(stack: Stack, seed: int) -> AsyncIterator[RealWorld]:
+    tenants = [await stack.tenant(), await stack.tenant()]
+    channels = []
+    for number, tenant in enumerate((tenants[0], tenants[0], tenants[1])):
+        asked = {"channel_id": f"chn_{tenant.merchant_id[4:]}{number}", "name": "A channel", "source": "pos"}
+        made = await tenant.http.post("/v1/channels", json=asked)
+        assert made.status_code == 201, made.text
+        channels.append(Channel(made.json()["data"]["channel_id"], tenant.merchant_id))
+    world = RealWorld(stack, tenants, channels, seed)
+    listening = asyncio.create_task(world.listen())
+    yield world
+    listening.cancel()
+    for tenant in tenants:
+        await tenant.http.aclose()
+
+
+async def evidence_of(world: RealWorld) -> Evidence:
+    """What concerns this world's merchants, of all that there is."""
+    merchants = sorted({channel.merchant_id for channel in world.channels})
+    own = [channel.topic for channel in world.channels]
+    topics = [COMMANDS, EVENTS, REPLIES, PAYMENTS_EVENTS, *own, *(topic + DEAD_LETTERS for topic in own)]
+    told = await _read(world.stack, topics)
+    for topic in (COMMANDS, EVENTS, REPLIES, PAYMENTS_EVENTS):
+        told[topic] = [each for each in told[topic] if dict(each.headers)["ce_merchantid"].decode() in merchants]
+    orders = {(each.key or b"").decode() for topic in (COMMANDS, EVENTS) for each in told[topic]}
+    return Evidence(told, await _tables(world, merchants, sorted(orders)))
+
+
+async def _read(stack: Stack, topics: Iterable[str]) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {topic: [] for topic in topics}
+    async with tail(stack.settings.kafka, EVENTS) as consumer:
+        places = [
+            TopicPartition(topic, number) for topic in found for number in sorted(await _partitions(consumer, topic))
+        ]
+        consumer.unsubscribe()
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for place, records in (await consumer.getmany(timeout_ms=200)).items():
+                found[place.topic] += [
+                    Told(place.topic, place.partition, each.offset, each.key, each.value, tuple(each.headers))
+                    for each in records
+                ]
+    return found
+
+
+async def _partitions(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)
+    return consumer.partitions_for_topic(topic) or {0}
+
+
+_BY_MERCHANT = (
+    "orders.orders",
+    "payments.channel_events",
+    "payments.unmatched_money",
+    "payments.known_orders",
+)
+
+
+async def _tables(world: RealWorld, merchants: list[str], orders: list[str]) -> dict[str, list[Json]]:
+    connection = await asyncpg.connect(world.stack.settings.database_url.get_secret_value())
+    queries: dict[str, tuple[str, Any]] = {
+        name: (f"SELECT * FROM {name} WHERE merchant_id = ANY($1)", merchants) for name in _BY_MERCHANT
+    }
+    queries["orders.order_events"] = ("SELECT * FROM orders.order_events WHERE order_id = ANY($1)", orders)
+    queries["orders.inbox"] = ("SELECT * FROM orders.inbox WHERE aggregate_id = ANY($1)", orders)
+    for name in ("orders.outbox", "payments.outbox"):
+        queries[name] = (f"SELECT * FROM {name} WHERE headers LIKE ANY($1)", [f"%{each}%" for each in merchants])
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            return {
+                name: [dict(row) for row in await connection.fetch(query, argument)]
+                for name, (query, argument) in queries.items()
+            }
+    finally:
+        await connection.close()
+
+
+async def test_lifecycles_on_real_servers_leave_nothing_to_find(stack: Stack) -> None:
+    seed = int(os.environ.get("SIMULATION_SEED", secrets.randbits(32)))
+    books = Books()
+    async with real_world(stack, seed) as world:
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def live(number: int) -> None:
+            async with at_once:
+                await lifecycle(world, books, number)
+
+        await asyncio.gather(*map(live, range(_LIVES)))
+        early = glance(books, await evidence_of(world), list(books.wanted))
+        findings = await settled(world, books)
+    assert not early + findings, "\n".join([f"SIMULATION_SEED={seed}", *map(str, early + findings)])
+
+
+async def settled(world: RealWorld, books: Books) -> list[Finding]:
+    """What is still wrong when enough time has passed for everything to come to its end."""
+    deadline = asyncio.get_running_loop().time() + _SETTLED_WITHIN_S
+    while True:
+        findings = audit(books, await evidence_of(world), finished=True)
+        if not findings or asyncio.get_running_loop().time() > deadline:
+            return findings
+        await asyncio.sleep(0.5)

@@ -1,0 +1,87 @@
+"""What models and auditor know of the world that they live in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+Row = dict[str, Any]
+
+ENVIRONMENT = "test"
+COMMANDS, EVENTS, REPLIES = "orders.commands", "orders.events", "orders.replies"
+PAYMENTS_EVENTS = "payments.events"
+DEAD_LETTERS = ".dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Who tells about payments of one merchant."""
+
+    channel_id: str
+    merchant_id: str
+
+    @property
+    def topic(self) -> str:
+        return f"channels.{self.channel_id}.payments"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A record as it lies in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What is there: every topic from its beginning, per partition in order, and the tables by `service.table`."""
+
+    topics: dict[str, list[Told]] = field(default_factory=dict)
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+
+
+class World(Protocol):
+    """What a model can do."""
+
+    @property
+    def random(self) -> Random:
+        """The lifecycle's own, from the seed."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """Three channels of two merchants; the first two have one merchant."""
+        ...
+
+    @property
+    def http(self) -> bool:
+        """Whether `request` works here."""
+        ...
+
+    def now(self) -> datetime:
+        """UTC."""
+        ...
+
+    async def publish(self, topic: str, key: str, headers: dict[str, str], value: bytes) -> None:
+        """Raises `ConnectionError` when no acknowledgement came: the record may be there or not."""
+        ...
+
+    async def request(
+        self, service: str, method: str, path: str, body: Json | None, idempotency_key: str | None, *, merchant_id: str
+    ) -> tuple[int, Json]:
+        """One of the service's replicas answers, to a key of the merchant that may do everything.
+
+        Raises `ConnectionError` when no answer came: the effect is unknown.
+        """
+        ...
+
+    async def reply(self, command_id: str) -> Json:
+        """The first message on `orders.replies` about the command, with its `ce_type` as `type`; waits for it."""
+        ...
