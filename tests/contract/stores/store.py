@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from shared.clock import utc_now
 from shared.migrations import migrate
 from shared.outside import Outside
-from shared.postgres import Connection, Drivers, Pool, connect
+from shared.postgres import Connection, Drivers, Pool, connect, transaction
 from shared.relay import Relay, Wake
 from shared.settings import Settings
 from tests.simulation.network import Link
@@ -57,6 +57,19 @@ async def waits(task: "asyncio.Task[Any]") -> bool:
     """Whether it is still held up after a while."""
     done, _ = await asyncio.wait([task], timeout=_WHILE_S)
     return not done
+
+
+class _Undo(Exception):
+    """Ends a transaction in a rollback."""
+
+
+@asynccontextmanager
+async def rolled_back(store: Store) -> AsyncIterator[Connection]:
+    """A transaction that leaves nothing."""
+    with suppress(_Undo):
+        async with transaction(store.pool) as connection:
+            yield connection
+            raise _Undo
 
 
 @asynccontextmanager
