@@ -33,6 +33,8 @@ class Invariant(Enum):
     GARBAGE_IS_A_DEAD_LETTER = "What cannot be read is a dead letter with its reason, nothing else is (as above)"
     UNMATCHED_AS_EXPECTED = "Money that fits nowhere is one item of its kind (payments.unmatched_money_found.v1)"
     MONEY_IN_IS_SOMEWHERE = "What channels told of is on orders or unmatched, to the cent"
+    EVERYTHING_SETTLES = "An outage only postpones (docs/concepts/facts-and-requests.md, What can go wrong)"
+    PROCESSES_ARE_WELL = "Processes neither end by themselves nor stay unwell"
     ANSWERS_STAY = "A key gets one answer (decisions/0004)"
 
 
