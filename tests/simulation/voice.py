@@ -150,7 +150,7 @@ class Voice:
             body["draft"] = True
         return await self.command(order, "create_order", body)
 
-    async def create_by_http(self, order: Buying) -> bool:
+    async def create_by_http(self, order: Buying, *, times: int) -> bool:
         """Ask for the order by HTTP, which gives it its id; whether it was made."""
         money = {"amount": order.total, "currency": order.currency}
         body: Json = {
@@ -159,7 +159,7 @@ class Voice:
             "external_reference": order.external_reference,
             "line_items": [{"name": "Thing", "quantity": 1, "unit_price_money": money}],
         }
-        status, order_id = await self.write(order, "/v1/orders", body)
+        status, order_id = await self.write(order, "/v1/orders", body, times=times)
         if order_id is not None:
             order.order_id = order_id
             self._want(order, promised=True)

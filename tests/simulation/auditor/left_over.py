@@ -33,10 +33,8 @@ def _known_orders(seen: Seen) -> None:
 
 def _asked_for(seen: Seen) -> None:
     """No order that nobody asked for, and none missing that somebody was promised."""
-    by_http = {write.body.get("external_reference") for write in seen.books.writes} - {None}
-    for order_id, row in seen.orders.items():
-        if order_id not in seen.books.wanted and row["external_reference"] not in by_http:
-            seen.say(Invariant.NOTHING_INVENTED, "an order that nobody asked for", order_id)
+    for order_id in seen.orders.keys() - seen.books.wanted.keys() - seen.by_http:
+        seen.say(Invariant.NOTHING_INVENTED, "an order that nobody asked for", order_id)
     for order_id, wanted in seen.books.wanted.items():
         if wanted.promised and order_id not in seen.orders:
             seen.say(Invariant.NOTHING_LOST, "an order that was promised is not there", order_id)
@@ -51,3 +49,9 @@ def _answers(seen: Seen) -> None:
         reference = write.body.get("external_reference")
         if reference is not None and made[reference] > 1:
             seen.say(Invariant.NOTHING_TWICE, f"{write.path} {write.key} made {made[reference]} orders")
+        accepted = any(status < 300 for status, _, _ in write.answers)
+        if accepted and "text" in write.body and not seen.notes[write.body["text"]]:
+            seen.say(Invariant.NOTHING_LOST, f"{write.path} {write.key} was answered and has no effect")
+    for text, count in seen.notes.items():
+        if count > 1:
+            seen.say(Invariant.NOTHING_TWICE, f"the note {text} is there {count} times")

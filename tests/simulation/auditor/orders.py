@@ -1,7 +1,7 @@
 """Every order is reckoned again from its published events, and every command's outcome from the rules."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import orjson
 
@@ -14,6 +14,7 @@ from tests.simulation.world_api import Json, Told
 
 _SAID_ALIKE = ("order_id", "version", "previous_version", "events", "actor", "channel", "reason", "recorded_at")
 _BALANCES = ("balance_before", "balance_after")
+_ANNOUNCEMENTS = ("order_paid", "order_partially_paid", "order_overpaid")
 _SUMS = ("authorized", "captured", "refunded")
 _CHANNEL_FACTS = {
     "payment_authorized": "authorized",
@@ -22,6 +23,8 @@ _CHANNEL_FACTS = {
     "payment_voided": "voided",
     "refund_recorded": "refunded",
 }
+_NOTED, _EXPIRED = "orders.note_added.v1", "orders.lease_expired.v1"
+"""Leases are written off by the service itself."""
 _NOTHING: dict[str, Outcome] = {}
 
 
@@ -37,6 +40,8 @@ class _Order:
         self.seen, self.order_id, self.fold = seen, order_id, Fold()
         self.outcomes = seen.outcomes.get(order_id, _NOTHING)
         self.makers: set[str] = set()
+        self.first: str | None = None
+        """The command that made the order."""
 
     def say(self, invariant: Invariant, sentence: str) -> None:
         self.seen.say(invariant, sentence, self.order_id)
@@ -52,6 +57,7 @@ class _Order:
             self.say(Invariant.NOTHING_LOST, f"{len(rows)} versions, only {sorted(told)} on orders.events")
         payloads = [orjson.loads(row["payload"]) for row in rows]
         self.makers = {payload["command_id"] for payload in payloads}
+        self.first = payloads[0]["command_id"] if payloads else None
         if len(self.makers) < len(payloads):
             self.say(Invariant.NOTHING_TWICE, "one command made two versions")
         answered = self._answered_without_effect()
@@ -81,6 +87,8 @@ class _Order:
         asked = self.seen.asked.get((self.order_id, payload["command_id"]))
         if asked is not None:
             self._made(asked, payload, at)
+        elif self.order_id not in self.seen.by_http and payload["events"][0]["type"] != _EXPIRED:
+            self.say(Invariant.NOTHING_INVENTED, f"nobody asked for version {version}")
         balance, status = fold.balance, fold.payment_status if version > 1 else "unpaid"
         fold.apply(payload["events"], at)
         kinds = [wire_name(event["type"]) for event in payload["events"]]
@@ -142,18 +150,16 @@ class _Order:
         if outcome.code is None:
             self._facts(command_id, outcome, 0)
 
-    def _refused_unseen(self, answered: Any) -> None:
+    def _refused_unseen(self, answered: Iterable[tuple[str, Outcome]]) -> None:
         """Only who asked before the order was there, or for another merchant, is told that it is not."""
-        first = self.seen.history[self.order_id][0]["payload"] if self.fold.version else None
-        maker = orjson.loads(first)["command_id"] if first else None
-        created = self.seen.asked.get((self.order_id, maker)) if maker else None
+        created = self.seen.asked.get((self.order_id, self.first)) if self.first else None
         for command_id, outcome in answered:
             asked = self.seen.asked.get((self.order_id, command_id))
-            if outcome.code != "NOT_FOUND" and not (asked and asked.merchant_id != self.fold.merchant_id):
-                self.say(Invariant.OUTCOME_BY_THE_RULES, f"{command_id} got {outcome.code} of no order")
+            if outcome.code != "NOT_FOUND":
+                self.say(Invariant.OUTCOME_BY_THE_RULES, f"{command_id} got {outcome.code or 'accepted'} of no order")
             elif asked and created and asked.merchant_id == self.fold.merchant_id:
-                same = asked.partition == created.partition
-                if same and asked.offset > created.offset:
+                later = asked.partition == created.partition and asked.offset > created.offset
+                if later:
                     self.say(Invariant.OUTCOME_BY_THE_RULES, f"{command_id} came after its order and did not find it")
 
     def _rules_of_money(self, kinds: list[str], at: datetime) -> None:
@@ -177,20 +183,24 @@ class _Order:
         right = f"order_{after}" if after != before and after in ("paid", "partially_paid") else None
         if after == "overpaid":
             right = "order_overpaid" if credit > max(0, -balance) else None
-        said = [kind for kind in kinds if kind in ("order_paid", "order_partially_paid", "order_overpaid")]
-        if said != ([right] if right else []):
-            self.say(Invariant.ANNOUNCED, f"version {self.fold.version}: {said or 'nothing'}, not {right or 'nothing'}")
-        elif right == "order_overpaid" and events[-1]["data"]["credit_minor"] != credit:
+        said = [event for kind, event in zip(kinds, events, strict=True) if kind in _ANNOUNCEMENTS]
+        names = [wire_name(event["type"]) for event in said]
+        if names != ([right] if right else []):
+            self.say(Invariant.ANNOUNCED, f"version {self.fold.version}: {names}, not {right or 'nothing'}")
+        elif right == "order_overpaid" and said[0]["data"]["credit_minor"] != credit:
             self.say(Invariant.ANNOUNCED, f"version {self.fold.version}: a credit of another size")
 
     def _place(self, version: int, events: list[Json]) -> None:
         for event in events:
+            if event["type"] == _NOTED:
+                self.seen.notes[event["data"]["text"]] += 1
             kind, data = _CHANNEL_FACTS.get(wire_name(event["type"])), event["data"]
             channel_id = data.get("tender", {}).get("channel_id")
             if kind is not None and channel_id is not None:
                 detail = data.get("refund_reference" if kind == "refunded" else "capture_reference")
                 fact: Fact = (channel_id, kind, data["payment_reference"], detail)
-                placed = Placed(self.order_id, version, data.get("amount_minor"), self.fold.currency)
+                fold, amount = self.fold, data.get("amount_minor")
+                placed = Placed(self.order_id, fold.merchant_id, version, amount, fold.currency)
                 self.seen.placed[fact].append(placed)
 
     def _as_asked(self) -> None:
@@ -210,7 +220,7 @@ class _Order:
         if (header(told, "ce_type"), header(told, "ce_causationid")) != (first, cause):
             self.say(Invariant.HISTORY_IS_TOLD, f"version {version} has another type or cause")
         if message["order"] is not None:
-            said, right = _shown(message["order"]), _reckoned(self.fold, at)
+            said, right = _shown(message["order"]), reckoned(self.fold, at)
             if said != right:
                 differ = {name: (said[name], right[name]) for name in right if said[name] != right[name]}
                 self.say(Invariant.IDENTITIES, f"version {version} (shown, right): {differ}")
@@ -302,7 +312,7 @@ def _shown(order: Json) -> Json:
     return shown
 
 
-def _reckoned(fold: Fold, at: datetime) -> Json:
+def reckoned(fold: Fold, at: datetime) -> Json:
     """The same numbers, by the identities."""
     lines = sum(map(line_total, fold.lines.values()))
     charges, collected, leased = sum(fold.charges.values()), fold.net_collected, fold.leased(at)

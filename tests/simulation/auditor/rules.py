@@ -66,17 +66,16 @@ _CARRIED_OVER = (
     "tip_minor",
     "line_item_id",
     "line_item",
-    "currency",
 )
-_CREATED_ONLY = {"currency"}
+_NOT_SAID = {"release_lease": ("holder",), "extend_lease": ("holder",)}
+"""Fields that a command has for the rules only."""
 
 
 def carried_over(kind: str, body: Json, data: Json) -> str | None:
     """The first field that the event says otherwise than its command, if any."""
     for name in _CARRIED_OVER:
-        if name in _CREATED_ONLY and kind != "create_order":
-            continue
-        if body.get(name) is not None and data.get(name) != body[name]:
+        asked = body.get(name)
+        if asked is not None and data.get(name) != asked and name not in _NOT_SAID.get(kind, ()):
             return name
     return None
 

@@ -1,6 +1,6 @@
 """Evidence in the order in which the auditor needs it, with what is wrong with its form already said."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,6 +42,7 @@ class Placed:
     """A channel's fact as an order took it."""
 
     order_id: str
+    merchant_id: str
     version: int
     amount: int | None
     currency: str
@@ -49,7 +50,7 @@ class Placed:
 
 @dataclass(slots=True)
 class Seen:
-    """Everything by order; `placed` is filled while the orders are judged."""
+    """Everything by order; `notes` and `placed` are filled while the orders are judged."""
 
     books: Books
     evidence: Evidence
@@ -62,6 +63,9 @@ class Seen:
     asked: dict[CommandKey, Asked] = field(default_factory=dict)
     replies: dict[CommandKey, Told] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
+    by_http: set[str] = field(default_factory=set)
+    """Orders that were changed by requests."""
+    notes: Counter[str] = field(default_factory=Counter)
     placed: dict[Fact, list[Placed]] = field(default_factory=lambda: defaultdict(list))
 
     def say(self, invariant: Invariant, sentence: str, order_id: str | None = None) -> None:
@@ -83,6 +87,8 @@ def see(books: Books, evidence: Evidence, finished: bool, only: Callable[[str], 
             seen.history[row["order_id"]].append(row)
     for rows in seen.history.values():
         rows.sort(key=lambda row: int(row["version"]))
+    named = {write.body.get("external_reference") for write in books.writes} - {None}
+    seen.by_http = {order_id for order_id, row in seen.orders.items() if row["external_reference"] in named}
     _events(seen)
     _commands(seen)
     _replies(seen)
@@ -96,6 +102,13 @@ def header(told: Told, name: str) -> str:
         if known == name:
             return value.decode()
     return ""
+
+
+def same_json(one: Told, other: Told) -> bool:
+    """Whether they say the same; an outcome that was recalled may name its parts in another order."""
+    if one.value == other.value:
+        return True
+    return bool(orjson.loads(one.value or b"null") == orjson.loads(other.value or b"null"))
 
 
 def _events(seen: Seen) -> None:
@@ -148,7 +161,7 @@ def _replies(seen: Seen) -> None:
             continue
         command_key = (order_id, header(told, "ce_causationid"))
         first = seen.replies.setdefault(command_key, told)
-        if first.value != told.value:
+        if not same_json(first, told):
             seen.say(Invariant.ONE_OUTCOME, f"command {command_key[1]} has two outcomes", order_id)
         if command_key not in seen.asked:
             seen.say(Invariant.NOTHING_INVENTED, f"a reply to {command_key[1]}, which nobody sent", order_id)
