@@ -1,0 +1,161 @@
+"""Unmatched money, what the payment service measures, and what must hold in it."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.payments import jobs
+from services.payments.core.state import Item
+from services.payments.store import events, unmatched
+from services.payments.store.unmatched import End, ItemFilter
+from shared.clock import utc_now
+from shared.postgres import transaction
+from tests.contract.stores.samples import NOW, SECOND, item, kept, sent
+from tests.contract.stores.store import Store, rolled_back, waits
+
+
+async def opened(payments: Store, *items: Item) -> list[str]:
+    async with transaction(payments.pool) as connection:
+        return [each.money.unmatched_money_id for each in await unmatched.open_items(connection, items)]
+
+
+async def ended(payments: Store, *ends: End) -> list[Item]:
+    async with transaction(payments.pool) as connection:
+        return await unmatched.end_items(connection, ends, NOW + SECOND)
+
+
+async def read(payments: Store, name: str = "um_1", merchant_id: str = "mer_1", environment: str = "test") -> Any:
+    return await unmatched.read_item(payments.pool, name, merchant_id, environment)
+
+
+async def test_an_item_is_opened_once(payments: Store) -> None:
+    assert await opened(payments) == []
+    assert sorted(await opened(payments, item(), item("um_2"), item())) == ["um_1", "um_2"]
+    assert await opened(payments, item(detail="Again."), item("um_3", amount_money=None)) == ["um_3"]
+    assert await read(payments) == item().money
+    assert await read(payments, "um_3") == item("um_3", amount_money=None).money
+    assert [await read(payments, "um_9"), await read(payments, merchant_id="mer_2")] == [None, None]
+    assert await read(payments, environment="live") is None
+
+
+async def test_who_opens_an_item_that_is_being_opened_waits(payments: Store) -> None:
+    async with transaction(payments.pool) as first:
+        await unmatched.open_items(first, [item()])
+        second = asyncio.create_task(opened(payments, item("um_2"), item()))
+        assert await waits(second)
+    assert await second == ["um_2"]
+    async with rolled_back(payments) as first:
+        await unmatched.open_items(first, [item("um_3")])
+        third = asyncio.create_task(opened(payments, item("um_3")))
+        assert await waits(third)
+    assert await third == ["um_3"]
+
+
+async def test_an_open_item_ends_once(payments: Store) -> None:
+    await opened(payments, item("um_1", order_id="ord_1"), item("um_2", order_id="ord_2"), item("um_3"))
+    assert await ended(payments) == []
+    found = await ended(
+        payments, End("um_1", "attached", "ord_9"), End("um_2", "replaced", None, "um_3"), End("um_9", "attached", None)
+    )
+    later = NOW + SECOND
+    assert sorted(found, key=lambda each: each.money.unmatched_money_id) == [
+        item("um_1", status="attached", order_id="ord_9", resolved_at=later),
+        item("um_2", status="replaced", order_id="ord_2", replaced_by="um_3", resolved_at=later),
+    ]
+    assert await ended(payments, End("um_1", "replaced", None), End("um_2", "attached", None)) == []
+    assert await read(payments) == found[[each.money.unmatched_money_id for each in found].index("um_1")].money
+
+
+async def test_of_two_that_end_an_item_one_does(payments: Store) -> None:
+    await opened(payments, item())
+    async with transaction(payments.pool) as first:
+        assert len(await unmatched.end_items(first, [End("um_1", "attached", "ord_1")], NOW)) == 1
+        second = asyncio.create_task(ended(payments, End("um_1", "replaced", "ord_2")))
+        assert await waits(second)
+    assert await second == []
+    assert (await read(payments)).status == "attached"
+
+
+async def test_lists_are_filtered_and_go_back_in_time(payments: Store) -> None:
+    await opened(
+        payments,
+        item("um_1", at=NOW),
+        item("um_2", at=NOW + 2 * SECOND, order_id="ord_1", kind="surplus"),
+        item("um_3", at=NOW + 2 * SECOND, channel_id="chn_2"),
+        item("um_4", at=NOW + SECOND, order_id="ord_1"),
+        Item("mer_2", "test", "cev_1", item("um_5").money),
+        Item("mer_1", "live", "cev_1", item("um_6").money),
+    )
+    await ended(payments, End("um_4", "attached", None))
+
+    async def listed(
+        after: tuple[datetime, str] | None = None, limit: int = 9, equal: dict[str, str] | None = None, **bounds: Any
+    ) -> list[str]:
+        wanted = ItemFilter("mer_1", "test", equal or {}, **bounds)
+        return [each.unmatched_money_id for each in await unmatched.list_items(payments.pool, wanted, after, limit)]
+
+    assert await listed() == ["um_3", "um_2", "um_4", "um_1"]
+    assert await listed(limit=2) == ["um_3", "um_2"]
+    assert await listed((NOW + 2 * SECOND, "um_3")) == ["um_2", "um_4", "um_1"]
+    assert await listed((NOW + SECOND, "um_4"), limit=1) == ["um_1"]
+    assert await listed(equal={"status": "open"}) == ["um_3", "um_2", "um_1"]
+    assert await listed(equal={"order_id": "ord_1", "kind": "surplus"}) == ["um_2"]
+    assert await listed(equal={"channel_id": "chn_web", "status": "open"}, created_from=NOW + SECOND) == ["um_2"]
+    assert await listed(created_from=NOW + SECOND, created_before=NOW + 2 * SECOND) == ["um_4"]
+    assert await listed((NOW + 2 * SECOND, "um_2"), equal={"status": "open"}, created_before=NOW + SECOND) == ["um_1"]
+
+
+async def test_open_items_are_measured_by_kind(payments: Store) -> None:
+    await opened(
+        payments,
+        item("um_1", at=NOW + SECOND),
+        item("um_2", at=NOW),
+        item("um_3", kind="surplus"),
+        item("um_4", at=NOW - SECOND),
+    )
+    await ended(payments, End("um_4", "attached", None))
+    rows = await payments.pool.fetch(jobs._OPEN_ITEMS)
+    assert {row["kind"]: (row["items"], row["oldest"]) for row in rows} == {
+        "unknown_order": (2, NOW),
+        "surplus": (1, NOW),
+    }
+
+
+async def test_commands_without_a_reply_are_counted_after_a_minute(payments: Store) -> None:
+    async with transaction(payments.pool) as connection:
+        await events.insert_events(connection, [sent("a"), kept("b"), sent("c", status="applied")], NOW)
+
+    async def unanswered(after: timedelta) -> Any:
+        return await payments.pool.fetchval(jobs._UNANSWERED, NOW + after)
+
+    minute = timedelta(minutes=1)
+    assert [await unanswered(minute), await unanswered(minute + SECOND)] == [0, 1]
+
+
+async def broken(payments: Store) -> list[int]:
+    return [await payments.pool.fetchval(query) for query in jobs.INVARIANTS.values()]
+
+
+async def test_what_contradicts_is_counted(payments: Store) -> None:
+    now = utc_now()
+    async with transaction(payments.pool) as connection:
+        made = [
+            sent("a", status="applied", order_version=3),
+            sent("b"),
+            kept("c"),
+            kept("d", status="held"),
+            kept("e", status="refused"),
+        ]
+        await events.insert_events(connection, made, now)
+    await opened(payments, item("um_1", event="cev_c"), item("um_2", event="cev_d"))
+    assert await broken(payments) == [0, 0, 0]
+    async with transaction(payments.pool) as connection:
+        made = [sent("f", status="applied"), sent("g", order_id=None), kept("i"), kept("j", status="held")]
+        await events.insert_events(connection, made, now)
+        await events.insert_events(connection, [sent("h", attempt=0)], now)
+    await opened(payments, item("um_3", event="cev_j", kind="surplus"))
+    assert await broken(payments) == [1, 2, 2]
+    async with transaction(payments.pool) as connection:
+        long_ago = now - timedelta(minutes=11)
+        await events.insert_events(connection, [sent("k", status="applied"), sent("l", order_id=None)], long_ago)
+    assert await broken(payments) == [1, 3, 2]
