@@ -75,8 +75,8 @@ class Write:
     answers: list[tuple[int, str | None, int | None]] = field(default_factory=list)
 
 
-Record = tuple[str, bytes, bytes]
-"""Topic, key and value."""
+Record = tuple[str, bytes, bytes, str]
+"""Topic, key, value and `ce_type`: what was written, whatever its own id and time."""
 
 
 @dataclass(slots=True)

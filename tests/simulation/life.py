@@ -1,5 +1,6 @@
 """What the stories of orders are made of."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.simulation.books import Books, Saying
@@ -9,6 +10,7 @@ from tests.simulation.world_api import Channel, Json, World
 Story = Callable[["Life"], Awaitable[None]]
 
 _AGAIN_ONE_IN, _CONTRADICT_ONE_IN = 6, 25
+_LATER_ONE_IN, _LATER_S = 20, (0.5, 5.0)
 _CURRENCIES = ("EUR", "EUR", "EUR", "USD", "JPY")
 
 
@@ -84,10 +86,12 @@ class Life:
             await step()
 
     async def repeat(self) -> None:
-        """Some of what was said is said again; now and then with another amount."""
+        """Some of what was said is said again, now or later; now and then with another amount or of another order."""
+        if self.chance(_LATER_ONE_IN):
+            await asyncio.sleep(self.random.choice(_LATER_S))
         for sent in tuple(self.voice.sent):
             if self.chance(_AGAIN_ONE_IN):
-                await self.voice.again(sent, other_id=self.random.random() < 0.5)
+                await self.voice.again(sent, other_id=self.chance(2))
             entry = sent.entry
             if isinstance(entry, Saying) and self.chance(_CONTRADICT_ONE_IN):
                 await self._contradict(entry)
@@ -96,13 +100,15 @@ class Life:
         channel_id, kind, reference, detail = said.fact
         if said.amount is None or said.currency is None:
             return
+        other_order = self.chance(3)
+        more, suffix = (0, "x") if other_order else (self.random.randint(1, 99), "")
         await self.voice.tell(
             self._channel(channel_id),
             kind,
             reference,
-            said.amount + self.random.randint(1, 99),
+            said.amount + more,
             said.currency,
-            order_id=said.order_id,
-            external_reference=said.external_reference,
+            order_id=said.order_id and said.order_id + suffix,
+            external_reference=said.external_reference and said.external_reference + suffix,
             detail=detail,
         )

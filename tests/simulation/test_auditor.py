@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from tests.simulation.auditor import Invariant, audit, glance
+from tests.simulation.auditor.seen import record_of
 from tests.simulation.books import Saying, Wanted, Write
 from tests.simulation.toy import CHANNEL, MERCHANT, TOPIC, ToyWorld, taken
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, PAYMENTS_EVENTS, REPLIES, Json, Told
@@ -139,7 +140,7 @@ SPOILT: dict[Invariant, list[Spoil]] = {
         lambda world: world.books.writes[0].body.update(text="another"),
         lambda world: world.rows("payments.channel_events")[-1].update(status="held"),
         lambda world: world.books.records.update(
-            {(TOPIC, b"k", b"v"): Saying((CHANNEL, "captured", "x", None), MERCHANT, None, None, 1, "EUR", True)}
+            {(TOPIC, b"k", b"v", ""): Saying((CHANNEL, "captured", "x", None), MERCHANT, None, None, 1, "EUR", True)}
         ),
         forgotten_capture,
     ],
@@ -159,7 +160,7 @@ SPOILT: dict[Invariant, list[Spoil]] = {
         lambda world: world.books.wanted.pop("ord_B"),
         lambda world: world.books.commands.pop(("ord_A", "c-note")),
         lambda world: again(world, REPLIES, 0, headers=headers_of(world.records(REPLIES)[0], ce_causationid="c-none")),
-        lambda world: world.books.records.pop((TOPIC, b"ord_A", world.records(TOPIC)[0].value or b"")),
+        lambda world: world.books.records.pop(record_of(world.records(TOPIC)[0])),
         lambda world: again(
             world, PAYMENTS_EVENTS, 0, headers=headers_of(world.records(PAYMENTS_EVENTS)[0], ce_id="um-none.x")
         ),

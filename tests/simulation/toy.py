@@ -6,6 +6,7 @@ import orjson
 
 from tests.simulation.auditor.fold import Fold
 from tests.simulation.auditor.orders import reckoned
+from tests.simulation.auditor.seen import record_of
 from tests.simulation.books import Books, Command, Garbage, Saying, Wanted
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, PAYMENTS_EVENTS, REPLIES, Evidence, Json, Told
 
@@ -111,8 +112,9 @@ class ToyWorld:
         fact = (CHANNEL, kind, reference, None)
         entry = self.books.said(Saying(fact, MERCHANT, order_id, None, amount, currency, acknowledged=True))
         value = _text(body_of(entry)).encode()
-        self.books.records[TOPIC, order_id.encode(), value] = entry
-        self.lay(TOPIC, order_id, value, ce_id=f"evt-{len(self.records(TOPIC))}")
+        event_id = f"evt-{len(self.records(TOPIC))}"
+        told = self.lay(TOPIC, order_id, value, ce_id=event_id, ce_type=f"channel.payment.{kind}.v1")
+        self.books.records[record_of(told)] = entry
         return entry
 
     def capture(self, reference: str, amount: int, order_id: str, status: str, currency: str = "EUR") -> Json:
@@ -163,8 +165,8 @@ class ToyWorld:
 
     def garbage(self, value: bytes, reason: str) -> None:
         """Something unreadable, and its dead letter."""
-        self.books.records[TOPIC, b"key", value] = Garbage(reason, acknowledged=True)
         place = self.lay(TOPIC, "key", value)
+        self.books.records[record_of(place)] = Garbage(reason, acknowledged=True)
         named = {"tl_topic": TOPIC, "tl_partition": "0", "tl_offset": str(place.offset), "tl_reason": reason}
         self.lay(TOPIC + DEAD_LETTERS, "key", value, **named)
 

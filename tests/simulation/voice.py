@@ -95,15 +95,15 @@ class Voice:
         headers = self._channel_headers(channel, f"channel.payment.{kind}.v1")
         key = order_id or external_reference or reference
         sent = Sent(channel.topic, key, headers, orjson.dumps(body), entry)
-        self.books.records[sent.topic, key.encode(), sent.value] = entry
+        self.books.records[sent.topic, key.encode(), sent.value, headers["ce_type"]] = entry
         await self.send(sent)
 
     async def garbage(self, channel: Channel, value: bytes, reason: str, headers: dict[str, str] | None = None) -> None:
         """Something that nobody can process; `headers` change those of a capture."""
         entry, key = Garbage(reason), self.new_id("key")
-        self.books.records[channel.topic, key.encode(), value] = entry
-        usual = self._channel_headers(channel, "channel.payment.captured.v1")
-        await self.send(Sent(channel.topic, key, usual | (headers or {}), value, entry))
+        all_headers = self._channel_headers(channel, "channel.payment.captured.v1") | (headers or {})
+        self.books.records[channel.topic, key.encode(), value, all_headers["ce_type"]] = entry
+        await self.send(Sent(channel.topic, key, all_headers, value, entry))
 
     def _channel_headers(self, channel: Channel, wire_type: str) -> dict[str, str]:
         return {
@@ -127,10 +127,12 @@ class Voice:
                 return
 
     async def again(self, sent: Sent, *, other_id: bool = False) -> None:
-        """The same once more; under another event id where that changes nothing."""
-        if other_id and not isinstance(sent.entry, Command):
+        """The same once more; a channel may give it another event id and tell of more that says nothing about money."""
+        if other_id and isinstance(sent.entry, Saying):
             headers = sent.headers | {"ce_id": self.new_id("evt_"), "ce_time": self.world.now().isoformat()}
-            sent = Sent(sent.topic, sent.key, headers, sent.value, sent.entry)
+            value = sent.value[:-1] + b',"source":"pos"}'
+            sent = Sent(sent.topic, sent.key, headers, value, sent.entry)
+            self.books.records[sent.topic, sent.key.encode(), value, headers["ce_type"]] = sent.entry
         await self.send(sent)
 
     async def outcome(self, order: Buying, command_id: str) -> Json:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import orjson
 
 from tests.simulation.auditor.findings import Invariant
-from tests.simulation.auditor.seen import Outcome, Placed, Seen, dead_letter_topics, header
+from tests.simulation.auditor.seen import Outcome, Placed, Seen, dead_letter_topics, header, record_of
 from tests.simulation.books import Fact, Garbage, Record, Saying
 from tests.simulation.world_api import DEAD_LETTERS, PAYMENTS_EVENTS, Json, Row, Told
 
@@ -195,7 +195,7 @@ def _told(seen: Seen) -> dict[Fact, list[Saying]]:
         if not topic.startswith("channels.") or topic.endswith(DEAD_LETTERS):
             continue
         for told in records:
-            record = (topic, told.key or b"", told.value or b"")
+            record = record_of(told)
             if record in lying:
                 continue
             lying.add(record)
@@ -241,7 +241,7 @@ def _dead_letters(seen: Seen) -> None:
         if topic.endswith(DEAD_LETTERS):
             continue
         for told in records:
-            entry = seen.books.records.get((topic, told.key or b"", told.value or b""))
+            entry = seen.books.records.get(record_of(told))
             place = (topic, str(told.partition), str(told.offset))
             letter = letters.pop(place, None)
             _letter(seen, entry, letter, told, place)

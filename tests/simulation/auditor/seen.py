@@ -9,7 +9,7 @@ import orjson
 
 from tests.simulation.auditor.findings import Finding, Invariant
 from tests.simulation.auditor.fold import wire_name
-from tests.simulation.books import Books, Fact
+from tests.simulation.books import Books, Fact, Record
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, Evidence, Json, Row, Told
 
 CommandKey = tuple[str, str]
@@ -104,6 +104,11 @@ def header(told: Told, name: str) -> str:
     return ""
 
 
+def record_of(told: Told) -> Record:
+    """By what the books know it."""
+    return told.topic, told.key or b"", told.value or b"", header(told, "ce_type")
+
+
 def same_json(one: Told, other: Told) -> bool:
     """Whether they say the same; an outcome that was recalled may name its parts in another order."""
     if one.value == other.value:
@@ -134,7 +139,7 @@ def _commands(seen: Seen) -> None:
     values: dict[CommandKey, bytes | None] = {}
     for told in seen.topic(COMMANDS):
         order_id = (told.key or b"").decode()
-        if not seen.only(order_id) or (COMMANDS, told.key, told.value) in seen.books.records:
+        if not seen.only(order_id) or record_of(told) in seen.books.records:
             continue
         command_key = (order_id, header(told, "ce_id"))
         if command_key in values:
