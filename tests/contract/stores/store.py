@@ -43,7 +43,7 @@ class Store:
     rows: Rows
     """All committed rows of a table."""
 
-    async def connect(self, **limits: str) -> Connection:
+    async def connect(self, **limits: str) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own."""
         return await connect(self.url, self.service, self.drivers, **limits)
 
@@ -76,7 +76,8 @@ async def rolled_back(store: Store) -> AsyncIterator[Connection]:
 async def in_memory(service: str) -> AsyncIterator[Store]:
     """Empty tables in memory."""
     database = databases(utc_now)[service]
-    postgres = PostgresOf({service: database}, {service: _Noted(STATEMENTS[service])}, Link(Random(1)))
+    link = Link(Random(1))  # noqa: S311 - only delays
+    postgres = PostgresOf({service: database}, {service: _Noted(STATEMENTS[service])}, link)
     pool = Pool("", service, 10, postgres.drivers())
 
     async def rows(table: str) -> list[dict[str, Any]]:

@@ -142,7 +142,7 @@ def claiming(reference: str, command_of: str) -> KeptEvent:
 
     class Claiming(KeptEvent):
         __slots__ = ()
-        command_id = f"cev_{command_of}"  # type: ignore[assignment]
+        command_id = f"cev_{command_of}"
 
     plain = sent(reference)
     return Claiming(**{name: getattr(plain, name) for name in KeptEvent.__dataclass_fields__})
@@ -308,6 +308,8 @@ async def test_the_newest_version_of_an_order_counts(payments: Store) -> None:
     await save(known(version=2), other)
     for each in (newer, known(version=2), replace(newer, status="open")):
         await save(each)
+    async with transaction(payments.pool) as connection:
+        assert await read_orders(connection, ["ord_1"]) == {"ord_1": newer}
     await save(replace(newer, version=4, merchant_id="mer_2", currency="USD"))
     async with transaction(payments.pool) as connection:
         assert await read_orders(connection, ["ord_1", "ord_2", "ord_3"]) == {

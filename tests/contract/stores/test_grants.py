@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.contract.stores.store import Store, waits
 HASH = "a" * 64
 
 
-def record(offset: int, *, name: str = HASH, partition: int = 0, **fields: object) -> GrantRecord:
+def record(offset: int, *, name: str = HASH, partition: int = 0, **fields: Any) -> GrantRecord:
     given = {"grant_id": "key_1", "kind": "api_key", "merchant_id": "mer_1", "environment": "test"}
     grant = Grant.model_validate(given | {"credential_hash": name, "scopes": ["orders.read"]} | fields)
     return GrantRecord(name, grant, partition, offset)
@@ -100,7 +101,7 @@ async def test_the_first_version_stays_pinned_whatever_is_saved(either: Store) -
         ({"allowed_origins": []}, False),
     ],
 )
-async def test_an_origin_is_listed_by_a_live_grant(either: Store, fields: dict[str, object], listed: bool) -> None:
+async def test_an_origin_is_listed_by_a_live_grant(either: Store, fields: dict[str, Any], listed: bool) -> None:
     origins = {"allowed_origins": ["https://a", "https://b"]}
     await save_records(either.pool, [record(0, **origins | fields)], {})
     assert await origin_is_listed(either.pool, "https://b") is listed

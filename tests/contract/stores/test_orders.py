@@ -173,18 +173,13 @@ async def broken(orders: Store) -> list[int]:
 async def test_what_contradicts_is_counted(orders: Store) -> None:
     now = utc_now()
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order("ord_1", at=now, version=2, number="1")])
-        await insert_history(connection, history("ord_1", 1, 2))
+        same = [order("ord_1", at=now, version=2), order("ord_5", at=now, merchant_id="mer_2")]
+        await insert_orders(connection, same)
+        await insert_history(connection, [*history("ord_1", 1, 2), *history("ord_5", 1)])
     assert await broken(orders) == [0, 0, 0]
     async with transaction(orders.pool) as connection:
-        await insert_orders(
-            connection,
-            [
-                order("ord_2", at=now, number="1"),
-                order("ord_3", at=now, number="1"),
-                order("ord_4", at=now, number="1", merchant_id="mer_2"),
-            ],
-        )
+        numbers = {"ord_2": "1001", "ord_3": "1001", "ord_4": "1002"}
+        await insert_orders(connection, [order(name, at=now, number=number) for name, number in numbers.items()])
         await insert_history(connection, [*history("ord_2", 2), *history("ord_3", 1, 2)])
     assert await broken(orders) == [1, 2, 2], "ord_2 and ord_3 end at 2; ord_3 has too many, ord_4 none"
 

@@ -9,8 +9,8 @@ import pytest
 from shared import inbox
 from shared.envelope import Envelope
 from shared.outbox import SHARDS, OutboxMessage, put, shard_of
-from shared.postgres import Connection, transaction
-from shared.relay import _MEMBERS_LOCK, Relay, Wake, _keeping_alive, _notification, _number, _running, announce
+from shared.postgres import transaction
+from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _notification, _number, _running, announce
 from tests.contract.stores.samples import NOW
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -24,14 +24,14 @@ async def told(store: Store, *messages: OutboxMessage) -> None:
         await put(connection, messages)
 
 
-def reading(store: Store, shards: set[int] | None = None) -> Relay:
+def reading(store: Store, shards: set[int] | None = None) -> Any:
     """A relay that has shards without having asked for them."""
     relay = store.relay()
     relay._shards = set(range(SHARDS)) if shards is None else shards
     return relay
 
 
-async def numbers(store: Store, connection: Connection, floor: int = 0, shards: set[int] | None = None) -> list[int]:
+async def numbers(store: Store, connection: Any, floor: int = 0, shards: set[int] | None = None) -> list[int]:
     return [row.seq for row in await reading(store, shards)._read(connection, floor)]
 
 
@@ -147,9 +147,9 @@ async def test_what_was_published_is_removed_and_nothing_else(either: Store) -> 
         relay = reading(either)
         rows = await relay._read(connection, 0)
         await told(either, message(3))
-        await relay._publish(connection, kafka, rows)  # type: ignore[arg-type]
+        await relay._publish(connection, kafka, rows)
         assert await numbers(either, connection) == [3]
-        await relay._publish(connection, kafka, rows)  # type: ignore[arg-type]
+        await relay._publish(connection, kafka, rows)
     finally:
         connection.terminate()
     assert len(kafka.sent) == 4
@@ -162,7 +162,7 @@ async def test_a_session_is_kept_alive_while_kafka_takes_its_time(
     monkeypatch.setattr("shared.relay._KEEP_ALIVE_S", 0.02)
     connection = await either.connect()
     try:
-        await _keeping_alive(connection, asyncio.gather(asyncio.sleep(0.2)))  # type: ignore[arg-type]
+        await _keeping_alive(connection, asyncio.gather(asyncio.sleep(0.2, None)))
     finally:
         connection.terminate()
 

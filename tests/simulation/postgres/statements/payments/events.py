@@ -114,7 +114,7 @@ async def lock_waiting_for(
 ) -> Rows:
     table = t.database["channel_events"]
     by_order = (row for each in set(ids) for row in t.find(table, "waiting_by_order", each))
-    called = {each for each in zip(merchants, environments, references, strict=True) if each[2] is not None}
+    called = set(zip(merchants, environments, references, strict=True))
     by_reference = (row for each in called for row in t.find(table, "waiting_by_reference", each))
     waiting = sorted({row["channel_event_id"] for rows in (by_order, by_reference) for row in rows})
     return picked(await t.lock_rows(table, waiting, _waits, limit=limit), _EVENT)
