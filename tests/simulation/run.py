@@ -120,7 +120,8 @@ class _Run:
         self.books = Books()
         self.findings: list[Finding] = []
         self.trace: list[tuple[float, str, int, int]] = []
-        self.replies: dict[str, asyncio.Future[Json]] = {}
+        self.replied: dict[str, Record] = {}
+        self.waiting: dict[str, asyncio.Future[None]] = {}
         self.rested_s = 0.0
 
     async def whole(self) -> Outcome:
@@ -182,12 +183,20 @@ class _Run:
 
     def _told_reply(self, record: Record) -> None:
         self._told(record)
-        if self.replies:
-            body: Json = orjson.loads(record.value or b"{}")
-            waiting = self.replies.pop(body["command_id"], None)
+        command_id = _header(record, "ce_id").removesuffix(".outcome")
+        if command_id not in self.replied:
+            self.replied[command_id] = record
+            waiting = self.waiting.pop(command_id, None)
             if waiting is not None and not waiting.done():
-                kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
-                waiting.set_result({"type": kind, **body})
+                waiting.set_result(None)
+
+    async def reply(self, command_id: str) -> Json:
+        """The first reply to a command, as soon as it is there."""
+        if command_id not in self.replied:
+            waiting = self.waiting.setdefault(command_id, asyncio.get_running_loop().create_future())
+            await asyncio.shield(waiting)
+        record = self.replied[command_id]
+        return {"type": _header(record, "ce_type"), **orjson.loads(record.value or b"{}")}
 
     async def _watch_processes(self) -> None:
         """None may end by itself."""
@@ -210,8 +219,13 @@ class _Run:
         for index in range(0, len(self.plan.lifecycles), step):
             lives += [self._begin(number) for number in self.plan.lifecycles[index : index + step]]
             await asyncio.sleep(step / self.plan.rate)
-        for task in [*lives, *hazards]:
-            await task
+        for hazard in hazards:
+            await hazard
+        _, late = await asyncio.wait(lives, timeout=_PATIENCE_S)
+        if late:
+            self.findings.append(Finding(Invariant.EVERYTHING_SETTLES, f"{len(late)} lives still wait for an answer"))
+        for life in set(lives) - late:
+            life.result()
         glances.cancel()
         # Whoever was hit by two faults at once may still be down.
         for node in self.nodes:
@@ -338,10 +352,11 @@ class _World:
         return answer
 
     async def reply(self, command_id: str) -> Json:
-        waiting = self._run.replies.get(command_id)
-        if waiting is None:
-            waiting = self._run.replies[command_id] = asyncio.get_running_loop().create_future()
-        return await waiting
+        return await self._run.reply(command_id)
+
+
+def _header(record: Record, name: str) -> str:
+    return next((text.decode() for known, text in record.headers if known == name), "")
 
 
 def _channel_row(channel: Channel, now: datetime) -> dict[str, Any]:
