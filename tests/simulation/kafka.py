@@ -192,6 +192,12 @@ class Group:
             self._assign()
             again = self._again
 
+    def has_read_all(self) -> bool:
+        """Whether every partition is somebody's, who has come to its end."""
+        read = {place: position for member in self.members for place, position in member.positions.items()}
+        ends = {place: len(self.cluster.partition(place).records) for place in self._subscribed()}
+        return read == ends
+
     def _subscribed(self) -> set[TopicPartition]:
         topics = [topic for topic in self.cluster.topics if any(member.wants(topic) for member in self.members)]
         return {partition.place for topic in topics for partition in self.cluster.topics[topic]}
@@ -216,7 +222,7 @@ class Consumer:
         self._cluster, self._topics, self._pattern = cluster, set(topics), None
         self._group = None if group_id is None else cluster.group(group_id)
         self._generation = 0
-        self._positions: dict[TopicPartition, int] = {}
+        self.positions: dict[TopicPartition, int] = {}
         self._closed = False
         self._more = asyncio.Event()
 
@@ -228,15 +234,15 @@ class Consumer:
 
     def revoke(self) -> None:
         self._listen(())
-        self._positions = {}
+        self.positions = {}
 
     def assign(self, generation: int, positions: dict[TopicPartition, int]) -> None:
-        self._generation, self._positions = generation, positions
+        self._generation, self.positions = generation, positions
         self._listen(positions)
         self._more.set()
 
     def _listen(self, places: Iterable[TopicPartition]) -> None:
-        for place in self._positions:
+        for place in self.positions:
             waiting = self._cluster.partition(place).waiting
             if self._more in waiting:
                 waiting.remove(self._more)
@@ -266,7 +272,7 @@ class Consumer:
                 self._group.leave(self)
 
     def assignment(self) -> set[TopicPartition]:
-        return set(self._positions)
+        return set(self.positions)
 
     def subscription(self) -> frozenset[str]:
         return frozenset(topic for topic in self._cluster.topics if self.wants(topic))
@@ -298,27 +304,25 @@ class Consumer:
         return self._taken(max_records or 500)
 
     def _has_more(self) -> bool:
-        return any(
-            len(self._cluster.partition(place).records) > position for place, position in self._positions.items()
-        )
+        return any(len(self._cluster.partition(place).records) > position for place, position in self.positions.items())
 
     def _taken(self, limit: int) -> dict[TopicPartition, list[Record]]:
-        places = list(self._positions)
+        places = list(self.positions)
         self._cluster.random.shuffle(places)
         taken: dict[TopicPartition, list[Record]] = {}
         for place in places:
             if limit <= 0:
                 break
-            position = self._positions[place]
+            position = self.positions[place]
             if records := self._cluster.partition(place).records[position : position + limit]:
                 taken[place] = records
-                self._positions[place] = position + len(records)
+                self.positions[place] = position + len(records)
                 limit -= len(records)
         return taken
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         generation = self._generation
-        if any(place not in self._positions for place in offsets):
+        if any(place not in self.positions for place in offsets):
             raise IllegalStateError("Partition is not assigned")
         await self._ask()
         assert self._group is not None
@@ -332,12 +336,12 @@ class Consumer:
         return None if self._group is None else self._group.committed.get(place)
 
     async def position(self, place: TopicPartition) -> int:
-        if place not in self._positions:
+        if place not in self.positions:
             raise IllegalStateError("Partition is not assigned")
-        return self._positions[place]
+        return self.positions[place]
 
     def seek(self, place: TopicPartition, offset: int) -> None:
-        self._positions[place] = offset
+        self.positions[place] = offset
         self._more.set()
 
     async def end_offsets(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
