@@ -6,6 +6,8 @@ from tests.simulation.world_api import Json
 
 Fact = tuple[str, str, str, str | None]
 """Channel, kind (`captured`), payment reference, and the capture's or refund's own reference if it has one."""
+Content = tuple[str | None, str | None, int | None, str | None]
+"""The order's id or its other name, amount, currency."""
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class Saying:
     acknowledged: bool = False
 
     @property
-    def content(self) -> tuple[str | None, str | None, int | None, str | None]:
+    def content(self) -> Content:
         return self.order_id, self.external_reference, self.amount, self.currency
 
     def contradicts(self, other: "Saying") -> bool:

@@ -20,21 +20,27 @@ STORIES: dict[Story, int] = {
     channels.garbage: 1,
     channels.after_the_end: 3,
     holders.rivals: 3,
+    holders.confused: 1,
     holders.handed_over: 1,
     holders.slow: 1,
     holders.authorizing: 1,
     staff.edited: 3,
+    staff.made_cheaper: 1,
     staff.ended_under_leases: 1,
     staff.given_back: 3,
     staff.muddled: 1,
 }
 """What happens, and how often."""
-BY_HTTP: dict[Story, int] = {staff.by_http: 1}
 
 
-async def lifecycle(world: World, books: Books, number: int) -> None:
-    """One order from its beginning, or from before it, to whatever end it has."""
+_NAMES, _WEIGHTS = list(STORIES), list(STORIES.values())
+
+
+async def lifecycle(world: World, books: Books, number: int, story: Story | None = None) -> None:
+    """One order from its beginning, or from before it, to whatever end it has; the story is drawn unless given."""
     life = Life(world, books, number)
-    stories = BY_HTTP if world.http and life.chance(_BY_HTTP_ONE_IN) else STORIES
-    await world.random.choices(list(stories), list(stories.values()))[0](life)
+    if story is None:
+        by_http = world.http and life.chance(_BY_HTTP_ONE_IN)
+        story = staff.by_http if by_http else world.random.choices(_NAMES, _WEIGHTS)[0]
+    await story(life)
     await life.repeat()

@@ -16,7 +16,9 @@ from aiokafka.errors import KafkaError
 
 from tests.simulation.auditor import Finding, audit, glance
 from tests.simulation.books import Books
-from tests.simulation.models import lifecycle
+from tests.simulation.life import Story
+from tests.simulation.models import STORIES, lifecycle
+from tests.simulation.stories.staff import by_http
 from tests.simulation.world_api import (
     COMMANDS,
     DEAD_LETTERS,
@@ -30,7 +32,7 @@ from tests.simulation.world_api import (
 )
 from tests.stack import Stack, Tenant, tail
 
-_LIVES, _AT_ONCE = 60, 10
+_OF_EACH, _AT_ONCE = 5, 10
 _SETTLED_WITHIN_S = 30
 
 
@@ -164,11 +166,12 @@ async def test_lifecycles_on_real_servers_leave_nothing_to_find(stack: Stack) ->
     async with real_world(stack, seed) as world:
         at_once = asyncio.Semaphore(_AT_ONCE)
 
-        async def live(number: int) -> None:
+        async def live(number: int, story: Story) -> None:
             async with at_once:
-                await lifecycle(world, books, number)
+                await lifecycle(world, books, number, story)
 
-        await asyncio.gather(*map(live, range(_LIVES)))
+        lives = enumerate([*STORIES, by_http] * _OF_EACH)
+        await asyncio.gather(*[live(number, story) for number, story in lives])
         early = glance(books, await evidence_of(world), list(books.wanted))
         findings = await settled(world, books)
     assert not early + findings, "\n".join([f"SIMULATION_SEED={seed}", *map(str, early + findings)])

@@ -7,7 +7,7 @@ import orjson
 
 from tests.simulation.auditor.findings import Invariant
 from tests.simulation.auditor.seen import Outcome, Placed, Seen, dead_letter_topics, header, record_of
-from tests.simulation.books import Fact, Garbage, Record, Saying
+from tests.simulation.books import Content, Fact, Garbage, Record, Saying
 from tests.simulation.world_api import DEAD_LETTERS, PAYMENTS_EVENTS, Json, Row, Told
 
 _MOVES_MONEY = ("authorized", "captured", "refunded")
@@ -30,12 +30,15 @@ class _Facts:
         self.seen = seen
         self.told = _told(seen)
         self.kept: dict[Fact, Row] = {}
+        self.counting: dict[Fact, Content] = {}
+        """What of a fact's contents counts."""
         self.items: dict[Fact, list[Row]] = defaultdict(list)
         for row in seen.rows("payments.channel_events"):
-            fact = _fact(row["channel_id"], row["type"], orjson.loads(row["body"]))
+            body = orjson.loads(row["body"])
+            fact = _fact(row["channel_id"], row["type"], body)
             if fact in self.kept:
                 self.say(Invariant.NOTHING_TWICE, f"{fact} counts twice", row["order_id"])
-            self.kept[fact] = row
+            self.kept[fact], self.counting[fact] = row, _content(body)
         for row in seen.rows("payments.unmatched_money"):
             self.items[_fact(row["channel_id"], row["event_type"], orjson.loads(row["event"]))].append(row)
         self.by_reference: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -60,7 +63,7 @@ class _Facts:
             self._sums()
 
     def _fact(self, fact: Fact, said: list[Saying], row: Row) -> None:
-        stands = next((each for each in said if _is_about(row, each)), None)
+        stands = self._standing(fact, said)
         if stands is None:
             self.say(Invariant.NOTHING_INVENTED, f"{fact} counts with something that nobody said", row["order_id"])
             return
@@ -75,6 +78,10 @@ class _Facts:
         right = Counter(self._of_kept(fact, stands, row, placed))
         right.update(_conflict(each) for each in said if each.contradicts(stands))
         self._compare(fact, right, stands)
+
+    def _standing(self, fact: Fact, said: list[Saying]) -> Saying | None:
+        counts = self.counting.get(fact)
+        return next((each for each in said if each.content == counts), None)
 
     def _of_kept(self, fact: Fact, stands: Saying, row: Row, placed: Iterable[Placed]) -> Iterable[Expected]:
         """The items about what stands, by what became of it."""
@@ -164,8 +171,7 @@ class _Facts:
         said: Counter[tuple[str, str | None, str]] = Counter()
         found: Counter[tuple[str, str | None, str]] = Counter()
         for fact, sayings in self.told.items():
-            row = self.kept.get(fact)
-            stands = next((each for each in sayings if row and _is_about(row, each)), sayings[0])
+            stands = self._standing(fact, sayings) or sayings[0]
             for each in sayings:
                 if each is stands or each.contradicts(stands):
                     said[each.merchant_id, each.currency, fact[1]] += each.amount or 0
@@ -221,11 +227,9 @@ def _fact(channel_id: str, wire_type: str, body: Json) -> Fact:
     return channel_id, kind, body["payment_reference"], detail
 
 
-def _is_about(row: Row, said: Saying) -> bool:
-    body = orjson.loads(row["body"])
+def _content(body: Json) -> Content:
     money = body.get("amount_money") or {}
-    names = (body.get("order_id"), body.get("external_reference"), money.get("amount"), money.get("currency"))
-    return names == said.content
+    return body.get("order_id"), body.get("external_reference"), money.get("amount"), money.get("currency")
 
 
 def _dead_letters(seen: Seen) -> None:

@@ -68,6 +68,29 @@ async def rivals(life: Life) -> None:
             await holder.collect()
 
 
+async def confused(life: Life) -> None:
+    """A holder asks once more, for more, or under another's name; or when everything is paid."""
+    order = await life.created()
+    holder, other = Holder(life, order, life.part(order.total)), Holder(life, order, 1)
+    await holder.ask()
+    if life.chance(2):
+        other.lease_id = holder.lease_id
+    else:
+        holder.amount = life.random.choice((1, order.total))
+    await holder.ask()
+    match life.random.randrange(4):
+        case 0:
+            await other.ask()
+        case 1:
+            await other.let_go()
+        case 2:
+            await life.ask(order, "extend_lease", lease_id=other.lease_id, holder=other.who)
+        case _:
+            await life.tell(order, "captured", order.total, life.reference())
+            await life.ask(order, "set_tip", tip_minor=0)
+            await other.ask()
+
+
 async def handed_over(life: Life) -> None:
     """From a page to a till in one step, while a third tries to slip in; refused while a charge is under way."""
     order = await life.created()

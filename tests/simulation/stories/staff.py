@@ -26,6 +26,17 @@ async def edited(life: Life) -> None:
                 await life.tell(order, "captured", order.total, life.reference())
 
 
+async def made_cheaper(life: Life) -> None:
+    """A line goes away that was paid for already, or is being paid for."""
+    order = await life.created()
+    line: Json = {"line_item_id": life.voice.new_id("li_"), "name": "More", "unit_price_minor": 500}
+    await life.ask(order, "add_line_item", line_item=line)
+    holder = Holder(life, order, order.total + life.random.choice((0, 500)))
+    if await holder.granted(await holder.ask()) and life.chance(2):
+        await holder.collect()
+    await life.ask(order, "remove_line_item", line_item_id=line["line_item_id"])
+
+
 async def ended_under_leases(life: Life) -> None:
     """Canceled or closed while somebody means to collect; whoever was granted collects all the same."""
     order = await life.created()
