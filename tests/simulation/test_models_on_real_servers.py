@@ -100,13 +100,21 @@ async def real_world(stack: Stack, seed: int) -> AsyncIterator[RealWorld]:
 async def evidence_of(world: RealWorld) -> Evidence:
     """What concerns this world's merchants, of all that there is."""
     merchants = sorted({channel.merchant_id for channel in world.channels})
-    own = [channel.topic for channel in world.channels]
-    topics = [COMMANDS, EVENTS, REPLIES, PAYMENTS_EVENTS, *own, *(topic + DEAD_LETTERS for topic in own)]
-    told = await _read(world.stack, topics)
+    read = [COMMANDS, *(channel.topic for channel in world.channels)]
+    letters = [topic + DEAD_LETTERS for topic in read]
+    told = await _read(world.stack, [*read, *letters, EVENTS, REPLIES, PAYMENTS_EVENTS])
     for topic in (COMMANDS, EVENTS, REPLIES, PAYMENTS_EVENTS):
         told[topic] = [each for each in told[topic] if dict(each.headers)["ce_merchantid"].decode() in merchants]
+    places = {str((each.partition, each.offset)) for each in told[COMMANDS]}
+    dead = told[COMMANDS + DEAD_LETTERS]
+    told[COMMANDS + DEAD_LETTERS] = [each for each in dead if _place_of(each) in places]
     orders = {(each.key or b"").decode() for topic in (COMMANDS, EVENTS) for each in told[topic]}
     return Evidence(told, await _tables(world, merchants, sorted(orders)))
+
+
+def _place_of(letter: Told) -> str:
+    headers = dict(letter.headers)
+    return f"({headers['tl_partition'].decode()}, {headers['tl_offset'].decode()})"
 
 
 async def _read(stack: Stack, topics: Iterable[str]) -> dict[str, list[Told]]:

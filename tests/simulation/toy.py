@@ -85,9 +85,10 @@ class ToyWorld:
             "balance_before": {"amount": balance, "currency": "EUR"},
             "balance_after": {"amount": fold.balance, "currency": "EUR"},
         }
-        history = {"order_id": order_id, "version": fold.version, "type": entries[0]["type"], "recorded_at": at}
+        first = f"orders.{events[0][0]}.v1"
+        history = {"order_id": order_id, "version": fold.version, "type": first, "recorded_at": at}
         self.rows("orders.order_events").append(history | {"payload": _text(told | {"command_id": command_id})})
-        headers = {"ce_id": f"{order_id}.{fold.version}", "ce_type": entries[0]["type"], "ce_causationid": command_id}
+        headers = {"ce_id": f"{order_id}.{fold.version}", "ce_type": first, "ce_causationid": command_id}
         value = orjson.dumps(told | {"order": shown(fold, at)})
         self.lay(EVENTS, order_id, value, **headers, ce_orderversion=str(fold.version), ce_merchantid=MERCHANT)
         self._answer(order_id, command_id, {"version": fold.version} | ({"facts": facts} if facts else {}), at)

@@ -54,16 +54,7 @@ class Voice:
         command_id, merchant_id = self.new_id("cmd_"), (channel or order.channel).merchant_id
         entry = Command(order.order_id, command_id, kind, body, merchant_id)
         self.books.commands[order.order_id, command_id] = entry
-        headers = {
-            "ce_specversion": "1.0",
-            "ce_id": command_id,
-            "ce_type": f"orders.{kind}.v1",
-            "ce_source": SOURCE,
-            "ce_subject": order.order_id,
-            "ce_merchantid": merchant_id,
-            "ce_environment": ENVIRONMENT,
-            "content-type": "application/json",
-        }
+        headers = command_headers(command_id, kind, order.order_id, merchant_id)
         await self.send(Sent(COMMANDS, order.order_id, headers, orjson.dumps(body), entry))
         return command_id
 
@@ -92,27 +83,17 @@ class Voice:
             body["amount_money"] = {"amount": amount, "currency": currency}
         if detail is not None:
             body["refund_reference" if kind == "refunded" else "capture_reference"] = detail
-        headers = self._channel_headers(channel, f"channel.payment.{kind}.v1")
+        headers = channel_headers(channel, self.new_id("evt_"), f"channel.payment.{kind}.v1")
         key = order_id or external_reference or reference
         sent = Sent(channel.topic, key, headers, orjson.dumps(body), entry)
         self.books.records[sent.topic, key.encode(), sent.value, headers["ce_type"]] = entry
         await self.send(sent)
 
-    async def garbage(self, channel: Channel, value: bytes, reason: str, headers: dict[str, str] | None = None) -> None:
-        """Something that nobody can process; `headers` change those of a capture."""
-        entry, key = Garbage(reason), self.new_id("key")
-        all_headers = self._channel_headers(channel, "channel.payment.captured.v1") | (headers or {})
-        self.books.records[channel.topic, key.encode(), value, all_headers["ce_type"]] = entry
-        await self.send(Sent(channel.topic, key, all_headers, value, entry))
-
-    def _channel_headers(self, channel: Channel, wire_type: str) -> dict[str, str]:
-        return {
-            "ce_specversion": "1.0",
-            "ce_id": self.new_id("evt_"),
-            "ce_type": wire_type,
-            "ce_source": f"/channels/{channel.channel_id}",
-            "content-type": "application/json",
-        }
+    async def garbage(self, topic: str, key: str, value: bytes, headers: dict[str, str], reason: str) -> None:
+        """Something that nobody can process, and what its dead letter has to say."""
+        entry = Garbage(reason)
+        self.books.records[topic, key.encode(), value, headers.get("ce_type", "")] = entry
+        await self.send(Sent(topic, key, headers, value, entry))
 
     async def send(self, sent: Sent) -> None:
         """Until it is acknowledged; what was not may lie there several times."""
@@ -131,8 +112,8 @@ class Voice:
         if other_id and isinstance(sent.entry, Saying):
             headers = sent.headers | {"ce_id": self.new_id("evt_"), "ce_time": self.world.now().isoformat()}
             value = sent.value[:-1] + b',"source":"pos"}'
-            sent = Sent(sent.topic, sent.key, headers, value, sent.entry)
             self.books.records[sent.topic, sent.key.encode(), value, headers["ce_type"]] = sent.entry
+            sent = Sent(sent.topic, sent.key, headers, value, sent.entry)
         await self.send(sent)
 
     async def outcome(self, order: Buying, command_id: str) -> Json:
@@ -191,3 +172,28 @@ class Voice:
                     return status, data.get("order_id")
             else:
                 await asyncio.sleep(self.random.choice(_PATIENCE_S))
+
+
+def command_headers(command_id: str, kind: str, order_id: str, merchant_id: str) -> dict[str, str]:
+    """As a trusted service sends commands."""
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": command_id,
+        "ce_type": f"orders.{kind}.v1",
+        "ce_source": SOURCE,
+        "ce_subject": order_id,
+        "ce_merchantid": merchant_id,
+        "ce_environment": ENVIRONMENT,
+        "content-type": "application/json",
+    }
+
+
+def channel_headers(channel: Channel, event_id: str, wire_type: str) -> dict[str, str]:
+    """As a channel sends its events."""
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_type": wire_type,
+        "ce_source": f"/channels/{channel.channel_id}",
+        "content-type": "application/json",
+    }

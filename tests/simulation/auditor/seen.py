@@ -127,7 +127,7 @@ def _events(seen: Seen) -> None:
         if first is None:
             if version != len(known) + 1:
                 seen.say(Invariant.FIRST_IN_ORDER, f"version {version} came after {len(known)} others", order_id)
-            elif version > 1 and known[1].partition != told.partition:
+            elif known and next(iter(known.values())).partition != told.partition:
                 seen.say(Invariant.FIRST_IN_ORDER, f"version {version} is in another partition", order_id)
             known[version] = told
         elif (first.value, first.headers) != (told.value, told.headers):

@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.simulation.life import Life
+from tests.simulation.voice import channel_headers, command_headers
+from tests.simulation.world_api import COMMANDS
+
+Headers = dict[str, str]
 
 
 async def paid(life: Life) -> None:
@@ -90,11 +94,11 @@ async def misdirected(life: Life) -> None:
 
 
 async def garbage(life: Life) -> None:
-    """Nothing that anybody can read; what comes after it is read."""
-    order = await life.created()
-    tag = life.voice.new_id("x").encode()
+    """Nothing that anybody can read, from a channel or from a service; what comes after it is read."""
+    order, voice = await life.created(), life.voice
+    tag = voice.new_id("x").encode()
     good = b'{"order_id":"ord_S","payment_reference":"%b","amount_money":{"amount":%b,"currency":"%b"}}'
-    kinds: tuple[tuple[bytes, str, dict[str, str]], ...] = (
+    kinds: tuple[tuple[bytes, str, Headers], ...] = (
         (b"{not json " + tag, "INVALID_BODY", {}),
         (b"", "EMPTY_BODY", {}),
         (good % (tag, b"1", b"EUR"), "UNKNOWN_TYPE", {"ce_type": "channel.payment.dreamt.v1"}),
@@ -103,8 +107,19 @@ async def garbage(life: Life) -> None:
         (good % (tag, b"-1", b"EUR"), "INVALID_AMOUNT", {}),
         (good % (tag, b"1", b"euro"), "INVALID_CURRENCY", {}),
     )
-    value, reason, headers = life.random.choice(kinds)
-    await life.voice.garbage(order.channel, value, reason, headers)
+    of_commands: tuple[tuple[bytes, str, Headers], ...] = (
+        (b'{"tip_minor":"%b"}' % tag, "INVALID_BODY", {}),
+        (b'{"tip_minor":1,"":"%b"}' % tag, "UNKNOWN_TYPE", {"ce_type": "orders.dream.v1"}),
+        (b'{"tip_minor":1,"":"%b"}' % tag, "KEY_MISMATCH", {"ce_subject": "ord_Another"}),
+    )
+    if life.chance(3):
+        value, reason, changed = life.random.choice(of_commands)
+        usual = command_headers(voice.new_id("cmd_"), "set_tip", order.order_id, order.channel.merchant_id)
+        await voice.garbage(COMMANDS, order.order_id, value, usual | changed, reason)
+    else:
+        value, reason, changed = life.random.choice(kinds)
+        usual = channel_headers(order.channel, voice.new_id("evt_"), "channel.payment.captured.v1")
+        await voice.garbage(order.channel.topic, voice.new_id("key"), value, usual | changed, reason)
     await life.tell(order, "captured", order.total, life.reference())
 
 
