@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from tests.simulation.auditor.fold import Fold
-from tests.simulation.auditor.orders import reckoned
 from tests.simulation.auditor.seen import record_of
+from tests.simulation.auditor.sums import reckoned
 from tests.simulation.books import Books, Command, Garbage, Saying, Wanted
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, PAYMENTS_EVENTS, REPLIES, Evidence, Json, Told
 

@@ -214,10 +214,9 @@ def _told(seen: Seen) -> dict[Fact, list[Saying]]:
                 said = found.setdefault(entry.fact, [])
                 if entry not in said:
                     said.append(entry)
-    for record, entry in seen.books.records.items():
-        there = record in lying or (isinstance(entry, Saying) and entry in found.get(entry.fact, ()))
-        if entry.acknowledged and not there:
-            seen.say(Invariant.NOTHING_LOST, f"an acknowledged record is not on {record[0]}: {record[1]!r}")
+    for entry in (each for said in seen.books.sayings.values() for each in said):
+        if entry.acknowledged and entry not in found.get(entry.fact, ()):
+            seen.say(Invariant.NOTHING_LOST, f"what was said is not on its topic: {entry.fact}", entry.order_id)
     return found
 
 
@@ -235,6 +234,7 @@ def _content(body: Json) -> Content:
 def _dead_letters(seen: Seen) -> None:
     """Garbage has a letter with its reason, its place and its bytes; nothing else has one."""
     letters: dict[tuple[str, str, str], Told] = {}
+    lying: set[Record] = set()
     for name in dead_letter_topics(seen.evidence):
         for told in seen.topic(name):
             topic = header(told, "tl_topic")
@@ -245,10 +245,16 @@ def _dead_letters(seen: Seen) -> None:
         if topic.endswith(DEAD_LETTERS):
             continue
         for told in records:
-            entry = seen.books.records.get(record_of(told))
+            record = record_of(told)
+            entry = seen.books.records.get(record)
+            if isinstance(entry, Garbage):
+                lying.add(record)
             place = (topic, str(told.partition), str(told.offset))
             letter = letters.pop(place, None)
             _letter(seen, entry, letter, told, place)
+    for record, entry in seen.books.records.items():
+        if isinstance(entry, Garbage) and entry.acknowledged and record not in lying:
+            seen.say(Invariant.NOTHING_LOST, f"acknowledged garbage is not on {record[0]}")
     for place in letters:
         seen.say(Invariant.GARBAGE_IS_A_DEAD_LETTER, f"a letter about {place}, where nothing lies")
 

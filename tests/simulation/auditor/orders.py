@@ -7,8 +7,10 @@ import orjson
 
 from tests.simulation.auditor import rules
 from tests.simulation.auditor.findings import Invariant
-from tests.simulation.auditor.fold import Fold, line_total, moment, wire_name
+from tests.simulation.auditor.fold import Fold
+from tests.simulation.auditor.parts import moment, wire_name
 from tests.simulation.auditor.seen import Asked, CommandKey, Outcome, Placed, Seen, header
+from tests.simulation.auditor.sums import reckoned, shown
 from tests.simulation.books import Fact
 from tests.simulation.world_api import Json, Told
 
@@ -29,7 +31,7 @@ _NOTHING: dict[str, Outcome] = {}
 
 def audit_orders(seen: Seen) -> None:
     """All orders that there are, and all outcomes that there are of others."""
-    for order_id in seen.history.keys() | seen.orders.keys() | seen.events.keys() | seen.outcomes.keys():
+    for order_id in sorted(seen.history.keys() | seen.orders.keys() | seen.events.keys() | seen.outcomes.keys()):
         _Order(seen, order_id).judge()
     _outcomes_are_there(seen)
 
@@ -219,7 +221,7 @@ class _Order:
         if (header(told, "ce_type"), header(told, "ce_causationid")) != (first, cause):
             self.say(Invariant.HISTORY_IS_TOLD, f"version {version} has another type or cause")
         if order is not None:
-            said, right = _shown(order), reckoned(self.fold, at)
+            said, right = shown(order), reckoned(self.fold, at)
             if said != right:
                 differ = {name: (said[name], right[name]) for name in right if said[name] != right[name]}
                 self.say(Invariant.IDENTITIES, f"version {version} (shown, right): {differ}")
@@ -283,66 +285,3 @@ def _same_outcome(seen: Seen, command_key: CommandKey, outcome: Outcome, reply: 
 
 def _in_short(reply: Json) -> tuple[int, str | None]:
     return reply["order_version"], reply.get("code")
-
-
-def _shown(order: Json) -> Json:
-    """The numbers of an order as everybody sees it."""
-    pricing, settlement = order["pricing"], order["settlement"]
-    shown: Json = {name[:-6]: money["amount"] for name, money in pricing.items()}
-    shown.update((name[:-6], money["amount"]) for name, money in settlement.items())
-    shown["version"], shown["status"] = order["version"], order["status"]
-    shown["payment_status"], shown["refund_status"] = order["payment_status"], order["refund_status"]
-    shown["payments"] = sorted(
-        (
-            leg["payment_id"],
-            leg["reference"],
-            leg["authorized_money"]["amount"],
-            leg["captured_money"]["amount"],
-            leg["refunded_money"]["amount"],
-            leg["voided_money"]["amount"],
-        )
-        for leg in order["payments"]
-    )
-    shown["leases"] = sorted((lease["lease_id"], lease["amount_money"]["amount"]) for lease in order["leases"])
-    shown["refunds"] = sorted(
-        (refund["refund_id"], refund["reserved_money"]["amount"], refund["refunded_money"]["amount"])
-        for refund in order["refunds"]
-    )
-    return shown
-
-
-def reckoned(fold: Fold, at: datetime) -> Json:
-    """The same numbers, by the identities."""
-    lines, charges = sum(map(line_total, fold.lines.values())), sum(fold.charges.values())
-    authorized, captured, refunded, leased = fold.authorized, fold.captured, fold.refunded, fold.leased(at)
-    collected = captured - refunded
-    net_total = fold.total - fold.returned
-    owed = max(0, net_total - collected)
-    return {
-        "subtotal": lines,
-        "discount": lines + charges + fold.tip - fold.total,
-        "charge": charges,
-        "tax": 0,
-        "tip": fold.tip,
-        "total": fold.total,
-        "returned": fold.returned,
-        "net_total": net_total,
-        "authorized": authorized,
-        "captured": captured,
-        "refunded": refunded,
-        "net_collected": collected,
-        "leased": leased,
-        "outstanding": owed,
-        "available": max(0, owed - authorized - leased),
-        "credit": max(0, collected - net_total),
-        "version": fold.version,
-        "status": fold.status,
-        "payment_status": fold.payment_status,
-        "refund_status": fold.refund_status,
-        "payments": sorted(
-            (leg.payment_id, leg.reference, leg.held, leg.captured, leg.refunded, leg.voided)
-            for leg in fold.legs.values()
-        ),
-        "leases": sorted((lease_id, lease.rest) for lease_id, lease in fold.leases.items() if lease.live(at)),
-        "refunds": sorted((refund_id, each.open, each.recorded) for refund_id, each in fold.refunds.items()),
-    }

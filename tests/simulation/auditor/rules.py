@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from tests.simulation.auditor.fold import Fold, Lease, line_total
+from tests.simulation.auditor.fold import Fold
+from tests.simulation.auditor.parts import Lease, line_total
 from tests.simulation.world_api import Json
 
 MADE, ALREADY = "made", "already"

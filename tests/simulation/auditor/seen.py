@@ -8,7 +8,7 @@ from datetime import datetime
 import orjson
 
 from tests.simulation.auditor.findings import Finding, Invariant
-from tests.simulation.auditor.fold import wire_name
+from tests.simulation.auditor.parts import wire_name
 from tests.simulation.books import Books, Fact, Record
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, Evidence, Json, Row, Told
 
