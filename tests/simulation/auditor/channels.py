@@ -99,6 +99,8 @@ class _Facts:
                 outcome = self._outcome(row)
                 if outcome is None or outcome.code != row["refusal"] or placed:
                     self.say(Invariant.DOES_WHAT_IT_SAYS, f"{fact} counts as refused, and is not", row["order_id"])
+                if row["refusal"] not in _REFUSED_AS:
+                    self.say(Invariant.FACTS_ARE_TAKEN, f"{fact} counts as {row['refusal']}", row["order_id"])
                 if moved:
                     kind = _REFUSED_AS.get(row["refusal"], "conflict")
                     yield kind, "open", stands.amount, stands.currency, row["order_id"]
