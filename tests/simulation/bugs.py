@@ -25,7 +25,7 @@ from shared import inbox, outbox, relay
 from shared.faults import Transient
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
-from shared.processor import CommandProcessor, _Run
+from shared.processor import _Run
 from shared.relay import Relay, _Floor
 from tests.simulation.postgres.engine import Table, Transaction
 
@@ -183,16 +183,16 @@ def relay_floor_follows_the_newest_row() -> Iterator[None]:
 
 @bug
 def messages_are_written_beside_the_transaction() -> Iterator[None]:
-    write = CommandProcessor._write
+    put = outbox.put
 
-    async def twice(self: Any, connection: Any, batch: Any, prepared: Any) -> Any:
-        with patch.object(outbox, "put", _nothing):
-            done, run = await write(self, connection, batch, prepared)
-        async with self._pool.acquire() as other:
-            await outbox.put(other, run.outgoing)
-        return done, run
+    async def beside(connection: Any, messages: Sequence[Any]) -> None:
+        other = connection.another()
+        try:
+            await put(other, messages)
+        finally:
+            other.terminate()
 
-    with patch.object(CommandProcessor, "_write", twice):
+    with patch.object(outbox, "put", beside):
         yield
 
 

@@ -168,6 +168,10 @@ class Connection:
             self._session.end()
             raise
 
+    def another(self) -> "Connection":
+        """A session of its own, for planted bugs."""
+        return Connection(self._session.database.connect(), self._link, self._statements)
+
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
         await self._link.travel(_gone)
         link = self._link
