@@ -206,7 +206,7 @@ SPOILT: dict[Invariant, list[Spoil]] = {
     Invariant.LEASES_NOT_OVER_GRANTED: [over_granted],
     Invariant.HOLDERS_DO_NOT_OVER_COLLECT: [over_collected],
     Invariant.FACTS_ARE_TAKEN: [
-        lambda world: world.rows("payments.channel_events")[3].update(refusal="NOT_FOUND"),
+        lambda world: world.rows("payments.channel_events")[2].update(refusal="NOT_FOUND"),
         lambda world: world.rows("payments.channel_events")[-1].update(status="refused", refusal="NOT_FOUND"),
         lambda world: edit_row(world, "orders.inbox", 9, "outcome", lambda kept: kept.update(code="ORDER_NOT_OPEN")),
     ],
