@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +47,8 @@ _FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "5s"
 _KEEP_ALIVE_S = 2.0
+_REMOVAL = "off"
+"""Whether the relay waits until a removal is on the disk. One that a crash of the server undoes is published again."""
 
 _SHARD_LOCKS = 728_401
 _MEMBERS_LOCK = 728_402
@@ -72,10 +75,17 @@ class Wake:
     def __init__(self) -> None:
         self.local = asyncio.Event()
         self.remote = asyncio.Event()
+        self.sender = secrets.token_hex(4)
+        """Tells this process's own notifications apart, which its relay needs no more when they arrive."""
 
     def __call__(self) -> None:
         self.local.set()
         self.remote.set()
+
+    def notified(self, sender: str) -> None:
+        """Somebody has sent a NOTIFY."""
+        if sender != self.sender:
+            self.local.set()
 
 
 class Relay:
@@ -122,6 +132,7 @@ class Relay:
                 self._service,
                 self._outside.postgres,
                 idle_session_timeout=_IDLE_SESSION,
+                synchronous_commit=_REMOVAL,
             )
             await sender.start()
             async with transient_errors():
@@ -138,7 +149,7 @@ class Relay:
 
     async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer) -> None:
         loop = asyncio.get_running_loop()
-        await connection.add_listener(_notification(self._service), lambda *_: self._wake.local.set())
+        await connection.add_listener(_notification(self._service), lambda *told: self._wake.notified(told[-1]))
         await connection.execute("SELECT pg_advisory_lock_shared($1, $2)", _MEMBERS_LOCK, _number(self._service))
         floor = _Floor(loop.time())
         share_at = 0.0
@@ -304,7 +315,7 @@ async def announce(settings: Settings, service: str, wake: Wake, outside: Outsid
                     await wake.remote.wait()
                     wake.remote.clear()
                     async with transient_errors():
-                        await connection.execute(f'NOTIFY "{_notification(service)}"')
+                        await connection.execute(f"NOTIFY \"{_notification(service)}\", '{wake.sender}'")
                     await asyncio.sleep(0.005)
             finally:
                 connection.terminate()

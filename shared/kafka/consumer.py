@@ -27,7 +27,7 @@ BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
 HANDLER_FAILED = "HANDLER_FAILED"
 """Dead letter reason: the handler raised something unforeseen for this record alone."""
 
-_POLL_MS = 10  # FastStream waits this long twice when there is nothing, so it bounds the delay of a lone message.
+_POLL_MS = 2  # FastStream looks away for this long when there was nothing; the `Reader` waits longer than it asks for.
 _LOOK_EVERY_S = 3.0
 _BROKER_ANSWERS_S = 10.0
 _JOIN_S = 60.0

@@ -13,6 +13,10 @@ from aiokafka.structs import ConsumerRecord
 _BATCH_HEAD = 12
 """Bytes of a record batch before those that its length counts: the base offset and the length itself."""
 
+_WAIT_MS = 100
+"""For a first record, however little the caller wants to wait: FastStream looks away after a wait for nothing, for as
+long as it waited, and whatever came meanwhile would be late."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -28,6 +32,7 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
     ) -> dict[TopicPartition, list[Any]]:
         """As aiokafka's, for any record; bytes that are not UTF-8 become lone surrogates in a header's name."""
         before = self._positions()
+        timeout_ms = max(timeout_ms, _WAIT_MS)
         try:
             taken: dict[TopicPartition, list[Any]] = await super().getmany(
                 *partitions, timeout_ms=timeout_ms, max_records=max_records
