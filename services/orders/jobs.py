@@ -21,7 +21,8 @@ _SYSTEM = Actor(type="system", id="jobs.expire_leases")
 INVARIANTS = {
     "number_is_unique": """
         SELECT count(*) FROM (
-            SELECT FROM orders WHERE created_at > now() - interval '1 hour'
+            SELECT FROM orders
+            WHERE created_at > now() - interval '1 hour' AND updated_at > now() - interval '1 hour'
             GROUP BY merchant_id, environment, number HAVING count(*) > 1
         ) AS twice
     """,

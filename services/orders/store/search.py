@@ -102,29 +102,61 @@ def _where(wanted: OrderFilter) -> _Where:
     return where
 
 
-def page_query(wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> tuple[str, list[Any]] | None:
-    """The statement and arguments of one page; `None` when no order can match."""
+def page_query(
+    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int, found: Sequence[str] | None = None
+) -> tuple[str, list[Any]]:
+    """The statement and arguments of one page.
+
+    With words, `found` are the ids of all orders that have them. `None` says that these are too many to be sorted: then
+    orders are looked through in the page's order until it is full. The database could not choose between the two, since
+    it knows nothing about how common a merchant's word is.
+    """
     where = _where(wanted)
-    source = "orders AS o"
-    if wanted.text is not None:
-        query = query_of(wanted.text, tenant_mark(wanted.merchant_id, wanted.environment))
-        if query is None:
-            return None
-        source += " JOIN order_search AS s USING (order_id)"
-        where.add("s.words @@ {}::text::tsquery", query)
     if after is not None:
         where.add("(o.created_at, o.order_id) < ({}, {})", *after)
+    if found is not None:
+        where.add("o.order_id = ANY({}::text[])", found)
+    elif wanted.text is not None:
+        # A subquery that is asked for each order, which no planner turns into a join.
+        has_words = "(SELECT s.words @@ {}::text::tsquery FROM order_search AS s WHERE s.order_id = o.order_id)"
+        where.add(has_words, words_wanted(wanted))
+    columns, source = "o.state, o.created_at, o.order_id", f"orders AS o WHERE {' AND '.join(where.conditions)}"
+    if found is not None:
+        source = f"(SELECT {columns} FROM {source} OFFSET 0) AS o"
     statement = (
-        f"SELECT o.state::text AS state FROM {source} WHERE {' AND '.join(where.conditions)} "
-        f"ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}"
+        f"SELECT o.state::text AS state FROM {source} ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}"
     )
     return statement, where.arguments
 
 
+def words_wanted(wanted: OrderFilter) -> str | None:
+    """What the text asks for, as a query of words; `None` when there is no word in it."""
+    return query_of(wanted.text or "", tenant_mark(wanted.merchant_id, wanted.environment))
+
+
+MOST_SORTED = 2_000
+"""Orders that are read to be sorted; a word that more orders have is common enough to meet a page of them soon."""
+
+# The words' index is used whatever the limit makes the planner hope for, and read no further than that.
+WITH_WORDS = f"""
+WITH found AS MATERIALIZED (SELECT order_id FROM order_search WHERE words @@ $1::text::tsquery)
+SELECT order_id FROM found LIMIT {MOST_SORTED + 1}
+"""
+
+
+async def _with_words(pool: Pool, words: str) -> list[str] | None:
+    """The orders that have them; `None` when they are too many to be sorted."""
+    rows = await pool.fetch(WITH_WORDS, words)
+    return [row["order_id"] for row in rows] if len(rows) <= MOST_SORTED else None
+
+
 async def list_orders(pool: Pool, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
     """At most `limit` orders, newest first, that come after the given position."""
-    query = page_query(wanted, after, limit)
-    if query is None:
-        return []
-    statement, arguments = query
+    found = None
+    if wanted.text is not None:
+        words = words_wanted(wanted)
+        found = await _with_words(pool, words) if words else []
+        if found == []:
+            return []
+    statement, arguments = page_query(wanted, after, limit, found)
     return [STATE.validate_json(row["state"]) for row in await pool.fetch(statement, *arguments)]
