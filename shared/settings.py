@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Most messages that a worker takes from Kafka for one transaction."""
     consumer_lanes: int = Field(default=2, ge=1, le=16)
     """Batches of one topic that a process handles at the same time, each from partitions of its own."""
+    http_batch_size: int = Field(default=200, ge=1, le=1_000)
+    """Most writing requests that share a transaction; with 1 each has its own, as many at once as the pool allows."""
     command_partitions: int = Field(default=12, ge=1, le=1024)
     """Partitions of the topics that are keyed by order id; how many workers can share the work."""
 

@@ -37,7 +37,11 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.consume("commands", CommandConsumer(processor.run), topics=[ORDERS_COMMANDS])
     process.every(_EXPIRE_EVERY_S, "jobs.expire_leases", ExpireLeasesJob(process.pool, processor.run, process.clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(process.pool, SERVICE, INVARIANTS))
-    batcher = Batcher[Incoming[OrderCommand], Done[Order] | Claim](processor.run)
+    batcher = Batcher[Incoming[OrderCommand], Done[Order] | Claim](
+        processor.run,
+        largest=settings.http_batch_size,
+        concurrent=2 if settings.http_batch_size > 1 else settings.database_pool_size,
+    )
     wiring = Wiring(process.pool, Writes(batcher, process.clock), process.clock)
     process.serve([OrderController, PartsController, CustomerController], orders=wiring)
     return process
