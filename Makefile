@@ -4,7 +4,7 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo test reset status check lint types bench chaos sim lock
+.PHONY: up demo test reset status check lint types bench bench-growth bench-soak figures chaos sim lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
@@ -22,8 +22,14 @@ lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: $(READY)
 	@$(BIN)/mypy
-bench: $(READY)   ## measure; results in bench/results
-	@$(BIN)/python -m bench
+bench: $(READY)   ## throughput, latency and HTTP, about 20 minutes; results in bench/results
+	@$(BIN)/python -m bench $(BENCH)
+bench-growth: $(READY) ## the same at 10 thousand, 1 million and 10 million orders; an hour and 60 GB of disk
+	@$(BIN)/python -m bench growth $(BENCH)
+bench-soak: $(READY) ## half load for MINUTES=30: memory, lag, silent consumers
+	@$(BIN)/python -m bench soak --minutes $(or $(MINUTES),30) $(BENCH)
+figures: $(READY) ## draw docs/performance/*.svg from the JSON beside them
+	@$(BIN)/python -m bench figures
 chaos: $(READY)   ## faults on real servers under load, for MINUTES=5; then an audit
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 sim: $(READY)     ## faults in a simulation of everything, from SEED=1, for LIFECYCLES=1000000

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from itertools import cycle
+from typing import Self, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,10 @@ class Load:
 class _Connection(asyncio.Protocol):
     """Sends the next request as soon as the answer before it is complete."""
 
-    def __init__(self, requests: Iterator[bytes], done: asyncio.Future[None]) -> None:
-        self._requests, self._done = requests, done
+    def __init__(
+        self, requests: Iterator[bytes], done: asyncio.Future[None], answered: Callable[[bytes], None]
+    ) -> None:
+        self._requests, self._done, self._answered = requests, done, answered
         self._buffer = b""
         self._sent_at = 0.0
         self.answers: list[tuple[int, float, bytes]] = []
@@ -41,6 +44,7 @@ class _Connection(asyncio.Protocol):
         if len(rest) >= length:
             self.answers.append((int(head[9:12]), time.perf_counter() - self._sent_at, rest[:length]))
             self._buffer = rest[length:]
+            self._answered(self.answers[-1][2])
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -57,14 +61,23 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def load(host: str, port: int, requests: Sequence[bytes], connections: int) -> Load:
-    """All requests, over that many connections at once."""
+async def load(
+    host: str,
+    ports: Sequence[int],
+    requests: Sequence[bytes],
+    connections: int,
+    answered: Callable[[bytes], None] = lambda body: None,
+) -> Load:
+    """All requests, over that many connections at once, shared equally among the ports.
+
+    `answered` is called with every body as it comes.
+    """
     loop = asyncio.get_running_loop()
     remaining = iter(requests)
     done = [loop.create_future() for _ in range(connections)]
     began = time.perf_counter()
-    opened = [_Connection(remaining, end) for end in done]
-    for connection in opened:
+    opened = [_Connection(remaining, end, answered) for end in done]
+    for connection, port in zip(opened, cycle(ports), strict=False):
         await loop.create_connection(partial(_itself, connection), host, port)
     await asyncio.gather(*done)
     seconds = time.perf_counter() - began
@@ -84,6 +97,27 @@ async def load(host: str, port: int, requests: Sequence[bytes], connections: int
 
 def _itself(connection: _Connection) -> _Connection:
     return connection
+
+
+class Caller:
+    """One connection for one question at a time."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def ask(self, question: bytes) -> tuple[int, bytes]:
+        """Status and body."""
+        self._writer.write(question)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0")
+        return int(head[9:12]), await self._reader.readexactly(length)
 
 
 def request(method: str, path: str, key: str, body: bytes = b"", idempotency_key: str = "") -> bytes:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import asyncpg
 import psutil
@@ -18,6 +20,7 @@ from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.runtime import LocalServers
+from deploy.prepare import prepare_database, prepare_topics
 from shared.kafka import client_options
 from shared.settings import KafkaSettings, Settings
 
@@ -33,9 +36,10 @@ class Machine:
     """Running servers."""
 
     settings: Settings
-    postgres_log: Path
+    directory: Path
+    """Holds the servers' data, and what else is of no use afterwards."""
 
-    def environment(self, batch_size: int) -> dict[str, str]:
+    def environment(self, batch_size: int = 500) -> dict[str, str]:
         """What a worker needs to know."""
         return {
             **os.environ,
@@ -58,6 +62,14 @@ class Machine:
         connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
         try:
             return float(await connection.fetchval(query))
+        finally:
+            await connection.close()
+
+    async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """All rows of one statement."""
+        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
+        try:
+            return await connection.fetch(query, *arguments)
         finally:
             await connection.close()
 
@@ -100,16 +112,30 @@ class Machine:
 
     def statements_logged(self) -> int:
         """Statements that the server has written to its log so far; it must have been told to."""
-        return len(_STATEMENT.findall(self.postgres_log.read_text(errors="replace")))
+        return len(_STATEMENT.findall((self.directory / "postgres.log").read_text(errors="replace")))
 
 
-@contextmanager
-def machine() -> Iterator[Machine]:
-    """Servers of the benchmark's own, on free ports, in a directory that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="throughline-bench-") as directory, LocalServers(Path(directory)) as local:
-        kafka = KafkaSettings(bootstrap_servers=local.kafka_bootstrap_servers)
-        settings = Settings(database_url=local.database_url, kafka=kafka)
-        yield Machine(settings, Path(directory) / "postgres.log")
+@asynccontextmanager
+async def machine(postgres: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Machine]:
+    """Servers of the benchmark's own, ready for services, on free ports, in a directory that is gone afterwards.
+
+    `postgres` are settings that the server needs from its start on.
+    """
+    with tempfile.TemporaryDirectory(prefix="throughline-bench-") as directory:
+        if postgres:
+            with LocalServers(Path(directory)) as local:
+                changes = (f"ALTER SYSTEM SET {name} = '{value}'" for name, value in postgres.items())
+                await _machine(local, Path(directory)).execute(*changes)
+        with LocalServers(Path(directory)) as local:
+            here = _machine(local, Path(directory))
+            await prepare_database(here.settings)
+            await prepare_topics(here.settings)
+            yield here
+
+
+def _machine(local: LocalServers, directory: Path) -> Machine:
+    kafka = KafkaSettings(bootstrap_servers=local.kafka_bootstrap_servers)
+    return Machine(Settings(database_url=local.database_url, kafka=kafka), directory)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ _PRIMARY_KEYS = {
     "outbox": "seq",
 }
 _WAL = "SELECT pg_current_wal_lsn() - '0/0'"
-_LONG_S = 300.0
+_LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class Contender:
     name: str
     module: str
     commands: str
+    events: str
     replies: str
     like: str | None = None
 
 
-_BARE = ("bench.bare_pipe", bare_pipe.COMMANDS, bare_pipe.REPLIES)
+_BARE = ("bench.bare_pipe", bare_pipe.COMMANDS, bare_pipe.EVENTS, bare_pipe.REPLIES)
 BARE_KEYS = Contender("bare pipe, keys only", *_BARE, like="INCLUDING IDENTITY INCLUDING STORAGE")
 BARE_SAME = Contender("bare pipe, same indexes", *_BARE, like="INCLUDING ALL")
-ORDERS = Contender("orders service", "bench.orders_worker", ORDERS_COMMANDS, ORDERS_REPLIES)
+ORDERS = Contender("orders service", "bench.process", ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES)
 CONTENDERS = (BARE_KEYS, BARE_SAME, ORDERS)
 
 
@@ -78,7 +79,9 @@ class Race:
     async def run(self, contender: Contender, batch: int, publish: str) -> Round:
         """Commands that lie in Kafka until their replies do; what comes before the first reply is not counted."""
         count, before = await prepare(self._here, contender, self._orders)
-        arguments = ("--batch", str(batch), "--publish", publish) if contender.like else _any_port()
+        arguments = (
+            ("--batch", str(batch), "--publish", publish) if contender.like else ("orders", "--port", free_port())
+        )
         wal = await self._here.value(_WAL)
         with worker(contender.module, *arguments, environment=self._here.environment(batch)) as process:
             spent: list[float] = []
@@ -105,7 +108,7 @@ async def prepare(here: Machine, contender: Contender, orders: int) -> tuple[int
         tables = ", ".join(f"orders.{table}" for table in (*_TABLES, "order_search"))
         await here.execute(f"TRUNCATE {tables}")
     await here.execute("CHECKPOINT")
-    here.empty([contender.commands, contender.replies, bare_pipe.EVENTS, ORDERS_EVENTS])
+    here.empty([contender.commands, contender.events, contender.replies])
     before = await here.ends(contender.replies)
     async with producer(here.settings.kafka, max_batch_size=900 * 1024) as sender:
         partitions = here.settings.command_partitions
@@ -113,8 +116,9 @@ async def prepare(here: Machine, contender: Contender, orders: int) -> tuple[int
     return count, before
 
 
-def _any_port() -> tuple[str, str]:
-    return "--port", str(Ports.free().postgres)
+def free_port() -> str:
+    """For a process's HTTP."""
+    return str(Ports.free().postgres)
 
 
 def _tables(like: str) -> list[str]:

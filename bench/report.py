@@ -1,51 +1,52 @@
-"""The measurements as tables."""
+"""The throughput as a table."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.race import Round
+
 SERVICE = "orders service"
+_MEASURED = ("per_second", "cpu_ms_per_command", "wal_bytes_per_command")
 
 
-def print_report(found: Mapping[str, Any], path: Path) -> None:
-    """Everything that was measured, on the terminal."""
+def medians(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+    """For each contender and batch size."""
+    groups: dict[tuple[str, int], list[Round]] = {}
+    for one in rounds:
+        groups.setdefault((one.contender, one.batch), []).append(one)
+    return [
+        {"contender": contender, "batch": batch}
+        | {name: round(statistics.median(getattr(one, name) for one in each), 3) for name in _MEASURED}
+        for (contender, batch), each in groups.items()
+    ]
+
+
+def print_throughput(found: Mapping[str, Any]) -> None:
+    """On the terminal."""
     console = Console()
-    console.print(_throughput(found["rounds"]))
+    console.print(_throughput(found["medians"]))
     fastest = max(found["publishing"], key=lambda name: found["publishing"][name])
     console.print(f"The bare pipe publishes by {fastest}: {_listed(found['publishing'], '{:.0f} commands/s')}")
     console.print(f"SQL statements per command at batches of 500: {found['statements_per_command']:.3f}")
     console.print(f"Resident memory after orders: {_listed(found['memory'], '{:.0f} MB')}")
-    for name in ("creates", "reads"):
-        one = found["http"][name]
-        console.print(
-            f"HTTP {name}: {one['per_second']:.0f}/s, median {one['p50_ms']:.1f} ms, "
-            f"99 % within {one['p99_ms']:.1f} ms, statuses {one['statuses']}"
-        )
-    console.print(f"Written to {path}")
 
 
-def medians(rounds: Sequence[Mapping[str, Any]], field: str) -> dict[tuple[str, int], float]:
-    """The median of a field for each contender and batch size."""
-    groups: dict[tuple[str, int], list[float]] = {}
-    for one in rounds:
-        groups.setdefault((one["contender"], one["batch"]), []).append(one[field])
-    return {group: statistics.median(values) for group, values in groups.items()}
-
-
-def _throughput(rounds: Sequence[Mapping[str, Any]]) -> Table:
+def _throughput(found: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title="Commands from Kafka to their published replies (medians; CPU of the worker and WAL per command)"
     )
     for column in ("", "batch", "commands/s", "service has", "CPU ms", "WAL bytes"):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    speed, cpu, wal = (medians(rounds, name) for name in ("per_second", "cpu_ms_per_command", "wal_bytes_per_command"))
-    for (name, batch), rate in speed.items():
-        share = "" if name == SERVICE else f"{speed[SERVICE, batch] / rate:.0%}"
-        table.add_row(name, str(batch), f"{rate:,.0f}", share, f"{cpu[name, batch]:.3f}", f"{wal[name, batch]:,.0f}")
+    ours = {one["batch"]: one["per_second"] for one in found if one["contender"] == SERVICE}
+    for one in found:
+        name, batch, rate = one["contender"], one["batch"], one["per_second"]
+        share = "" if name == SERVICE else f"{ours[batch] / rate:.0%}"
+        cpu, wal = one["cpu_ms_per_command"], one["wal_bytes_per_command"]
+        table.add_row(name, str(batch), f"{rate:,.0f}", share, f"{cpu:.3f}", f"{wal:,.0f}")
     return table
 
 

@@ -1,56 +1,74 @@
-"""Measures the order service beside the bare pipe: the same durable writes without rules. Results: `bench/results`."""
+"""Measures Throughline beside the reference that bounds it. Results: `bench/results`, and with --publish
+`docs/performance`, from where the figures are drawn."""
 
 import argparse
-import json
-import time
+import asyncio
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import psutil
-
-from bench import bare_pipe, service
+from bench import bare_pipe, growth, http_rates, latency, service, soak
 from bench.machine import machine
 from bench.race import Race
-from bench.report import print_report
-from deploy.prepare import prepare_database, prepare_topics
+from bench.report import medians, print_throughput
+from bench.results import Result, result
 from shared.kafka_admin import KafkaAdmin
 from shared.topics import TopicSpec
 
-RESULTS = Path(__file__).parent / "results"
-
 
 async def main(options: argparse.Namespace) -> None:
-    """The whole measurement, and its report."""
-    with machine() as here:
-        await prepare_database(here.settings)
-        await prepare_topics(here.settings)
+    """What was asked for; servers and files are gone afterwards, also when it is ended by SIGTERM."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for name in ("throughput", "latency", "http") if options.what == "all" else (options.what,):
+        if name == "figures":
+            # A library that nothing else here needs.
+            from bench.figures import draw_all
+
+            draw_all()
+            return
+        with result(name, options.publish) as found:
+            await _MEASURES[name](found, options)
+
+
+async def _throughput(found: Result, options: argparse.Namespace) -> None:
+    async with machine() as here:
         partitions = here.settings.command_partitions
         names = (bare_pipe.COMMANDS, bare_pipe.EVENTS, bare_pipe.REPLIES)
         await KafkaAdmin(here.settings.kafka).ensure_topics([TopicSpec(name, partitions) for name in names])
         race = Race(here, options.orders)
         await race.prepare()
-        found: dict[str, Any] = {"at": datetime.now(UTC).isoformat(), "processors": psutil.cpu_count()}
-        found["rounds"] = [asdict(one) for one in await race.rounds(options.batches, options.rounds)]
-        found["publishing"] = race.publishing
-        found["statements_per_command"] = await service.statements(here, options.orders // 4)
-        found["memory"] = await service.memory(here, options.memory_orders)
-        found["http"] = await service.http(here, options.requests, options.connections)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(found, indent=2))
-    print_report(found, path)
+        rounds = await race.rounds(options.batches, options.rounds)
+        found.add(publishing=race.publishing, rounds=[asdict(one) for one in rounds], medians=medians(rounds))
+        found.add(statements_per_command=await service.statements(here, options.orders // 4))
+        found.add(memory=await service.memory(here, options.memory_orders))
+    print_throughput(found.found)
+
+
+_MEASURES = {
+    "throughput": _throughput,
+    "latency": latency.measure,
+    "http": http_rates.measure,
+    "growth": growth.measure,
+    "soak": soak.measure,
+}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[50, 500, 2000])
-    parser.add_argument("--rounds", type=int, default=3, help="of each contender, after one to warm up")
-    parser.add_argument("--orders", type=int, default=8_000, help="in each round; three commands each")
-    parser.add_argument("--memory-orders", type=int, default=100_000)
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("what", nargs="?", default="all", choices=("all", *_MEASURES, "figures"))
+    parser.add_argument("--publish", action="store_true", help="also write docs/performance/*.json")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
+    parser.add_argument("--orders", type=int, default=8_000, help="in each turn of throughput and growth")
+    parser.add_argument("--batches", type=int, nargs="+", default=[50, 500, 2000], help="throughput")
+    parser.add_argument("--memory-orders", type=int, default=100_000, help="throughput")
+    parser.add_argument("--seconds", type=float, default=60, help="latency")
+    parser.add_argument("--requests", type=int, default=10_000, help="http")
+    parser.add_argument("--connections", type=int, default=64, help="http")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(growth.SIZES), help="growth: orders")
+    parser.add_argument("--reads", type=int, default=300, help="growth: requests of each kind")
+    parser.add_argument("--messages", type=int, default=10_000_000, help="growth: through the outbox")
+    parser.add_argument("--minutes", type=float, default=30, help="soak")
     return parser.parse_args(arguments)
