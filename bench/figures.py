@@ -11,6 +11,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.results import PUBLISHED, Json
 
@@ -117,6 +118,7 @@ def _growth(found: Json) -> Figure:
     reads.set_yticks(range(len(names)), names, fontsize=6)
     reads.invert_yaxis()
     reads.set_xscale("log")
+    reads.xaxis.set_minor_formatter(NullFormatter())
     reads.set_xlabel("p99, ms")
     reads.legend(frameon=False, fontsize=7)
     reads.set_title("reads", fontsize=9)

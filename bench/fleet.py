@@ -20,7 +20,7 @@ from shared.ids import new_id
 from shared.kafka import producer
 from shared.topics import ACCESS_GRANTS, channel_topic
 
-_START_S = 60
+_START_S = 180
 _MB = 1024 * 1024
 
 

@@ -20,7 +20,7 @@ _PRIMARY_KEYS = {
     "outbox": "seq",
 }
 _WAL = "SELECT pg_current_wal_lsn() - '0/0'"
-_LONG_S = 60.0
+_LONG_S = 300.0
 
 
 @dataclass(frozen=True)

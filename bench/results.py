@@ -43,7 +43,7 @@ class Result:
         """Say whether others used the machine, before or after."""
         busy = max(self._others, _busy_percent())
         self.add(others_busy_percent=round(busy, 1), quiet=busy < _QUIET_PERCENT)
-        print(f"Written to {', '.join(str(path.relative_to(Path.cwd())) for path in self._paths)}")
+        print(f"Written to {', '.join(str(path.relative_to(PUBLISHED.parents[1])) for path in self._paths)}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from shared.faults import Poison, Transient
 from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
+from shared.kafka.reader import Reader
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec, dead_letters
@@ -185,6 +186,18 @@ async def test_a_dead_letter_creates_the_topic_that_it_needs(world: World) -> No
     await world.consume(handler)
     await world.acknowledged(1)
     assert [letter.value for letter in await world.dead(1)] == [b"1"]
+
+
+async def test_a_record_that_comes_a_moment_later_is_still_waited_for(world: World) -> None:
+    """FastStream would look away in between."""
+    async with Reader(world.topic, **client_options(world.settings), auto_offset_reset="earliest") as reader:
+        await world.send(b"first")
+        await reader.getone()
+        asked = asyncio.create_task(reader.getmany(timeout_ms=1))
+        await asyncio.sleep(0.02)
+        await world.send(b"lone")
+        [[record]] = (await asked).values()
+        assert record.value == b"lone"
 
 
 async def test_first_dead_letters_at_the_same_time_leave_no_connection_open(world: World) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import time
 
+import asyncpg
 import pytest
 import uvloop
 
 from shared.faults import Transient
-from shared.postgres import connect, transient_errors
+from shared.postgres import Pool, connect, transient_errors
 from tests.stack import Stack
 
 pytestmark = pytest.mark.servers
@@ -31,3 +32,25 @@ async def test_a_statement_on_a_session_that_the_server_has_just_ended_is_transi
     # Services run on uvloop, which reads the two in different turns.
     with pytest.raises(Transient):
         await asyncio.to_thread(uvloop.run, frozen_and_continued())
+
+
+async def test_a_connection_goes_back_to_the_pool_without_a_statement_but_never_in_a_transaction(stack: Stack) -> None:
+    url = stack.settings.database_url.get_secret_value()
+    pool, watcher = Pool(url, "orders", 2), await asyncpg.connect(url)
+    await pool.open()
+
+    async def last(pid: int) -> tuple[str, str]:
+        row = await watcher.fetchrow("SELECT query, state FROM pg_stat_activity WHERE pid = $1", pid)
+        assert row is not None
+        return row["query"], row["state"]
+
+    try:
+        pid = await pool.fetchval("SELECT pg_backend_pid()")
+        assert await last(pid) == ("SELECT pg_backend_pid()", "idle")
+        async with pool.acquire() as connection:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("BEGIN")
+        assert await last(pid) == ("ROLLBACK", "idle")
+    finally:
+        await pool.close()
+        await watcher.close()

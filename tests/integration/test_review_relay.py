@@ -12,7 +12,18 @@ from pydantic import SecretStr
 from shared.envelope import Envelope
 from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, put
 from shared.postgres import Pool, connect, transaction
-from shared.relay import _BYTES_PER_FLUSH, _FLOOR_AGE_S, _MEMBERS_LOCK, Relay, Wake, _Floor, _number, _running
+from shared.relay import (
+    _BYTES_PER_FLUSH,
+    _FLOOR_AGE_S,
+    _MEMBERS_LOCK,
+    Relay,
+    Wake,
+    _Floor,
+    _notification,
+    _number,
+    _running,
+    announce,
+)
 from shared.settings import Settings
 from tests.schemas import schema_with
 from tests.servers import Servers
@@ -26,6 +37,34 @@ MESSAGE = OutboxMessage("t", Envelope("evt_1", "t.v1", "/tests", b"{}", key="ord
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
     async with schema_with(servers.database_url, OUTBOX_TABLE) as pool:
         yield pool
+
+
+async def test_a_relay_is_woken_by_others_and_not_by_its_own_process(servers: Servers, pool: Pool) -> None:
+    """It was woken when its own process committed; the notification would only make it read once more."""
+    service = await pool.fetchval("SELECT current_schema()")
+    settings = Settings(database_url=SecretStr(servers.database_url))
+    mine, other = Wake(), Wake()
+    listener = await connect(servers.database_url, service)
+    arrived: asyncio.Queue[None] = asyncio.Queue()
+
+    def notified(*told: object) -> None:
+        mine.notified(str(told[-1]))
+        arrived.put_nowait(None)
+
+    await listener.add_listener(_notification(service), notified)
+    announcing = [asyncio.create_task(announce(settings, service, wake)) for wake in (mine, other)]
+    try:
+        mine.remote.set()
+        await asyncio.wait_for(arrived.get(), 10)
+        assert not mine.local.is_set()
+        other.remote.set()
+        await asyncio.wait_for(arrived.get(), 10)
+        assert mine.local.is_set()
+    finally:
+        for task in announcing:
+            task.cancel()
+        await asyncio.gather(*announcing, return_exceptions=True)
+        await listener.close()
 
 
 async def test_the_relays_of_another_database_on_the_server_take_no_share(servers: Servers, pool: Pool) -> None:
