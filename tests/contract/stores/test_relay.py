@@ -228,7 +228,7 @@ async def test_the_oldest_transaction_is_one_that_has_written_and_has_not_ended(
 
 
 async def test_announcements_reach_who_listens(either: Store) -> None:
-    """Only those who listen to this service, and only from now on."""
+    """Only those who listen to this service, and only from now on; they hear who it was."""
     heard: list[str] = []
     listener, stranger = await either.connect(), await either.connect()
     wake = Wake()
@@ -236,7 +236,7 @@ async def test_announcements_reach_who_listens(either: Store) -> None:
     task = asyncio.create_task(announce(either.relay()._settings, either.service, wake, either.relay()._outside))
     try:
         await asyncio.sleep(0.2)
-        await listener.add_listener(_notification(either.service), lambda *_: heard.append("listener"))
+        await listener.add_listener(_notification(either.service), lambda *told: heard.append(told[-1]))
         await stranger.add_listener(_notification("others"), lambda *_: heard.append("stranger"))
         wake()
         await asyncio.sleep(0.3)
@@ -244,7 +244,7 @@ async def test_announcements_reach_who_listens(either: Store) -> None:
         task.cancel()
         listener.terminate()
         stranger.terminate()
-    assert heard == ["listener"]
+    assert heard == [wake.sender]
 
 
 async def test_a_service_is_reachable(either: Store) -> None:

@@ -176,9 +176,9 @@ class Connection:
         await self._link.travel(_gone)
         link = self._link
 
-        def told() -> None:
+        def told(payload: str) -> None:
             if not link.dead:
-                callback(self, 0, channel, "")
+                callback(self, 0, channel, payload)
 
         self._session.listens.setdefault(channel, []).append(told)
 

@@ -93,7 +93,7 @@ class Transaction:
         self.advisory: list[Hashable] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waits_for: Transaction | None = None
-        self.notifications: list[str] = []
+        self.notifications: list[tuple[str, str]] = []
         self.failed = False
 
     def number(self) -> int:
@@ -271,8 +271,8 @@ class Transaction:
                 for key, row in rows.items():
                     table.apply(key, row)
             self._end()
-            for channel in self.notifications:
-                self.database.notify(channel)
+            for channel, payload in self.notifications:
+                self.database.notify(channel, payload)
 
     def roll_back(self) -> None:
         """As if it had never been; a repeat does nothing."""
@@ -295,7 +295,7 @@ class Session:
 
     database: "Database"
     transaction: Transaction | None = None
-    listens: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    listens: dict[str, list[Callable[[str], None]]] = field(default_factory=dict)
     closed: bool = False
 
     def end(self) -> None:
@@ -355,8 +355,8 @@ class Database:
         for session in list(self.sessions):
             session.end()
 
-    def notify(self, channel: str) -> None:
+    def notify(self, channel: str, payload: str) -> None:
         """Tell all who listen."""
         for session in list(self.sessions):
             for told in session.listens.get(channel, ()):
-                told()
+                told(payload)

@@ -110,9 +110,9 @@ def nothing(t: Transaction) -> Rows:
     return [{}]
 
 
-@statement(re.compile('NOTIFY "([a-z_]+)"'))
+@statement(re.compile(r"NOTIFY \"([a-z_]+)\", '(\w+)'"))
 def notify(t: Transaction, match: re.Match[str]) -> str:
-    t.notifications.append(match[1])
+    t.notifications.append((match[1], match[2]))
     return "NOTIFY"
 
 
