@@ -8,13 +8,14 @@ not in `Envelope` are ignored, so that a sender may add its own.
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
 from shared.faults import Poison
+from shared.immutable import immutable
 
 NOT_A_CLOUDEVENT: Final = "NOT_A_CLOUDEVENT"
 UNSUPPORTED_SPECVERSION: Final = "UNSUPPORTED_SPECVERSION"
@@ -70,7 +71,7 @@ _VERSION_DIGITS = 9
 _STRUCTURED = (*_FIELDS, "specversion", "datacontenttype")
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Envelope:
     """One message with everything that is known about it before its body is read."""
 

@@ -6,11 +6,11 @@ that at large scale it can take the relay's place; `aggregatetype` is the topic,
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
 from shared.envelope import Envelope
+from shared.immutable import immutable
 from shared.postgres import Connection
 
 SHARDS = 16
@@ -34,7 +34,7 @@ ALTER TABLE outbox ALTER COLUMN payload SET STORAGE EXTERNAL
 """
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OutboxMessage:
     """One message on its way to `topic`; the envelope's key decides about order."""
 

@@ -7,7 +7,7 @@ What comes in by Kafka and by HTTP takes this one path.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from shared import idempotency, inbox, outbox
 from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.idempotency import Claim, Fresh, IdempotencyKey
+from shared.immutable import immutable
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span
@@ -30,7 +31,7 @@ _RACES = 2
 """How often a batch is run again because another worker was faster; then its commands are run one by one."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Outcome:
     """What became of a command, once and for ever. `code` is `None` when it was accepted."""
 
@@ -61,7 +62,7 @@ Answer = tuple[int, bytes]
 """HTTP status and body."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Incoming(Generic[C]):
     """A command and what is known about it. `command_id` is unique among the commands on one aggregate."""
 
@@ -85,7 +86,7 @@ class Incoming(Generic[C]):
     """Makes the HTTP response that is kept with the effect, from the outcome and the state after it."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Change(Generic[S, C]):
     """One accepted command that changed something."""
 
@@ -96,7 +97,7 @@ class Change(Generic[S, C]):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Record:
     """A change as its history keeps it (JSON), and the messages that tell of it."""
 
@@ -104,7 +105,7 @@ class Record:
     messages: Sequence[OutboxMessage]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Verdict(Generic[S]):
     """What a service's rules say to one command: the outcome, and what follows from it if anything does."""
 
@@ -113,7 +114,7 @@ class Verdict(Generic[S]):
     events: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Done(Generic[S]):
     """A command's outcome, with the state after it; `state` is `None` where it was recalled or nothing is there."""
 

@@ -15,7 +15,6 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import asyncpg
@@ -28,6 +27,7 @@ from prometheus_client import Counter, Gauge
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from shared.faults import Transient
+from shared.immutable import immutable
 from shared.kafka import producer
 from shared.outbox import SHARDS
 from shared.outside import REAL, Outside
@@ -60,7 +60,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Row:
     seq: int
     topic: str

@@ -30,10 +30,11 @@ def test_import_contracts_are_kept() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_core_knows_only_the_standard_library_contracts_and_money() -> None:
+def test_the_core_knows_only_the_standard_library_contracts_money_and_how_data_is_declared() -> None:
     for path in ROOT.glob("services/*/core/*.py"):
         for name in imports(path):
-            own = name.startswith(("services." + path.parts[-3] + ".core", "shared.contracts", "shared.money"))
+            pure = ("services." + path.parts[-3] + ".core", "shared.contracts", "shared.money", "shared.immutable")
+            own = name.startswith(pure)
             assert own or name.split(".")[0] in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 

@@ -1,6 +1,5 @@
 """`decide(order, command, ctx)`: the events that follow from a command, or the reason for refusing it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
@@ -49,10 +48,11 @@ from shared.contracts.order_events import (
     OrderPaid,
     OrderPartiallyPaid,
 )
+from shared.immutable import immutable
 from shared.money import format_money
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DecisionContext:
     """What a decision needs to know that is neither in the order nor in the command."""
 
@@ -65,7 +65,7 @@ class DecisionContext:
     expected_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Decision:
     """A command was accepted: what happened and the order after it; no events means that it was already so."""
 

@@ -1,6 +1,6 @@
 """An order as the fold of its events, and the numbers that follow from it. Amounts are minor units."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
@@ -19,9 +19,10 @@ from shared.contracts.order_parts import (
     Status,
     Tender,
 )
+from shared.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PricedPart:
     """What a line or a charge comes to; `taxes` follow the order of the part's own taxes."""
 
@@ -31,7 +32,7 @@ class PricedPart:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Pricing:
     """total = subtotal - discount + charge + (tax not included in prices) + tip."""
 
@@ -46,7 +47,7 @@ class Pricing:
     discounts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Capture:
     """One collection of money on a payment; the reference tells repeats from further captures."""
 
@@ -54,7 +55,7 @@ class Capture:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Payment:
     """One leg of the settlement. The sums are independent of the order in which facts arrive."""
 
@@ -99,7 +100,7 @@ class Payment:
         return "failed" if self.failure_code else "authorized"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Lease:
     """A part of the balance that one holder alone may collect until `expires_at`; `fence` is the granting version."""
 
@@ -119,7 +120,7 @@ class Lease:
         return self.rest > 0 and now < self.expires_at
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RefundLeg:
     """Money that went back; `returned` of it also lowered what the order is worth."""
 
@@ -130,7 +131,7 @@ class RefundLeg:
     reversed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Refund:
     """A reservation of money to give back, and what became of it."""
 
@@ -152,7 +153,7 @@ class Refund:
         return max(0, self.reserved - self.released - self.recorded)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Settlement:
     """Sums over the payments, worked out once per version."""
 
@@ -161,7 +162,7 @@ class Settlement:
     refunded: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Order:
     """One durable order. `version` counts accepted changes; a past version is the fold of the events up to it."""
 

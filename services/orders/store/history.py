@@ -1,14 +1,14 @@
 """What happened to orders: one row per version."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.immutable import immutable
 from shared.postgres import Connection, Pool
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class HistoryRow:
     """One version of an order: `payload` is JSON with its events, actor, reason and balances."""
 

@@ -1,6 +1,6 @@
 """`settle(kept, reply)`: what the order's answer makes of a channel event, and who must look at it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from services.payments.core import items
@@ -9,12 +9,13 @@ from shared.contracts.channels import ChannelPaymentCaptured
 from shared.contracts.model import Money
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.contracts.payments import UnmatchedKind
+from shared.immutable import immutable
 
 NOT_FOUND = "NOT_FOUND"
 _KINDS: dict[str, UnmatchedKind] = {"CURRENCY_MISMATCH": "currency", "PAYMENT_REFERENCE_REUSED": "conflict"}
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Settled:
     """The event afterwards, and the item that is opened for it, if any.
 

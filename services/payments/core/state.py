@@ -1,7 +1,7 @@
 """What the payment service knows: channels, their events, payment legs, orders as far as they matter here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
@@ -14,6 +14,7 @@ from shared.contracts.channels import (
 from shared.contracts.model import PositiveMoney
 from shared.contracts.order_parts import Source
 from shared.contracts.payments import UnmatchedMoney
+from shared.immutable import immutable
 
 ChannelStatus = Literal["provisioning", "active", "disabling", "disabled"]
 EventStatus = Literal["sent", "waiting", "held", "applied", "refused"]
@@ -21,7 +22,7 @@ EventStatus = Literal["sent", "waiting", "held", "applied", "refused"]
 do; `applied` and `refused` by the order."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Channel:
     """Somebody who tells about payments of one merchant in one environment."""
 
@@ -38,7 +39,7 @@ class Channel:
         return self.status in ("provisioning", "active")
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Arrival:
     """One channel event, read and checked."""
 
@@ -65,7 +66,7 @@ class Arrival:
         return payment_id_of(self.channel.channel_id, self.event.payment_reference)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KeptEvent:
     """A channel event that counted: the first of its reference, and what became of it."""
 
@@ -109,7 +110,7 @@ class KeptEvent:
         return isinstance(self.event, ChannelPaymentAuthorized | ChannelPaymentCaptured | ChannelPaymentRefunded)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Leg:
     """One payment of a channel: what its events have in common, whichever came first."""
 
@@ -121,7 +122,7 @@ class Leg:
     currency: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KnownOrder:
     """An order as far as it matters for finding it."""
 
@@ -143,7 +144,7 @@ Reference = tuple[str, str, str]
 """Merchant, environment, external reference."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KnownOrders:
     """The orders that a batch of events may be about."""
 
@@ -163,7 +164,7 @@ class KnownOrders:
         return self.by_reference.get((merchant_id, environment, external_reference), ())
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Item:
     """An unmatched item with whose it is and which event it is about."""
 

@@ -4,18 +4,19 @@ The first of a reference counts; a repeat changes nothing; one that contradicts 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
 from services.payments.core import items
 from services.payments.core.state import Arrival, Item, KeptEvent, KnownOrders, Leg
 from services.payments.core.targets import Nowhere, Target, first_target, known_target
+from shared.immutable import immutable
 
 Outcome = Literal["accepted", "duplicate", "conflict", "unmatched"]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Taken:
     """What became of an arrival: `kept` is new where the event counted, `item` is what somebody must see."""
 

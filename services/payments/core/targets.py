@@ -1,15 +1,15 @@
 """Which order an event is for. None is ever guessed."""
 
 import re
-from dataclasses import dataclass
 
 from services.payments.core.state import KnownOrder, KnownOrders
 from shared.contracts.channels import ChannelEvent
+from shared.immutable import immutable
 
 _ORDER_ID = re.compile(r"ord_[A-Za-z0-9]{1,64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Target:
     """The order to tell; `known` is what we know of it, if anything."""
 
@@ -17,7 +17,7 @@ class Target:
     known: KnownOrder | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Nowhere:
     """No order answers to the name yet; or several do, and only a person can say which."""
 
