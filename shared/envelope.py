@@ -8,14 +8,13 @@ not in `Envelope` are ignored, so that a sender may add its own.
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
 from shared.faults import Poison
-from shared.immutable import immutable
+from shared.immutable import immutable, replace
 
 NOT_A_CLOUDEVENT: Final = "NOT_A_CLOUDEVENT"
 UNSUPPORTED_SPECVERSION: Final = "UNSUPPORTED_SPECVERSION"

@@ -1,7 +1,6 @@
 """`evolve(order, event, at)`: the order after one more event. Never refuses; applies every event ever stored."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, assert_never
 
@@ -43,6 +42,7 @@ from shared.contracts.order_events import (
     TipSet,
 )
 from shared.contracts.order_parts import Tender
+from shared.immutable import replace
 
 T = TypeVar("T")
 
@@ -259,8 +259,10 @@ def _leases(
     fence = order.version + 1
     match event:
         case LeaseGranted():
-            lease = Lease(event.lease_id, event.holder, event.amount_minor, fence, event.expires_at)
-            return (*others, replace(lease, charging=event.charging))
+            lease = Lease(
+                event.lease_id, event.holder, event.amount_minor, fence, event.expires_at, charging=event.charging
+            )
+            return (*others, lease)
         case LeaseExtended():
             old = order.lease(event.lease_id)
             if old is None:

@@ -1,7 +1,5 @@
 """An order as far as it matters here, from the versions that the order service publishes."""
 
-from dataclasses import replace
-
 from services.payments.core.state import KnownOrder
 from shared.contracts.model import JsonObject
 from shared.contracts.order_events import (
@@ -12,6 +10,7 @@ from shared.contracts.order_events import (
     OrderOpened,
 )
 from shared.contracts.orders import OrderVersion
+from shared.immutable import replace
 
 _STATUSES = {
     OrderCanceled.wire_type: "canceled",

@@ -1,6 +1,5 @@
 """`settle(kept, reply)`: what the order's answer makes of a channel event, and who must look at it."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from services.payments.core import items
@@ -9,7 +8,7 @@ from shared.contracts.channels import ChannelPaymentCaptured
 from shared.contracts.model import Money
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.contracts.payments import UnmatchedKind
-from shared.immutable import immutable
+from shared.immutable import immutable, replace
 
 NOT_FOUND = "NOT_FOUND"
 _KINDS: dict[str, UnmatchedKind] = {"CURRENCY_MISMATCH": "currency", "PAYMENT_REFERENCE_REUSED": "conflict"}

@@ -4,14 +4,13 @@ The first of a reference counts; a repeat changes nothing; one that contradicts 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
 from services.payments.core import items
 from services.payments.core.state import Arrival, Item, KeptEvent, KnownOrders, Leg
 from services.payments.core.targets import Nowhere, Target, first_target, known_target
-from shared.immutable import immutable
+from shared.immutable import immutable, replace
 
 Outcome = Literal["accepted", "duplicate", "conflict", "unmatched"]
 
