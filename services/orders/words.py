@@ -29,7 +29,7 @@ def tenant_mark(merchant_id: str, environment: str) -> str:
 
 def lexemes(texts: Iterable[str | None], mark: str) -> list[str]:
     """What is indexed for these texts, each word once, sorted."""
-    found = {word for text in texts if text for word in words_of(text)}
+    found = set(words_of(" ".join(filter(None, texts))))
     return [f"{mark}:{word}" for word in sorted(found)[:_MOST_WORDS]]
 
 

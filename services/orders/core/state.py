@@ -229,24 +229,25 @@ class Order:
         return sum(refund.open for refund in self.refunds)
 
     def live_leases(self, now: datetime) -> tuple[Lease, ...]:
-        return tuple(lease for lease in self.leases if lease.live(now))
+        return tuple([lease for lease in self.leases if lease.live(now)]) if self.leases else ()
 
     def leased(self, now: datetime) -> int:
-        return sum(lease.rest for lease in self.live_leases(now))
+        return sum([lease.rest for lease in self.live_leases(now)])
 
     def available(self, now: datetime) -> int:
         """What a new holder could lease."""
-        return max(0, self.outstanding - self.authorized - self.leased(now))
+        return max(0, self.balance - self.authorized - self.leased(now))
 
     @property
     def payment_status(self) -> PaymentStatus:
-        if self.credit:
+        balance = self.balance
+        if balance < 0:
             return "overpaid"
         if self.net_collected > 0:
-            return "partially_paid" if self.outstanding else "paid"
+            return "partially_paid" if balance else "paid"
         if self.authorized:
             return "authorized"
-        settled = self.status != "canceled" and not self.outstanding and (self.captured or self.lines)
+        settled = self.status != "canceled" and not balance and (self.captured or self.lines)
         return "paid" if settled else "unpaid"
 
     @property
