@@ -1,5 +1,6 @@
 """What a benchmark runs on: servers of its own, workers in processes of their own, and a look at what they left."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ Ends = dict[TopicPartition, int]
 
 _STATEMENT = re.compile(r"duration: [\d.]+ ms  (execute|statement)")
 _STOP_S = 30
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Machine:
     settings: Settings
     directory: Path
     """Holds the servers' data, and what else is of no use afterwards."""
+    postgres: psutil.Process
+    kafka: psutil.Process
 
     def environment(self, batch_size: int = 500) -> dict[str, str]:
         """What a worker needs to know."""
@@ -88,25 +92,31 @@ class Machine:
             return ends
 
     async def times(
-        self, topic: str, since: Ends, count: int, within_s: float, at_first: Callable[[], None] = lambda: None
+        self, topic: str, since: Ends, count: int, within_s: float, note: Callable[[], None] = lambda: None
     ) -> list[int]:
-        """Milliseconds at which the next `count` records of the topic were written, as soon as all are there.
+        """Milliseconds at which the next `count` records of the topic were written, once all are there.
 
-        `at_first` is called when the first is.
+        `note` is called when the first is there and when the last is. Nothing is read before then: that would take
+        time from whoever is measured.
         """
-        found: list[int] = []
         consumer = AIOKafkaConsumer(**client_options(self.settings.kafka))
-        consumer.assign(list(since))
         async with consumer:
+            until, there = time.monotonic() + within_s, 0
+            while there < count:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{there} of {count} in {topic}")
+                before, ends = there, await consumer.end_offsets(list(since))
+                there = sum(ends[place] - offset for place, offset in since.items())
+                if there and not before:
+                    note()
+                await asyncio.sleep(_LOOK_EVERY_S)
+            note()
+            consumer.assign(list(since))
             for place, offset in since.items():
                 consumer.seek(place, offset)
-            until = time.monotonic() + within_s
+            found: list[int] = []
             while len(found) < count:
-                if time.monotonic() > until:
-                    raise TimeoutError(f"{len(found)} of {count} in {topic}")
                 taken = await consumer.getmany(timeout_ms=500)
-                if taken and not found:
-                    at_first()
                 found += [record.timestamp for records in taken.values() for record in records]
         return sorted(found)
 
@@ -135,7 +145,20 @@ async def machine(postgres: Mapping[str, str] = MappingProxyType({})) -> AsyncIt
 
 def _machine(local: LocalServers, directory: Path) -> Machine:
     kafka = KafkaSettings(bootstrap_servers=local.kafka_bootstrap_servers)
-    return Machine(Settings(database_url=local.database_url, kafka=kafka), directory)
+    servers = {child.name(): child for child in psutil.Process().children()}
+    settings = Settings(database_url=local.database_url, kafka=kafka)
+    return Machine(settings, directory, servers["postgres"], servers["java"])
+
+
+def cpu_us(process: psutil.Process) -> float:
+    """Processor time of a process and of those that it started, ended ones included."""
+    times = process.cpu_times()
+    used = times.user + times.system + times.children_user + times.children_system
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            used += times.user + times.system
+    return float(used) * 1_000_000
 
 
 @contextmanager

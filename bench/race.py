@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-
-import psutil
 
 from bench import bare_pipe, workload
-from bench.machine import Ends, Machine, worker
+from bench.machine import Ends, Machine, cpu_us, worker
 from deploy.local.ports import Ports
 from shared.kafka import producer
 from shared.topics import ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES
@@ -50,7 +47,10 @@ class Round:
     batch: int
     commands: int
     per_second: float
-    cpu_ms_per_command: float
+    python_us: float
+    """Processor time per command, of the worker and of each server."""
+    postgres_us: float
+    kafka_us: float
     wal_bytes_per_command: float
 
 
@@ -84,20 +84,18 @@ class Race:
         )
         wal = await self._here.value(_WAL)
         with worker(contender.module, *arguments, environment=self._here.environment(batch)) as process:
-            spent: list[float] = []
-            note = partial(_note_cpu_ms, process, spent)
-            times = await self._here.times(contender.replies, before, count, _LONG_S, at_first=note)
-            note()
+            spent: list[list[float]] = []
+
+            def note() -> None:
+                spent.append([cpu_us(one) for one in (process, self._here.postgres, self._here.kafka)])
+
+            times = await self._here.times(contender.replies, before, count, _LONG_S, note)
         wal = await self._here.value(_WAL) - wal
         later = sum(at > times[0] for at in times)
         rate = later * 1000 / (times[-1] - times[0])
+        used = [(end - begin) / later for begin, end in zip(*spent, strict=True)]
         print(f"{contender.name:24} batch {batch:5} {rate:8,.0f} commands/s", flush=True)
-        return Round(contender.name, batch, count, rate, (spent[-1] - spent[0]) / later, wal / count)
-
-
-def _note_cpu_ms(process: psutil.Process, into: list[float]) -> None:
-    times = process.cpu_times()
-    into.append((times.user + times.system) * 1000)
+        return Round(contender.name, batch, count, rate, *used, wal / count)
 
 
 async def prepare(here: Machine, contender: Contender, orders: int) -> tuple[int, Ends]:

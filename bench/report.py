@@ -10,7 +10,8 @@ from rich.table import Table
 from bench.race import Round
 
 SERVICE = "orders service"
-_MEASURED = ("per_second", "cpu_ms_per_command", "wal_bytes_per_command")
+_COSTS = ("python_us", "postgres_us", "kafka_us", "wal_bytes_per_command")
+_MEASURED = ("per_second", *_COSTS)
 
 
 def medians(rounds: Sequence[Round]) -> list[dict[str, Any]]:
@@ -36,17 +37,15 @@ def print_throughput(found: Mapping[str, Any]) -> None:
 
 
 def _throughput(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        title="Commands from Kafka to their published replies (medians; CPU of the worker and WAL per command)"
-    )
-    for column in ("", "batch", "commands/s", "service has", "CPU ms", "WAL bytes"):
+    title = "Commands from Kafka to their published replies (medians; microseconds of CPU and bytes of WAL per command)"
+    table = Table(title=title)
+    for column in ("", "batch", "commands/s", "service has", "Python", "PostgreSQL", "Kafka", "WAL"):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     ours = {one["batch"]: one["per_second"] for one in found if one["contender"] == SERVICE}
     for one in found:
         name, batch, rate = one["contender"], one["batch"], one["per_second"]
         share = "" if name == SERVICE else f"{ours[batch] / rate:.0%}"
-        cpu, wal = one["cpu_ms_per_command"], one["wal_bytes_per_command"]
-        table.add_row(name, str(batch), f"{rate:,.0f}", share, f"{cpu:.3f}", f"{wal:,.0f}")
+        table.add_row(name, str(batch), f"{rate:,.0f}", share, *(f"{one[cost]:,.0f}" for cost in _COSTS))
     return table
 
 
