@@ -10,6 +10,7 @@ from rich.table import Table
 from bench.race import Round
 
 SERVICE = "orders service"
+_WIDTH = 110
 _COSTS = ("python_us", "postgres_us", "kafka_us", "wal_bytes_per_command")
 _MEASURED = ("per_second", *_COSTS)
 
@@ -28,7 +29,7 @@ def medians(rounds: Sequence[Round]) -> list[dict[str, Any]]:
 
 def print_throughput(found: Mapping[str, Any]) -> None:
     """On the terminal."""
-    console = Console()
+    console = Console(width=_WIDTH)
     console.print(_throughput(found["medians"]))
     fastest = max(found["publishing"], key=lambda name: found["publishing"][name])
     console.print(f"The bare pipe publishes by {fastest}: {_listed(found['publishing'], '{:.0f} commands/s')}")
