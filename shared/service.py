@@ -85,6 +85,7 @@ class ServiceProcess:
                 handler=handler,
                 dead_letters=self._dead_letters,
                 batch_size=self.settings.consumer_batch_size,
+                session_timeout_ms=self.settings.kafka.session_timeout_ms,
             )
             self._consumers.append(consumer)
 

@@ -19,6 +19,7 @@ from shared.faults import Poison, Transient
 from shared.isolation import describe, run_isolated
 from shared.kafka.dead_letters import DeadLetter, DeadLetters
 from shared.kafka.progress import STALL_AFTER_S, Progress
+from shared.kafka.reader import LEAST_SESSION_MS
 from shared.kafka.record import Record
 
 BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
@@ -32,7 +33,8 @@ _LOOK_EVERY_S = 3.0
 _BROKER_ANSWERS_S = 10.0
 _JOIN_S = 60.0
 _RECONNECT_AFTER_S = 60.0
-_SESSION_MS = 6_000  # The least that brokers allow by default: a dead worker's partitions move on after this long.
+# Also how soon a member hears that partitions move, so it bounds every hand-over.
+_HEARTBEAT_MS = 500
 _DAY_MS = 24 * 60 * 60 * 1000
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class BatchConsumer:
         topics: Sequence[str] = (),
         pattern: str | None = None,
         batch_size: int = 500,
+        session_timeout_ms: int = LEAST_SESSION_MS,
         stall_after_s: float = STALL_AFTER_S,
     ) -> None:
         self.name = name
@@ -88,8 +91,8 @@ class BatchConsumer:
             no_reply=True,
             # The client would leave the group during an outage that lasts longer, and does not reliably come back.
             max_poll_interval_ms=_DAY_MS,
-            session_timeout_ms=_SESSION_MS,
-            heartbeat_interval_ms=_SESSION_MS // 3,
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=_HEARTBEAT_MS,
         )
         self._subscriber(self._receive)
 

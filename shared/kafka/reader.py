@@ -1,14 +1,19 @@
-"""A consumer client that neither loses records nor is held up where one has a header name that is not UTF-8."""
+"""A consumer client that any broker lets into its group, and that any record can be read with."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import InvalidSessionTimeoutError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.util import decode_varint_py
 from aiokafka.structs import ConsumerRecord
+
+LEAST_SESSION_MS = 6_000
+"""The shortest session time-out that a broker takes by default."""
 
 _BATCH_HEAD = 12
 """Bytes of a record batch before those that its length counts: the base offset and the length itself."""
@@ -23,9 +28,27 @@ log = structlog.get_logger(__name__)
 class Reader(AIOKafkaConsumer):  # type: ignore[misc]
     """aiokafka's consumer, with a second way to read.
 
-    aiokafka raises `UnicodeDecodeError` for such a record, drops what the same call has taken from other partitions,
-    whose positions have moved on, and raises again for ever. Brokers accept such records from any client.
+    A header name that is not UTF-8, which brokers accept from any client, makes aiokafka raise `UnicodeDecodeError`,
+    drop what the same call has taken from other partitions, whose positions have moved on, and raise again for ever.
     """
+
+    async def start(self) -> None:
+        """As aiokafka's; a broker that refuses the session time-out is asked for the least that brokers allow."""
+        try:
+            await super().start()
+        except InvalidSessionTimeoutError:
+            wanted: int = self._session_timeout_ms
+            if wanted >= LEAST_SESSION_MS:
+                raise
+            log.warning("session_timeout_refused", wanted_ms=wanted, used_ms=LEAST_SESSION_MS, group=self._group_id)
+            self._session_timeout_ms = self._coordinator._session_timeout_ms = LEAST_SESSION_MS
+            await self._join_again()
+
+    async def _join_again(self) -> None:
+        # The coordinator waits until somebody has seen its error.
+        with suppress(InvalidSessionTimeoutError):
+            self._coordinator.check_errors()
+        await self._subscription.wait_for_assignment()
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

@@ -24,8 +24,10 @@ SERVICES = {
     "orders worker 1": ("orders", "worker"),
     "orders worker 2": ("orders", "worker"),
     "orders api": ("orders", "api"),
-    "payments": ("payments", "all"),
+    "payments 1": ("payments", "all"),
+    "payments 2": ("payments", "worker"),
 }
+_REPOSITORY = Path(__file__).parents[2]
 _GRACE_S = 30
 _START_S = 90
 
@@ -104,7 +106,7 @@ class System:
 
     @property
     def payments_url(self) -> str:
-        return self.services["payments"].url
+        return self.services["payments 1"].url
 
     async def start(self) -> None:
         self.kafka.begin_prepare()
@@ -159,6 +161,8 @@ def build(directory: Path) -> System:
     postgres_proxy = Proxy(next(others), ports.postgres)
     kafka_proxy = Proxy(kafka_proxy_port, ports.kafka)
     environment = {
+        # This checkout's code, whatever other one the script may have been installed from.
+        "PYTHONPATH": str(_REPOSITORY),
         "DATABASE_URL": postgres.url.replace(f":{ports.postgres}/", f":{postgres_proxy.port}/"),
         "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{kafka_proxy.port}",
         "KAFKA_CLIENT_BOOTSTRAP_SERVERS": kafka.client_bootstrap_servers,

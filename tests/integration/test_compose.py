@@ -126,6 +126,7 @@ def test_kafka_keeps_the_same_walls_as_the_local_one() -> None:
         "super.users",
         "auto.create.topics.enable",
         "message.max.bytes",
+        "group.min.session.timeout.ms",
         "sasl.enabled.mechanisms",
         "listener.name.client.scram-sha-256.sasl.jaas.config",
     }

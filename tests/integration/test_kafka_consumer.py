@@ -3,12 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
 
 from shared.faults import Poison, Transient
 from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
@@ -433,6 +435,41 @@ async def test_a_consumer_starts_while_kafka_is_away(world: World) -> None:
     await asyncio.sleep(0.5)
     assert consumer.ready() == "test: not connected to Kafka yet"
     assert consumer.alive() is None
+
+
+async def test_a_session_time_out_that_the_broker_refuses_is_made_longer(world: World) -> None:
+    with capture_logs() as logs:
+        await world.consume(Recorder(), session_timeout_ms=500)
+        await world.send(b"1")
+        await world.acknowledged(1)
+    refused = [entry for entry in logs if entry["event"] == "session_timeout_refused"]
+    assert [(entry["wanted_ms"], entry["used_ms"]) for entry in refused] == [(500, 6_000)]
+
+
+async def test_the_partitions_of_a_worker_that_died_move_on_soon(world: World) -> None:
+    """It says no goodbye: its heartbeats end, and the broker has to notice."""
+    dying, living = Recorder(), Recorder()
+    first = await world.consume(dying, session_timeout_ms=2_000)
+    await world.send(b"1")
+    await world.acknowledged(1)
+    second = await world.consume(living, session_timeout_ms=2_000)
+    await eventually(lambda: second.ready() is None)
+    await _die(first)
+    began = monotonic()
+    await world.send(b"2")
+    await eventually(lambda: living.done == [b"2"])
+    assert monotonic() - began < 2 + 0.5 + 1.5  # session, heartbeat, and time for a slow machine
+
+
+async def _die(consumer: BatchConsumer) -> None:
+    client = consumer._subscriber.consumer
+    assert client is not None
+    assert consumer._watch is not None
+    consumer._watch.cancel()
+    for task in consumer._subscriber.tasks:
+        task.cancel()
+    await client._coordinator._stop_heartbeat_task()
+    client._coordinator._group_instance_id = "does not say goodbye"
 
 
 async def test_a_hanging_handler_is_seen_as_a_stall(world: World) -> None:
