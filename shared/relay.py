@@ -45,8 +45,8 @@ _BYTES_PER_BATCH = 900 * 1024
 _POLL_S = 0.5
 _FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
-_IDLE_SESSION = "5s"
-_KEEP_ALIVE_S = 2.0
+_IDLE_SESSION = "3s"
+_KEEP_ALIVE_S = 1.0
 _REMOVAL = "off"
 """Whether the relay waits until a removal is on the disk. One that a crash of the server undoes is published again."""
 

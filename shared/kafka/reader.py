@@ -37,11 +37,11 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
         try:
             await super().start()
         except InvalidSessionTimeoutError:
-            wanted: int = self._session_timeout_ms
+            wanted = self._coordinator._session_timeout_ms
             if wanted >= LEAST_SESSION_MS:
                 raise
             log.warning("session_timeout_refused", wanted_ms=wanted, used_ms=LEAST_SESSION_MS, group=self._group_id)
-            self._session_timeout_ms = self._coordinator._session_timeout_ms = LEAST_SESSION_MS
+            self._coordinator._session_timeout_ms = LEAST_SESSION_MS
             await self._join_again()
 
     async def _join_again(self) -> None:
