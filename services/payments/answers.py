@@ -17,11 +17,16 @@ Reply = CommandAccepted | CommandRefused
 
 
 async def settle_all(connection: Connection, replies: Sequence[Reply], now: datetime) -> int:
-    """How many events have an outcome now. Replies to older commands, or to ones that were not ours, change nothing."""
+    """How many events have an outcome now. Replies to older commands, or to ones that were not ours, change nothing.
+
+    Outcomes are told in the order of the replies, so those of one order in the order of its versions.
+    """
     by_command = {reply.command_id: reply for reply in replies}
     asked = await events.lock_answered(connection, sorted(by_command))
     answered = [
-        (settle(kept, by_command[command_id], now), by_command[command_id]) for command_id, kept in asked.items()
+        (settle(asked[command_id], reply, now), reply)
+        for command_id, reply in by_command.items()
+        if command_id in asked
     ]
     if not answered:
         return 0

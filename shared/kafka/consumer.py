@@ -30,7 +30,7 @@ HANDLER_FAILED = "HANDLER_FAILED"
 
 _POLL_MS = 2  # FastStream looks away for this long when there was nothing; the `Reader` waits longer than it asks for.
 _LOOK_EVERY_S = 3.0
-_BROKER_ANSWERS_S = 10.0
+_BROKER_ANSWERS_S = 5.0
 _JOIN_S = 60.0
 _RECONNECT_AFTER_S = 60.0
 # Also how soon a member hears that partitions move, so it bounds every hand-over.

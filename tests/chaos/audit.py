@@ -1,9 +1,10 @@
 """The auditor: compares the clients' journal with what there is. It knows the public contract and no service's code."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 
-from tests.chaos.evidence import Evidence, Json, Message
+from tests.chaos.audit_topics import audit_topics, dead_positions
+from tests.chaos.evidence import Evidence, Json
+from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal, Promised, Told
 
 _CAPTURED, _AUTHORIZED, _REFUNDED = (
@@ -14,24 +15,11 @@ _CAPTURED, _AUTHORIZED, _REFUNDED = (
 _EVENT_OF = {"captured": _CAPTURED, "authorized": _AUTHORIZED, "refunded": _REFUNDED}
 
 
-@dataclass
-class Findings:
-    """Each finding is a sentence that names the thing."""
-
-    lost: list[str] = field(default_factory=list)
-    double: list[str] = field(default_factory=list)
-    disorder: list[str] = field(default_factory=list)
-    counted: Counter[str] = field(default_factory=Counter)
-    """How much was looked at."""
-
-    def clean(self) -> bool:
-        return not (self.lost or self.double or self.disorder)
-
-
 def audit(journal: Journal, evidence: Evidence) -> Findings:
     """Everything that is wrong."""
-    findings = Findings()
+    findings = Findings(odd=list(journal.oddities))
     _Audit(journal, evidence, findings).run()
+    audit_topics(journal, evidence, findings)
     return findings
 
 
@@ -49,8 +37,6 @@ class _Audit:
         self._told()
         self._orders()
         self._history()
-        self._order_events()
-        self._outcomes()
         self._commands()
         self._left_over()
         self._past()
@@ -96,12 +82,7 @@ class _Audit:
             for row in self.evidence.tables["unmatched"]
             if (row["kind"], row["status"]) == ("unknown_order", "open")
         }
-        dead = {
-            (message.headers.get("tl_topic"), message.headers.get("tl_partition"), message.headers.get("tl_offset"))
-            for topic, messages in self.evidence.topics.items()
-            if topic.endswith(".dead-letters")
-            for message in messages
-        }
+        dead = dead_positions(self.evidence)
         items = Counter(
             (row["payment_reference"], row["amount_minor"], row["kind"]) for row in self.evidence.tables["unmatched"]
         )
@@ -182,47 +163,6 @@ class _Audit:
             if versions[order_id] != list(range(1, row["version"] + 1)):
                 self.findings.disorder.append(f"history of {order_id} is {versions[order_id]} at {row['version']}")
 
-    def _order_events(self) -> None:
-        """First occurrences on the topic are 1, 2, 3 …; what comes again says the same."""
-        seen: dict[str, list[int]] = defaultdict(list)
-        said: dict[tuple[str, int], bytes] = {}
-        for message in self.evidence.topics["orders.events"]:
-            version = message.body["version"]
-            if said.setdefault((message.key, version), message.value) != message.value:
-                self._double(f"version {version} of {message.key} was told in two ways")
-            if version in seen[message.key]:
-                self.findings.counted["order events: told again"] += 1
-            else:
-                seen[message.key].append(version)
-        for order_id, row in self.stored.items():
-            wanted = list(range(1, row["version"] + 1))
-            if missing := sorted(set(wanted) - set(seen[order_id])):
-                self._lost(f"versions {missing} of {order_id} are not on orders.events")
-            if seen[order_id] != sorted(seen[order_id]):
-                self.findings.disorder.append(f"orders.events has {order_id} as {seen[order_id]}")
-            if extra := sorted(set(seen[order_id]) - set(wanted)):
-                self._double(f"orders.events has versions {extra} of {order_id}, which is at {row['version']}")
-        for order_id in seen.keys() - self.stored.keys():
-            self._double(f"orders.events tells of {order_id}, which does not exist")
-
-    def _outcomes(self) -> None:
-        """One outcome for each command, for ever the same, and the one that is recorded."""
-        outcomes: dict[str, bytes] = {}
-        for message in self.evidence.topics["orders.replies"]:
-            command_id = message.body["command_id"]
-            if outcomes.setdefault(command_id, message.value) != message.value:
-                self._double(f"command {command_id} has two outcomes")
-        recorded = Counter((row["aggregate_id"], row["command_id"]) for row in self.evidence.tables["inbox"])
-        for message in _first(self.evidence.topics["orders.commands"]):
-            command_id = message.headers["ce_id"]
-            self.findings.counted["commands"] += 1
-            if command_id not in outcomes:
-                self._lost(f"command {command_id} on {message.key} has no outcome on orders.replies")
-            if recorded[message.key, command_id] != 1:
-                self._lost(
-                    f"command {command_id} on {message.key} is recorded {recorded[message.key, command_id]} times"
-                )
-
     def _commands(self) -> None:
         """No command had an effect twice."""
         for row, count in Counter(
@@ -254,11 +194,6 @@ class _Audit:
             for part in ("version", "pricing", "settlement", "payments", "status", "payment_status"):
                 if order is None or order[part] != shown.get(part):
                     self._lost(f"{order_id} at version {version}: {part} differs between HTTP and orders.events")
-
-
-def _first(messages: list[Message]) -> list[Message]:
-    """One message of each id."""
-    return list({message.headers["ce_id"]: message for message in reversed(messages)}.values())
 
 
 def _sums(order: Promised, shown: Json) -> list[tuple[str, object, object]]:

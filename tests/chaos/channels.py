@@ -13,6 +13,8 @@ from tests.chaos.journal import Journal, Json, Told
 
 Header = tuple[str, str | bytes | None]
 
+NO_EVENT = b"\xff\x00garbage"
+
 KINDS = {
     "authorized": "channel.payment.authorized.v1",
     "captured": "channel.payment.captured.v1",
@@ -141,7 +143,7 @@ def _garbage(told: Told, channel_id: str) -> tuple[bytes, bytes, list[Header]]:
     }
     fine = json.dumps(body_of(told)).encode()
     kinds: list[tuple[bytes, dict[str, bytes]]] = [
-        (b"\xff\x00garbage", {}),
+        (NO_EVENT, {}),
         (fine, good | {"ce_type": b"channel.payment.dreamt.v1"}),
         (b"{not json", good),
         (fine.replace(b'"EUR"', b'"euro"'), good),

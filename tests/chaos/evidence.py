@@ -16,14 +16,15 @@ _TABLES = {
     "orders": "SELECT order_id, version, external_reference, total_minor, state FROM orders.orders",
     "history": "SELECT order_id, version, type, payload FROM orders.order_events ORDER BY order_id, version",
     "inbox": "SELECT aggregate_id, command_id, outcome FROM orders.inbox",
-    "keys": "SELECT scope, key, status, body FROM orders.idempotency_keys",
     "orders_outbox": "SELECT seq, id, aggregatetype FROM orders.outbox",
     "payments_outbox": "SELECT seq, id, aggregatetype FROM payments.outbox",
-    "channel_events": "SELECT channel_event_id, event_id, type, body, status, order_id, refusal, attempt, command_id "
+    "channel_events": "SELECT channel_event_id, event_id, status, order_id, named_order_id, attempt, command_id "
     "FROM payments.channel_events",
     "unmatched": "SELECT unmatched_money_id, channel_event_id, kind, status, amount_minor, payment_reference, order_id "
     "FROM payments.unmatched_money",
     "known_orders": "SELECT order_id, version FROM payments.known_orders",
+    "orders_grants": "SELECT credential_hash, grant_id FROM orders.grants",
+    "payments_grants": "SELECT credential_hash, grant_id FROM payments.grants",
 }
 _JSON = {"state", "payload", "outcome"}
 _SILENT_S = 10.0
@@ -40,6 +41,8 @@ class Message:
     key: str
     value: bytes
     headers: dict[str, str]
+    at_s: float = 0.0
+    """When its producer made it, in seconds since 1970."""
 
     @property
     def body(self) -> Json:
@@ -135,4 +138,5 @@ def _message(message: Any) -> Message:
         key=(message.key() or b"").decode(errors="replace"),
         value=message.value() or b"",
         headers={name: (value or b"").decode(errors="replace") for name, value in message.headers() or []},
+        at_s=message.timestamp()[1] / 1000,
     )

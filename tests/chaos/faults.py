@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -16,6 +17,8 @@ from tests.chaos.system import ServiceProcess, System
 
 Step = Callable[[], Awaitable[None]]
 
+EVERY_SERVICE = "every service"
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -26,33 +29,53 @@ class Fault:
     begin: Step
     end: Step
     lasts_s: float = 0.0
+    away: str | None = None
+    """The server that no service can reach between `begin` and `end`."""
+
+    def disjoint(self, others: Sequence["Fault"]) -> bool:
+        """Whether it can be done at the same time as the others."""
+        return not others or not ({self.target, EVERY_SERVICE} & {other.target for other in others})
 
 
-def deck(system: System, random: Random) -> Iterator[Fault]:
-    """Every kind on every target once, shuffled; then again, for ever."""
+def deck(system: System, random: Random, longest_s: float) -> Iterator[Fault]:
+    """Every kind on every target once, in an order of chance in which every kind comes first once; then again."""
     while True:
-        faults = list(_all(system, random))
+        faults = list(_all(system, random, longest_s))
         random.shuffle(faults)
-        yield from faults
+        before: Counter[str] = Counter()
+        rounds: dict[int, list[Fault]] = defaultdict(list)
+        for fault in faults:
+            rounds[before[fault.kind]].append(fault)
+            before[fault.kind] += 1
+        for number in sorted(rounds):
+            yield from rounds[number]
 
 
-def _all(system: System, random: Random) -> Iterator[Fault]:
+def _for_a_while(random: Random, longest_s: float) -> float:
+    """Seconds: short, past the session time-outs of Kafka and of the relay, or until probes must have noticed."""
+    bounds = [between for between in ((0.3, 2.5), (4.5, 6.5), (9.5, 11.0)) if between[1] <= longest_s]
+    return random.uniform(*random.choices(bounds, [6, 3, 1][: len(bounds)])[0])
+
+
+def _all(system: System, random: Random, longest_s: float) -> Iterator[Fault]:
+    def a_while() -> float:
+        return _for_a_while(random, longest_s)
+
     for service in system.services.values():
         yield _killed(service, random)
-        yield _stopped(service, random)
+        yield _stopped(service, a_while())
         yield _ended(service)
     servers = (("PostgreSQL", system.postgres, system.postgres_proxy), ("Kafka", system.kafka, system.kafka_proxy))
     for name, server, proxy in servers:
         yield _server_killed(name, server, random)
         yield _server_restarted(name, server)
-        yield _server_stopped(name, server, random)
-        yield _cut(name, proxy, random)
-        yield _held(name, proxy, random)
+        yield _server_stopped(name, server, a_while())
+        yield _cut(name, proxy, random.choice([0.0, a_while()]))
+        yield _held(name, proxy, a_while())
         yield _slowed(name, proxy, random)
         yield _replies_lost(name, proxy, random)
+        yield _half_held(name, proxy, random, a_while())
     yield _all_killed(system)
-    for _ in range(4):
-        yield _both(system, random)
 
 
 def _killed(service: ServiceProcess, random: Random) -> Fault:
@@ -62,17 +85,17 @@ def _killed(service: ServiceProcess, random: Random) -> Fault:
     async def end() -> None:
         service.start()
 
-    return Fault("SIGKILL", service.name, begin, end, random.choice([0.0, random.uniform(0, 8)]))
+    return Fault("SIGKILL", service.name, begin, end, random.choice([0.0, random.uniform(0, 6)]))
 
 
-def _stopped(service: ServiceProcess, random: Random) -> Fault:
+def _stopped(service: ServiceProcess, lasts_s: float) -> Fault:
     async def begin() -> None:
         service.signal(signal.SIGSTOP)
 
     async def end() -> None:
         service.signal(signal.SIGCONT)
 
-    return Fault("SIGSTOP", service.name, begin, end, random.uniform(1, 12))
+    return Fault("SIGSTOP", service.name, begin, end, lasts_s)
 
 
 def _ended(service: ServiceProcess) -> Fault:
@@ -80,9 +103,10 @@ def _ended(service: ServiceProcess) -> Fault:
         service.signal(signal.SIGTERM)
 
     async def end() -> None:
-        if not await service.ended():
-            raise RuntimeError(f"{service.name} did not end on SIGTERM")
+        in_time = await service.ended()
         service.start()
+        if not in_time:
+            raise RuntimeError("it did not end, and had to be killed")
 
     return Fault("SIGTERM", service.name, begin, end)
 
@@ -96,7 +120,7 @@ def _all_killed(system: System) -> Fault:
         for service in system.services.values():
             service.start()
 
-    return Fault("SIGKILL", "every service", begin, end)
+    return Fault("SIGKILL", EVERY_SERVICE, begin, end)
 
 
 def _server_killed(name: str, server: PostgresServer | KafkaServer, random: Random) -> Fault:
@@ -107,7 +131,7 @@ def _server_killed(name: str, server: PostgresServer | KafkaServer, random: Rand
         server.launch()
         await asyncio.to_thread(server.wait_ready)
 
-    return Fault("kill -9", name, begin, end, random.uniform(0, 6))
+    return Fault("kill -9", name, begin, end, random.uniform(0, 4), away=name)
 
 
 def _server_restarted(name: str, server: PostgresServer | KafkaServer) -> Fault:
@@ -122,7 +146,7 @@ def _server_restarted(name: str, server: PostgresServer | KafkaServer) -> Fault:
     return Fault("restart", name, begin, end)
 
 
-def _server_stopped(name: str, server: PostgresServer | KafkaServer, random: Random) -> Fault:
+def _server_stopped(name: str, server: PostgresServer | KafkaServer, lasts_s: float) -> Fault:
     held: list[psutil.Process] = []
 
     def signal_all(number: signal.Signals) -> None:
@@ -138,34 +162,10 @@ def _server_stopped(name: str, server: PostgresServer | KafkaServer, random: Ran
     async def end() -> None:
         signal_all(signal.SIGCONT)
 
-    return Fault("SIGSTOP", name, begin, end, random.uniform(1, 12))
+    return Fault("SIGSTOP", name, begin, end, lasts_s, away=name)
 
 
-def _both(system: System, random: Random) -> Fault:
-    """A service process is killed while a server, or the way to it, is away."""
-    service = random.choice(list(system.services.values()))
-    servers: list[tuple[str, PostgresServer | KafkaServer, Proxy]] = [
-        ("PostgreSQL", system.postgres, system.postgres_proxy),
-        ("Kafka", system.kafka, system.kafka_proxy),
-    ]
-    name, server, proxy = random.choice(servers)
-    makers = [_server_killed(name, server, random), _cut(name, proxy, random), _replies_lost(name, proxy, random)]
-    first, second = random.sample([random.choice(makers), _killed(service, random)], 2)
-
-    async def begin() -> None:
-        await first.begin()
-        await asyncio.sleep(random.uniform(0, 1))
-        await second.begin()
-
-    async def end() -> None:
-        await second.end()
-        await asyncio.sleep(random.uniform(0, 2))
-        await first.end()
-
-    return Fault(f"{first.kind} + {second.kind}", f"{first.target} + {second.target}", begin, end, random.uniform(0, 5))
-
-
-def _cut(name: str, proxy: Proxy, random: Random) -> Fault:
+def _cut(name: str, proxy: Proxy, lasts_s: float) -> Fault:
     async def begin() -> None:
         proxy.refusing = True
         proxy.cut()
@@ -173,17 +173,29 @@ def _cut(name: str, proxy: Proxy, random: Random) -> Fault:
     async def end() -> None:
         proxy.refusing = False
 
-    return Fault("cut", name, begin, end, random.choice([0.0, random.uniform(1, 8)]))
+    return Fault("cut", name, begin, end, lasts_s, away=name)
 
 
-def _held(name: str, proxy: Proxy, random: Random) -> Fault:
+def _held(name: str, proxy: Proxy, lasts_s: float) -> Fault:
     async def begin() -> None:
         proxy.hold(True)
 
     async def end() -> None:
         proxy.hold(False)
 
-    return Fault("held", name, begin, end, random.uniform(1, 12))
+    return Fault("held", name, begin, end, lasts_s, away=name)
+
+
+def _half_held(name: str, proxy: Proxy, random: Random, lasts_s: float) -> Fault:
+    """Nothing passes on every other connection; the others, and new ones, are fine."""
+
+    async def begin() -> None:
+        proxy.hold_some(random)
+
+    async def end() -> None:
+        proxy.hold(False)
+
+    return Fault("half held", name, begin, end, lasts_s)
 
 
 def _slowed(name: str, proxy: Proxy, random: Random) -> Fault:
@@ -193,7 +205,7 @@ def _slowed(name: str, proxy: Proxy, random: Random) -> Fault:
     async def end() -> None:
         proxy.delay_s = 0.0
 
-    return Fault("slow", name, begin, end, random.uniform(3, 8))
+    return Fault("slow", name, begin, end, random.uniform(2, 5))
 
 
 def _replies_lost(name: str, proxy: Proxy, random: Random) -> Fault:
@@ -206,4 +218,4 @@ def _replies_lost(name: str, proxy: Proxy, random: Random) -> Fault:
         proxy.cut()
         proxy.losing_replies = False
 
-    return Fault("replies lost", name, begin, end, random.uniform(0.2, 3))
+    return Fault("replies lost", name, begin, end, random.uniform(0.2, 3), away=name)

@@ -132,7 +132,7 @@ class Teller:
                 continue
             for _ in range(self._random.randint(_SHORT_STORY, _LONG_STORY)):
                 await self._step(order, channel)
-                await asyncio.sleep(self._random.uniform(0, 0.25))
+                await asyncio.sleep(self._random.uniform(0, 0.4))
                 if stopped.is_set():
                     break
         await asyncio.gather(*self._telling)

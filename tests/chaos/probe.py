@@ -38,7 +38,7 @@ async def _pay_one(world: World, random: Random) -> None:
     order.legs[told.reference] = Leg(captured=order.price)
     await channel.tell(told)
     while not await _is_captured(world, order.order_id, order.price):  # noqa: ASYNC110 - another process does it
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
 async def _is_captured(world: World, order_id: str, amount: int) -> bool:

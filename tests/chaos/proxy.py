@@ -1,8 +1,9 @@
-"""A TCP proxy that can be cut, held, slowed, and made to lose replies."""
+"""A TCP proxy that can be cut, held as a whole or in part, slowed, and made to lose replies."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
+from random import Random
 
 from deploy.local.ports import HOST
 
@@ -17,6 +18,7 @@ class Proxy:
         self.delay_s = 0.0
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._held: set[StreamWriter] | None = None
         self._writers: set[StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -35,10 +37,16 @@ class Proxy:
 
     def hold(self, held: bool) -> None:
         """While held nothing passes, and nobody is told."""
+        self._held = None
         if held:
             self._flowing.clear()
         else:
             self._flowing.set()
+
+    def hold_some(self, random: Random) -> None:
+        """As `hold`, for about half of the directions of the connections that there are."""
+        self._held = {writer for writer in self._writers if random.random() < 0.5}
+        self._flowing.clear()
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         if self.refusing:
@@ -63,7 +71,8 @@ class Proxy:
     async def _pump(self, reader: StreamReader, writer: StreamWriter, replies: bool) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                await self._flowing.wait()
+                if self._held is None or writer in self._held:
+                    await self._flowing.wait()
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 if replies and self.losing_replies:

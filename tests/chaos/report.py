@@ -25,13 +25,15 @@ def print_report(found: dict[str, Any], path: Path) -> None:
     """Faults with their recovery times, what was looked at, and what is wrong."""
     console = Console(highlight=False)
     console.print(_recovery(found["faults"]))
+    console.print(_handed_over(found["handed_over_s"]))
     console.print(_counts("Looked at", found["counted"]))
     console.print(_counts("Errors on the way, all tried again", found["errors"]))
     console.print(_counts("Errors in the services' logs", found["logged"]))
-    for name, title in (("lost", "Lost"), ("double", "Double"), ("disorder", "Out of order"), ("oddities", "Odd")):
-        _print_list(console, title, found[name])
+    for title, entries in found["findings"].items():
+        _print_list(console, title.capitalize(), entries)
     verdict = "Nothing lost, nothing double, everything in order." if found["clean"] else "NOT clean."
-    console.print(f"\n{verdict} {len(found['faults'])} faults in {found['minutes']:g} minutes, seed {found['seed']}.")
+    minutes = found["took_s"] / 60
+    console.print(f"\n{verdict} {len(found['faults'])} faults in {minutes:.1f} minutes, seed {found['seed']}.")
     console.print(f"Written to {path}", soft_wrap=True)
 
 
@@ -42,12 +44,23 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def _recovery(faults: list[dict[str, Any]]) -> Table:
-    table = Table(title="Seconds until fresh HTTP writes and channel events took effect")
-    for column in ("fault", "of", "times", "after its end: p50", "p99", "after its beginning: p50", "p99"):
+    table = Table(
+        title="Seconds until fresh HTTP writes and channel events took effect, and all said that they are ready"
+    )
+    for column in (
+        "fault",
+        "of",
+        "times",
+        "after its end: p50",
+        "p99",
+        "after its beginning: p50",
+        "p99",
+        "ready: p99",
+    ):
         table.add_column(column, justify="left" if column in ("fault", "of") else "right")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for fault in faults:
-        groups[fault["kind"], fault["target"]].append(fault)
+        groups[(fault["kind"], fault["target"]) if fault["alone"] else ("two at once", "")].append(fault)
     for (kind, target), members in sorted(groups.items()):
         table.add_row(kind, target, str(len(members)), *_quantiles(members))
     if faults:
@@ -57,11 +70,27 @@ def _recovery(faults: list[dict[str, Any]]) -> Table:
 
 
 def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
-    cells = []
-    for name in ("from_end_s", "from_begin_s"):
-        values = [float("inf") if fault[name] is None else fault[name] for fault in faults]
-        cells += [f"{quantile(values, share):.2f}" for share in (0.5, 0.99)]
-    return cells
+    wanted = (
+        ("from_end_s", 0.5),
+        ("from_end_s", 0.99),
+        ("from_begin_s", 0.5),
+        ("from_begin_s", 0.99),
+        ("ready_s", 0.99),
+    )
+    return [
+        f"{quantile([float('inf') if fault[name] is None else fault[name] for fault in faults], share):.2f}"
+        for name, share in wanted
+    ]
+
+
+def _handed_over(waits: dict[str, list[float]]) -> Table:
+    table = Table(title="Seconds that messages waited at most when a worker was killed, from its death on")
+    for column in ("service", "deaths", "p50", "p99", "longest"):
+        table.add_column(column, justify="left" if column == "service" else "right")
+    for service, found in sorted(waits.items()):
+        cells = [quantile(found, 0.5), quantile(found, 0.99), max(found)]
+        table.add_row(service, str(len(found)), *(f"{cell:.2f}" for cell in cells))
+    return table
 
 
 def _counts(title: str, counts: dict[str, int]) -> Table:

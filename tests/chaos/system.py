@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.datadir import default_cache_dir
+from deploy.local.datadir import REPOSITORY, default_cache_dir
 from deploy.local.kafka import KafkaServer
 from deploy.local.ports import HOST, Ports
 from deploy.local.postgres import PostgresServer
@@ -27,7 +28,6 @@ SERVICES = {
     "payments 1": ("payments", "all"),
     "payments 2": ("payments", "worker"),
 }
-_REPOSITORY = Path(__file__).parents[2]
 _GRACE_S = 30
 _START_S = 90
 
@@ -161,8 +161,7 @@ def build(directory: Path) -> System:
     postgres_proxy = Proxy(next(others), ports.postgres)
     kafka_proxy = Proxy(kafka_proxy_port, ports.kafka)
     environment = {
-        # This checkout's code, whatever other one the script may have been installed from.
-        "PYTHONPATH": str(_REPOSITORY),
+        "PYTHONPATH": str(_snapshot(directory)),
         "DATABASE_URL": postgres.url.replace(f":{ports.postgres}/", f":{postgres_proxy.port}/"),
         "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{kafka_proxy.port}",
         "KAFKA_CLIENT_BOOTSTRAP_SERVERS": kafka.client_bootstrap_servers,
@@ -171,6 +170,14 @@ def build(directory: Path) -> System:
     }
     services = {name: ServiceProcess(name, next(others), environment, directory) for name in SERVICES}
     return System(directory, postgres, kafka, postgres_proxy, kafka_proxy, services)
+
+
+def _snapshot(directory: Path) -> Path:
+    """The code as it is now: a run may last for an hour, and files may be edited meanwhile."""
+    code = directory / "code"
+    for package in ("deploy", "services", "shared"):
+        shutil.copytree(REPOSITORY / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return code
 
 
 def _further_ports() -> Iterator[int]:

@@ -101,6 +101,19 @@ async def test_a_payment_that_one_order_took_is_not_one_of_another(pool: Pool) -
     assert await commands(pool) == [first.channel_event_id]
 
 
+async def test_outcomes_are_told_in_the_order_of_the_replies(pool: Pool) -> None:
+    told = sorted((captured(f"psp-{number}") for number in range(5)), key=lambda one: one.channel_event_id)
+    await take(pool, *told)
+    ids = [arrival.channel_event_id for arrival in (told[2], told[4], told[0], told[3], told[1])]
+    accepted = [
+        CommandAccepted(command_id=command_id, order_id="ord_1", order_version=version)
+        for version, command_id in enumerate(ids, 2)
+    ]
+    assert await settle(pool, *accepted) == 5
+    rows = await pool.fetch("SELECT id FROM outbox WHERE aggregatetype = 'payments.events' ORDER BY seq")
+    assert [row["id"] for row in rows] == [f"{command_id}.applied" for command_id in ids]
+
+
 async def test_an_order_that_appears_while_its_event_begins_to_wait_is_found_by_the_job(pool: Pool) -> None:
     told = captured("psp-1")
     await take(pool, told)

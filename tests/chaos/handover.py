@@ -1,0 +1,72 @@
+"""How long messages waited because a worker had died: until others had its partitions, and its share of the relay."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tests.chaos.audit_topics import first_of_each
+from tests.chaos.evidence import Evidence
+from tests.chaos.inject import Injected
+
+_BEFORE_S = 1.0
+_AFTER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One message on its way through a service; moments in seconds since 1970."""
+
+    asked_at: float
+    answered_at: float
+
+
+def handovers(evidence: Evidence, injected: list[Injected], began_at: float) -> dict[str, list[float]]:
+    """For each SIGKILL of a worker that came alone: the longest wait of a message that was there or came soon after.
+
+    By service. A death at which no message was on its way says nothing.
+    """
+    waits = {"orders worker": _commands(evidence), "payments": _channel_events(evidence)}
+    found: dict[str, list[float]] = defaultdict(list)
+    for one in injected:
+        for service, through in waits.items():
+            if one.kind == "SIGKILL" and one.alone and one.target.startswith(service):
+                longest = _longest(through, began_at + one.at_s)
+                if longest is not None:
+                    found[service].append(longest)
+    return dict(found)
+
+
+def _longest(waits: list[Wait], died_at: float) -> float | None:
+    """The longest wait from the death on."""
+    return max(
+        (
+            wait.answered_at - max(wait.asked_at, died_at)
+            for wait in waits
+            if wait.answered_at > died_at and died_at - _BEFORE_S < wait.asked_at < died_at + _AFTER_S
+        ),
+        default=None,
+    )
+
+
+def _commands(evidence: Evidence) -> list[Wait]:
+    """From the command on `orders.commands` to its outcome on `orders.replies`."""
+    answered: dict[str, float] = {}
+    for message in evidence.topics["orders.replies"]:
+        answered.setdefault(message.body["command_id"], message.at_s)
+    sent = first_of_each(evidence.topics["orders.commands"])
+    return [Wait(message.at_s, answered[command]) for command, message in sent.items() if command in answered]
+
+
+def _channel_events(evidence: Evidence) -> list[Wait]:
+    """From what a channel told to the command that it became, where it did not have to wait for its order."""
+    sent = first_of_each(evidence.topics["orders.commands"])
+    first_command = {
+        row["event_id"]: sent[row["command_id"]].at_s
+        for row in evidence.tables["channel_events"]
+        if row["attempt"] == 1 and row["command_id"] in sent and row["named_order_id"]
+    }
+    told: dict[str, float] = {}
+    for topic, messages in evidence.topics.items():
+        if topic.startswith("channels.") and not topic.endswith(".dead-letters"):
+            for message in messages:
+                told.setdefault(message.headers.get("ce_id", ""), message.at_s)
+    return [Wait(told[event], at) for event, at in first_command.items() if event in told]
