@@ -30,8 +30,8 @@ bench-soak: $(READY) ## half load for MINUTES=30: memory, lag, silent consumers
 	@$(BIN)/python -m bench soak --minutes $(or $(MINUTES),30) $(BENCH)
 figures: $(READY) ## draw docs/performance/*.svg from the JSON beside them
 	@$(BIN)/python -m bench figures
-chaos: $(READY)   ## faults on real servers under load, for MINUTES=5; then an audit
-	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+chaos: $(READY)   ## faults on real servers under load, for MINUTES=5 (or SHORT=1); then an audit
+	@$(BIN)/python -m tests.chaos $(if $(SHORT),--short,--minutes $(or $(MINUTES),5)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED))
 sim: $(READY)     ## faults in a simulation of everything, from SEED=1, for LIFECYCLES=1000000
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(LIFECYCLES),--lifecycles $(LIFECYCLES))
 lock:             ## pin the newest versions that pyproject.toml allows

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.audit import Findings, audit
+from tests.chaos.audit import audit
 from tests.chaos.evidence import Evidence, Message
+from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal, Leg, Promised, Told, Write
 
 TOPIC = "channels.chn_a.payments"
+DEAD = f"{TOPIC}.dead-letters"
 
 
 def money(amount: int) -> dict[str, Any]:
@@ -29,12 +31,17 @@ def journal() -> Journal:
 
 
 def version(number: int, kind: str, **data: Any) -> dict[str, Any]:
-    payload = {"events": [{"type": kind, "data": data}], "command_id": f"c{number}"}
+    # The second version comes from a channel's event, by way of a command; the others were made over HTTP.
+    payload = {"events": [{"type": kind, "data": data}], "command_id": "cev_1" if number == 2 else f"c{number}"}
     return {"order_id": "ord_1", "version": number, "type": kind, "payload": payload}
 
 
 def message(topic: str, offset: int, value: dict[str, Any] | None = None, **headers: str) -> Message:
     return Message(topic, 0, offset, "ord_1", json.dumps(value or {}).encode(), headers)
+
+
+def dead_letter(offset: int, event_id: str) -> Message:
+    return message(DEAD, 0, ce_id=event_id, tl_topic=TOPIC, tl_partition="0", tl_offset=str(offset))
 
 
 def evidence() -> Evidence:
@@ -50,25 +57,52 @@ def evidence() -> Evidence:
         version(2, "orders.payment_captured.v1", payment_reference="p1", amount_minor=500),
         version(3, "orders.note_added.v1", text="hello"),
     ]
+    told = [
+        message("orders.events", 0, {"version": row["version"], "events": row["payload"]["events"]}) for row in history
+    ]
     return Evidence(
         tables={
             "orders": [{"order_id": "ord_1", "version": 3, "external_reference": "r1"}],
             "history": history,
-            "inbox": [{"aggregate_id": "ord_1", "command_id": "c2"}],
+            "inbox": [{"aggregate_id": "ord_1", "command_id": "cev_1"}],
             "orders_outbox": [],
             "payments_outbox": [],
-            "channel_events": [{"channel_event_id": "ce_1", "order_id": "ord_1", "status": "applied"}],
+            "channel_events": [
+                {"channel_event_id": "cev_1", "order_id": "ord_1", "status": "applied", "command_id": "cev_1"}
+            ],
             "unmatched": [],
             "known_orders": [{"order_id": "ord_1", "version": 3}],
+            "orders_grants": [{"credential_hash": "ord_1", "grant_id": "g1"}],
+            "payments_grants": [{"credential_hash": "ord_1", "grant_id": "g1"}],
         },
         topics={
-            TOPIC: [message(TOPIC, offset) for offset in range(3)],
-            f"{TOPIC}.dead-letters": [message("", 0, tl_topic=TOPIC, tl_partition="0", tl_offset="2")],
-            "orders.events": [message("orders.events", number, {"version": number}) for number in (1, 2, 1, 3)],
-            "orders.commands": [message("orders.commands", 0, ce_id="c2")],
-            "orders.replies": [message("orders.replies", 0, {"command_id": "c2", "order_version": 2})],
+            TOPIC: [message(TOPIC, offset, {"payment_reference": "p1"}) for offset in range(3)],
+            DEAD: [dead_letter(2, "e2")],
+            "orders.events": [told[0], told[1], told[0], told[2]],
+            "orders.commands": [message("orders.commands", 0, ce_id="cev_1")],
+            "orders.replies": [message("orders.replies", 0, {"command_id": "cev_1", "order_version": 2})],
+            "payments.events": [message("payments.events", 0, {"order_version": 2}, ce_id="cev_1.applied")],
+            "access.grants": [message("access.grants", 0, {"grant_id": "g1"})],
         },
         shown={"ord_1": shown},
+    )
+
+
+def item(**changes: Any) -> dict[str, Any]:
+    about = {"payment_reference": "p9", "amount_minor": 1, "kind": "surplus", "status": "open"}
+    return {"unmatched_money_id": "unm_1", **about, **changes}
+
+
+def further_command(seen: Evidence, effect_at: int) -> None:
+    """A second command on the order, whose effect is in the history at this index."""
+    seen.tables["channel_events"].append(
+        {"channel_event_id": "cev_2", "order_id": "ord_1", "status": "sent", "command_id": "cev_2"}
+    )
+    seen.tables["inbox"].append({"aggregate_id": "ord_1", "command_id": "cev_2"})
+    seen.tables["history"][effect_at]["payload"]["command_id"] = "cev_2"
+    seen.topics["orders.commands"].append(message("orders.commands", 1, ce_id="cev_2"))
+    seen.topics["orders.replies"].append(
+        message("orders.replies", 1, {"command_id": "cev_2", "order_version": effect_at + 1})
     )
 
 
@@ -93,7 +127,16 @@ def test_a_clean_world_is_clean() -> None:
         lambda _, seen: seen.tables["known_orders"][0].update(version=2),
         lambda _, seen: seen.tables["channel_events"][0].update(status="sent"),
         lambda _, seen: seen.topics[TOPIC].pop(1),
-        lambda _, seen: seen.topics[f"{TOPIC}.dead-letters"].clear(),
+        lambda _, seen: seen.topics[DEAD].clear(),
+        lambda _, seen: seen.topics[DEAD].append(dead_letter(0, "e1")),
+        lambda _, seen: seen.topics["orders.commands"].clear(),
+        lambda _, seen: seen.topics["payments.events"].clear(),
+        lambda _, seen: seen.tables["unmatched"].append(item()),
+        lambda _, seen: seen.tables["payments_grants"].clear(),
+        lambda _, seen: seen.tables["orders_grants"][0].update(grant_id="older"),
+        lambda _, seen: seen.topics["orders.events"].__setitem__(
+            3, message("orders.events", 3, {"version": 3, "events": []})
+        ),
         lambda _, seen: seen.topics["orders.events"].pop(),
         lambda _, seen: seen.topics["orders.replies"].clear(),
         lambda _, seen: seen.shown["ord_1"]["settlement"].update(captured_money=money(499)),
@@ -115,12 +158,23 @@ def test_what_is_lost_is_found(spoil: Callable[[Journal, Evidence], Any]) -> Non
         lambda _, seen: seen.tables["history"][2]["payload"]["events"].append(
             {"type": "orders.payment_captured.v1", "data": {"payment_reference": "p1", "amount_minor": 500}}
         ),
-        lambda _, seen: seen.tables["history"][2]["payload"].update(command_id="c2"),
+        lambda _, seen: seen.tables["history"][2]["payload"].update(command_id="cev_1"),
         lambda _, seen: seen.topics["orders.replies"].append(
-            message("orders.replies", 1, {"command_id": "c2", "code": "NOT_FOUND"})
+            message("orders.replies", 1, {"command_id": "cev_1", "code": "NOT_FOUND", "order_version": 2})
         ),
-        lambda _, seen: seen.topics["orders.events"].append(message("orders.events", 9, {"version": 1, "other": 1})),
-        lambda _, seen: seen.topics["orders.events"].append(message("orders.events", 9, {"version": 4})),
+        lambda _, seen: seen.topics["orders.replies"].append(
+            message("orders.replies", 1, {"command_id": "cev_7", "order_version": 2})
+        ),
+        lambda _, seen: seen.topics["orders.events"].append(
+            message("orders.events", 9, {"version": 1, "events": [], "other": 1})
+        ),
+        lambda _, seen: seen.topics["orders.events"].append(message("orders.events", 9, {"version": 4, "events": []})),
+        lambda _, seen: seen.topics["orders.commands"].append(message("orders.commands", 1, ce_id="cev_7")),
+        lambda _, seen: seen.topics["payments.events"].append(message("payments.events", 1, ce_id="cev_1.refused")),
+        lambda _, seen: seen.topics["payments.events"].append(
+            message("payments.events", 1, {"order_version": 3}, ce_id="cev_1.applied")
+        ),
+        lambda _, seen: seen.topics[TOPIC].append(message(TOPIC, 3, {"payment_reference": "p7"})),
         lambda told, _: told.writes[1].answers.add(("ord_1", 4)),
     ],
 )
@@ -133,7 +187,26 @@ def test_what_is_double_is_found(spoil: Callable[[Journal, Evidence], Any]) -> N
     [
         lambda _, seen: seen.topics["orders.events"].insert(0, seen.topics["orders.events"].pop()),
         lambda _, seen: seen.tables["history"].pop(0),
+        lambda _, seen: further_command(seen, effect_at=0),
+        lambda _, seen: seen.topics["payments.events"].insert(
+            0, message("payments.events", 0, {"order_version": 3}, ce_id="cev_9.applied")
+        ),
     ],
 )
 def test_disorder_is_found(spoil: Callable[[Journal, Evidence], Any]) -> None:
     assert found(spoil).disorder
+
+
+def test_a_second_command_in_its_order_is_fine() -> None:
+    findings = found(lambda _told, seen: further_command(seen, effect_at=2))
+    assert (findings.disorder, findings.double) == ([], [])
+
+
+def test_what_nobody_expected_is_odd() -> None:
+    assert found(lambda told, _: told.oddities.append("500")).odd == ["500"]
+    assert found(lambda _, seen: seen.topics.update(strange=[])).odd == ["a topic that nobody made: strange"]
+
+
+@pytest.mark.parametrize("kind", ["lost", "double", "disorder", "untrue", "late", "odd"])
+def test_any_finding_fails_the_run(kind: str) -> None:
+    assert not Findings(**{kind: ["something"]}).clean()
