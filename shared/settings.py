@@ -28,7 +28,7 @@ class KafkaSettings(BaseSettings):
     """The listener that channels and plugins log in to with credentials of their own."""
     client_security_protocol: Literal["SASL_PLAINTEXT", "SASL_SSL"] = "SASL_PLAINTEXT"
 
-    session_timeout_ms: int = Field(default=4_000, ge=1_000, le=300_000)
+    session_timeout_ms: int = Field(default=3_000, ge=1_000, le=300_000)
     """How long after a worker's death others take over its partitions. Brokers allow 6,000 or more unless their
     `group.min.session.timeout.ms` is lowered; one that refuses this is asked for 6,000."""
 

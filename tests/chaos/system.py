@@ -176,7 +176,7 @@ def _snapshot(directory: Path) -> Path:
     """The code as it is now: a run may last for an hour, and files may be edited meanwhile."""
     code = directory / "code"
     for package in ("deploy", "services", "shared"):
-        shutil.copytree(REPOSITORY / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / package, code / package)
     return code
 
 
