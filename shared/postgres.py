@@ -24,6 +24,8 @@ _SESSION_LIMITS = {
     "lock_timeout": "10s",
 }
 
+# A connection whose other end vanished without a word is given up after so long; longer than the wait for a lock.
+_COMMAND_S = 15
 _ACQUIRE_S = 10
 _CLOSE_S = 5
 
@@ -103,7 +105,7 @@ class Pool:
                 self._database_url,
                 min_size=min(2, self._size),
                 max_size=self._size,
-                command_timeout=30,
+                command_timeout=_COMMAND_S,
                 server_settings=_server_settings(self._service),
                 reset=_nothing,
             )
@@ -167,7 +169,7 @@ async def connect(
     """One connection of its own (LISTEN, session-level advisory locks); `limits` are further server settings."""
     async with transient_errors():
         connection: asyncpg.Connection[asyncpg.Record] = await drivers.connect(
-            database_url, command_timeout=30, server_settings=_server_settings(service) | limits
+            database_url, command_timeout=_COMMAND_S, server_settings=_server_settings(service) | limits
         )
     return connection
 

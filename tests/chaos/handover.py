@@ -1,4 +1,4 @@
-"""How long messages waited because a worker had died: until others had its partitions, and its share of the relay."""
+"""How long messages waited because a worker had ended: until others had its partitions, and its share of the relay."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -20,28 +20,28 @@ class Wait:
 
 
 def handovers(evidence: Evidence, injected: list[Injected], began_at: float) -> dict[str, list[float]]:
-    """For each SIGKILL of a worker that came alone: the longest wait of a message that was there or came soon after.
+    """For each end of a worker that came alone: the longest wait of a message that was there or came soon after.
 
-    By service. A death at which no message was on its way says nothing.
+    By signal and service. An end at which no message was on its way says nothing.
     """
     waits = {"orders worker": _commands(evidence), "payments": _channel_events(evidence)}
     found: dict[str, list[float]] = defaultdict(list)
     for one in injected:
         for service, through in waits.items():
-            if one.kind == "SIGKILL" and one.alone and one.target.startswith(service):
+            if one.kind in ("SIGKILL", "SIGTERM") and one.alone and one.target.startswith(service):
                 longest = _longest(through, began_at + one.at_s)
                 if longest is not None:
-                    found[service].append(longest)
+                    found[f"{one.kind} of {service}"].append(longest)
     return dict(found)
 
 
-def _longest(waits: list[Wait], died_at: float) -> float | None:
-    """The longest wait from the death on."""
+def _longest(waits: list[Wait], ended_at: float) -> float | None:
+    """The longest wait from the end on."""
     return max(
         (
-            wait.answered_at - max(wait.asked_at, died_at)
+            wait.answered_at - max(wait.asked_at, ended_at)
             for wait in waits
-            if wait.answered_at > died_at and died_at - _BEFORE_S < wait.asked_at < died_at + _AFTER_S
+            if wait.answered_at > ended_at and ended_at - _BEFORE_S < wait.asked_at < ended_at + _AFTER_S
         ),
         default=None,
     )

@@ -29,7 +29,7 @@ class Plan:
     """How many faults overlap, by chance; recovery is measured for all of them together."""
     recovery_limit_s: float = 30.0
     handover_limit_s: float = 5.0
-    """How long a message may wait because a worker was killed."""
+    """How long a message may wait because a worker ended, with or without notice."""
 
 
 SHORT = Plan(
@@ -73,6 +73,8 @@ class Run:
     random: Random
     began: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.time)
+    undisturbed_s: float | None = None
+    """What `from_end_s` is without a fault."""
     injected: list[Injected] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 

@@ -25,6 +25,7 @@ def print_report(found: dict[str, Any], path: Path) -> None:
     """Faults with their recovery times, what was looked at, and what is wrong."""
     console = Console(highlight=False)
     console.print(_recovery(found["faults"]))
+    console.print(f"Undisturbed: {found['undisturbed_s']:.2f} s")
     console.print(_handed_over(found["handed_over_s"]))
     console.print(_counts("Looked at", found["counted"]))
     console.print(_counts("Errors on the way, all tried again", found["errors"]))
@@ -84,12 +85,12 @@ def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
 
 
 def _handed_over(waits: dict[str, list[float]]) -> Table:
-    table = Table(title="Seconds that messages waited at most when a worker was killed, from its death on")
-    for column in ("service", "deaths", "p50", "p99", "longest"):
-        table.add_column(column, justify="left" if column == "service" else "right")
-    for service, found in sorted(waits.items()):
+    table = Table(title="Seconds that messages waited at most when a worker ended, from the signal on")
+    for column in ("signal", "times", "p50", "p99", "longest"):
+        table.add_column(column, justify="left" if column == "signal" else "right")
+    for signal, found in sorted(waits.items()):
         cells = [quantile(found, 0.5), quantile(found, 0.99), max(found)]
-        table.add_row(service, str(len(found)), *(f"{cell:.2f}" for cell in cells))
+        table.add_row(signal, str(len(found)), *(f"{cell:.2f}" for cell in cells))
     return table
 
 

@@ -108,6 +108,7 @@ async def _storm(this: Run, plan: Plan) -> bool:
     watching = asyncio.create_task(watch(this))
     try:
         await probe.effect_s(this.world, 0)
+        this.undisturbed_s = await probe.effect_s(this.world, 1)
         await inject(this, plan)
     finally:
         stopped.set()
@@ -201,11 +202,9 @@ def _judge(this: Run, plan: Plan, evidence: Evidence, drained: bool) -> tuple[Fi
     findings.untrue += verdict.untrue
     findings.counted.update(verdict.judged)
     handed_over = handovers(evidence, this.injected, this.began_at)
-    for service, waits in handed_over.items():
+    for what, waits in handed_over.items():
         findings.late += [
-            f"after the death of one {service} a message waited for {wait:.1f} s"
-            for wait in waits
-            if wait > plan.handover_limit_s
+            f"after a {what} a message waited for {wait:.1f} s" for wait in waits if wait > plan.handover_limit_s
         ]
     logged = _logged(this.system.directory)
     findings.odd += [f"logged {count} times: {words}" for words, count in logged.items() if _OUR_MISTAKES.search(words)]
@@ -230,6 +229,7 @@ def _as_json(this: Run, plan: Plan, findings: Findings, handed_over: dict[str, l
         "seed": plan.seed,
         "minutes": plan.minutes,
         "took_s": this.now_s(),
+        "undisturbed_s": this.undisturbed_s,
         "clean": findings.clean(),
         "faults": [vars(one) for one in this.injected],
         "handed_over_s": handed_over,

@@ -1,4 +1,4 @@
-"""The chaos runs judge what probes said, and for how long messages waited when a worker was killed."""
+"""The chaos runs judge what probes said, and for how long messages waited when a worker ended."""
 
 import pytest
 
@@ -63,13 +63,13 @@ def waits(*injected: Injected) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize(("at_s", "longest"), [(95, 4.0), (100.5, 3.5)])
-def test_a_message_waits_from_the_death_or_from_its_coming(at_s: float, longest: float) -> None:
-    assert waits(injected(at_s)) == {"orders worker": [longest]}
+def test_a_message_waits_from_the_end_or_from_its_coming(at_s: float, longest: float) -> None:
+    assert waits(injected(at_s)) == {"SIGKILL of orders worker": [longest]}
 
 
 def test_the_way_of_a_channels_event_ends_with_its_command() -> None:
-    assert waits(injected(96, target="payments 2")) == {"payments": [3.0]}
+    assert waits(injected(96, kind="SIGTERM", target="payments 2")) == {"SIGTERM of payments": [3.0]}
 
 
-def test_deaths_without_messages_and_deaths_beside_other_faults_say_nothing() -> None:
+def test_ends_without_messages_and_ends_beside_other_faults_say_nothing() -> None:
     assert waits(injected(80), injected(110), injected(95, alone=False), injected(95, kind="SIGSTOP")) == {}
