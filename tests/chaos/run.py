@@ -1,10 +1,7 @@
 """One run: start everything, load and faults side by side, wait until all is quiet, audit."""
 
 import asyncio
-import json
-import re
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -28,6 +25,7 @@ from tests.chaos.health import judge
 from tests.chaos.inject import Plan, Run, inject
 from tests.chaos.journal import Journal
 from tests.chaos.load import Teller, World
+from tests.chaos.logs import logged, mistakes
 from tests.chaos.system import SERVICES, System, build, is_ready
 from tests.chaos.watch import watch
 
@@ -36,14 +34,6 @@ CHANNELS = 2
 _QUIET_S = 3.0
 _DRAIN_S = 180.0
 _FINISH_S = 120.0
-
-_OUR_MISTAKES = re.compile(
-    "consumer_broken|background_task_failed|tail failed|health check failed|Unclosed|Exception in|Traceback|unhandled|"
-    # Offsets are given up on when the broker does not answer in time; the client's own task fails later, unseen.
-    "never retrieved(?!.*_do_commit_offs)",
-    re.DOTALL,
-)
-"""Words of a log that no outage explains."""
 
 
 async def run(directory: Path, plan: Plan) -> dict[str, Any]:
@@ -206,22 +196,8 @@ def _judge(this: Run, plan: Plan, evidence: Evidence, drained: bool) -> tuple[Fi
         findings.late += [
             f"after a {what} a message waited for {wait:.1f} s" for wait in waits if wait > plan.handover_limit_s
         ]
-    logged = _logged(this.system.directory)
-    findings.odd += [f"logged {count} times: {words}" for words, count in logged.items() if _OUR_MISTAKES.search(words)]
+    findings.odd += mistakes(logged(this.system.directory))
     return findings, handed_over
-
-
-def _logged(directory: Path) -> dict[str, int]:
-    """What the services logged as errors, by its words; most of it is the Kafka client's about the faults."""
-    found: Counter[str] = Counter()
-    for log in directory.glob("*.log"):
-        for line in log.read_text(errors="replace").splitlines():
-            with suppress(ValueError, AttributeError):
-                entry = json.loads(line)
-                if entry.get("level") in ("error", "critical"):
-                    words = re.sub(r"[0-9]+|0x[0-9a-f]+", "#", f"{entry.get('event')} {entry.get('failure', '')}")
-                    found[f"{log.stem}: {words[:110].strip()}"] += 1
-    return dict(found)
 
 
 def _as_json(this: Run, plan: Plan, findings: Findings, handed_over: dict[str, list[float]]) -> dict[str, Any]:
@@ -235,6 +211,6 @@ def _as_json(this: Run, plan: Plan, findings: Findings, handed_over: dict[str, l
         "handed_over_s": handed_over,
         "counted": dict(findings.counted),
         "errors": dict(this.world.journal.errors),
-        "logged": _logged(this.system.directory),
+        "logged": logged(this.system.directory),
         "findings": findings.lists(),
     }

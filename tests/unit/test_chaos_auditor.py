@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.chaos.audit import audit
 from tests.chaos.evidence import Evidence, Message
 from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal, Leg, Promised, Told, Write
+from tests.chaos.logs import logged, mistakes
 
 TOPIC = "channels.chn_a.payments"
 DEAD = f"{TOPIC}.dead-letters"
@@ -210,3 +212,21 @@ def test_what_nobody_expected_is_odd() -> None:
 @pytest.mark.parametrize("kind", ["lost", "double", "disorder", "untrue", "late", "odd"])
 def test_any_finding_fails_the_run(kind: str) -> None:
     assert not Findings(**{kind: ["something"]}).clean()
+
+
+def test_logged_errors_that_no_outage_explains_are_mistakes(tmp_path: Path) -> None:
+    unseen = "Future exception was never retrieved"
+    commit = "Task exception was never retrieved\nfuture: <Task coro=<GroupCoordinator._do_commit_offsets() done, in "
+    entries: list[dict[str, Any]] = [
+        {"level": "error", "event": "Unable to update metadata from [1]"},
+        {"level": "error", "event": unseen, "exception": ["ConnectionDoesNotExistError"]},
+        {"level": "error", "event": commit + "long/" * 50, "exception": ["KafkaError"]},
+        {"level": "error", "event": unseen, "exception": ["ValueError"]},
+        {"level": "error", "event": "consumer_broken", "failure": "KeyError at consumers.py:12"},
+        {"level": "warning", "event": "consumer_broken"},
+    ]
+    (tmp_path / "worker.log").write_text("Traceback\n" + "\n".join(map(json.dumps, entries)))
+    assert mistakes(logged(tmp_path)) == [
+        "logged 1 times: worker: Future exception was never retrieved ValueError",
+        "logged 1 times: worker: consumer_broken KeyError at consumers.py:#",
+    ]
