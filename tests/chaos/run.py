@@ -187,6 +187,11 @@ def _judge(this: Run, plan: Plan, evidence: Evidence, drained: bool) -> tuple[Fi
             findings.late.append(f"{one.at_s:.0f} s: {one.kind} of {one.target}: works after {one.from_end_s} s")
         if one.ready_s is None or one.ready_s > plan.recovery_limit_s:
             findings.untrue.append(f"{one.at_s:.0f} s: {one.kind} of {one.target}: all ready after {one.ready_s} s")
+        elif one.from_end_s is not None and one.from_end_s - one.ready_s > plan.recovery_limit_s / 2:
+            findings.untrue.append(
+                f"{one.at_s:.0f} s: {one.kind} of {one.target}: "
+                f"all ready after {one.ready_s:.1f} s, and nothing works before {one.from_end_s:.1f} s"
+            )
     workers = {name for name, (_, role) in SERVICES.items() if role != "api"}
     verdict = judge(this.answers, this.outages(), this.pauses(), workers)
     findings.untrue += verdict.untrue
