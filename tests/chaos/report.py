@@ -1,6 +1,7 @@
 """The report: on the terminal for people, as JSON for later."""
 
 import json
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 
 RESULTS = Path(__file__).with_name("results")
 _SHOWN = 20
+_WIDTH = 140
 
 
 def save(found: dict[str, Any]) -> Path:
@@ -22,8 +24,8 @@ def save(found: dict[str, Any]) -> Path:
 
 
 def print_report(found: dict[str, Any], path: Path) -> None:
-    """Faults with their recovery times, what was looked at, and what is wrong."""
-    console = Console(highlight=False)
+    """Faults with their recovery times, what was looked at, and what is wrong; as text beside the JSON too."""
+    console = Console(highlight=False, record=True, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_recovery(found["faults"]))
     console.print(f"Undisturbed: {found['undisturbed_s']:.2f} s")
     console.print(_handed_over(found["handed_over_s"]))
@@ -35,7 +37,8 @@ def print_report(found: dict[str, Any], path: Path) -> None:
     verdict = "Nothing lost, nothing double, everything in order." if found["clean"] else "NOT clean."
     minutes = found["took_s"] / 60
     console.print(f"\n{verdict} {len(found['faults'])} faults in {minutes:.1f} minutes, seed {found['seed']}.")
-    console.print(f"Written to {path}", soft_wrap=True)
+    path.with_suffix(".txt").write_text(console.export_text())
+    console.print(f"Written to {path}, and as text beside it", soft_wrap=True)
 
 
 def quantile(values: list[float], share: float) -> float:
