@@ -13,6 +13,7 @@ from rich.table import Table
 RESULTS = Path(__file__).with_name("results")
 _SHOWN = 20
 _WIDTH = 140
+_TIMES = ("times", "alone", "after its end: p50", "p99", "after its beginning: p50", "p99", "ready: p99")
 
 
 def save(found: dict[str, Any]) -> Path:
@@ -51,25 +52,16 @@ def _recovery(faults: list[dict[str, Any]]) -> Table:
     table = Table(
         title="Seconds until fresh HTTP writes and channel events took effect, and all said that they are ready"
     )
-    for column in (
-        "fault",
-        "of",
-        "times",
-        "after its end: p50",
-        "p99",
-        "after its beginning: p50",
-        "p99",
-        "ready: p99",
-    ):
-        table.add_column(column, justify="left" if column in ("fault", "of") else "right")
+    for column in ("fault", "of", *_TIMES):
+        table.add_column(column, justify="right" if column in _TIMES else "left")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for fault in faults:
-        groups[(fault["kind"], fault["target"]) if fault["alone"] else ("two at once", "")].append(fault)
+        groups[fault["kind"], fault["target"]].append(fault)
     for (kind, target), members in sorted(groups.items()):
-        table.add_row(kind, target, str(len(members)), *_quantiles(members))
-    if faults:
-        table.add_section()
-        table.add_row("all", "", str(len(faults)), *_quantiles(faults))
+        table.add_row(kind, target, str(len(members)), *_quantiles([one for one in members if one["alone"]]))
+    table.add_section()
+    table.add_row("all, by those alone", "", str(len(faults)), *_quantiles([one for one in faults if one["alone"]]))
+    table.add_row("all", "", str(len(faults)), *_quantiles(faults))
     return table
 
 
@@ -81,10 +73,11 @@ def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
         ("from_begin_s", 0.99),
         ("ready_s", 0.99),
     )
-    return [
-        f"{quantile([float('inf') if fault[name] is None else fault[name] for fault in faults], share):.2f}"
-        for name, share in wanted
-    ]
+    cells = [str(len(faults))]
+    for name, share in wanted:
+        values = [float("inf") if fault[name] is None else fault[name] for fault in faults]
+        cells.append(f"{quantile(values, share):.2f}" if values else "-")
+    return cells
 
 
 def _handed_over(waits: dict[str, list[float]]) -> Table:
