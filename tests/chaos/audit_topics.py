@@ -138,8 +138,9 @@ class _Topics:
             if (count := recorded[message.key, command_id]) != 1:
                 self.findings.lost.append(f"command {command_id} on {message.key} is recorded {count} times")
         for order_id, ids in sent.items():
-            done = [command_id for command_id in effects[order_id] if command_id in self.commands_sent]
-            if done != [command_id for command_id in ids if command_id in set(done)]:
+            place = {command_id: number for number, command_id in enumerate(ids)}
+            done = [command_id for command_id in effects[order_id] if command_id in place]
+            if done != sorted(done, key=lambda command_id: place[command_id]):
                 self.findings.disorder.append(f"commands on {order_id} came as {ids} and were done as {done}")
 
     def replies(self) -> None:
