@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
@@ -70,7 +70,7 @@ class GrantsTail:
         while True:
             try:
                 await self._follow(pool)
-            except (KafkaError, Transient, OSError, TimeoutError, _StuckConsumerError) as error:
+            except (KafkaError, ConsumerStoppedError, Transient, OSError, TimeoutError, _StuckConsumerError) as error:
                 _log.warning("grants tail interrupted", error=type(error).__name__, pause_s=self._pause_s)
             await asyncio.sleep(self._pause_s)
             self._beat = monotonic()

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import InvalidSessionTimeoutError
+from aiokafka.errors import ConsumerStoppedError, InvalidSessionTimeoutError, KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.util import decode_varint_py
@@ -32,6 +32,8 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
     drop what the same call has taken from other partitions, whose positions have moved on, and raise again for ever.
     """
 
+    _closed: bool
+
     async def start(self) -> None:
         """As aiokafka's; a broker that refuses the session time-out is asked for the least that brokers allow."""
         try:
@@ -50,10 +52,27 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
             self._coordinator.check_errors()
         await self._subscription.wait_for_assignment()
 
+    async def stop(self) -> None:
+        """As aiokafka's; what had ended with an error keeps nothing else from being closed."""
+        if self._closed:
+            return
+        self._closed = True
+        for part in (self._coordinator, self._fetcher, self._client):
+            try:
+                if part is not None:
+                    await part.close()
+            except KafkaError as failure:
+                log.warning("reader_had_ended", part=type(part).__name__, failure=repr(failure))
+
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
-        """As aiokafka's, for any record; bytes that are not UTF-8 become lone surrogates in a header's name."""
+        """As aiokafka's, for any record; bytes that are not UTF-8 become lone surrogates in a header's name.
+
+        Raises `ConsumerStoppedError` once the task that fetches has ended, where aiokafka's gives nothing, for ever.
+        """
+        if self._fetcher.error_future.done():
+            raise ConsumerStoppedError
         before = self._positions()
         timeout_ms = max(timeout_ms, _WAIT_MS)
         try:

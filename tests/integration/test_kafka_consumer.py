@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer
 from structlog.testing import capture_logs
@@ -389,6 +391,49 @@ async def test_a_consumer_whose_task_died_starts_again(world: World) -> None:
     await world.acknowledged(2)
     assert handler.done == [b"1", b"2"]
     assert consumer.alive() is None
+
+
+async def test_a_consumer_whose_client_fetches_no_more_starts_again(world: World) -> None:
+    """As after aiokafka's `Unexpected error in fetcher routine`; it would read nothing, for ever, and say nothing."""
+    handler = Recorder()
+    consumer = await world.consume(handler)
+    await world.send(b"1")
+    await world.acknowledged(1)
+    client = consumer._subscriber.consumer
+    assert client is not None
+
+    def unforeseen(*_: Any) -> None:
+        raise RuntimeError("unforeseen")
+
+    client._fetcher._get_actions_per_node = unforeseen
+    await world.send(b"2")
+    await eventually(lambda: consumer.alive() is not None)
+    assert consumer.alive() == "test: nothing reads from Kafka any more"
+    await world.send(b"3")
+    await world.acknowledged(3)
+    assert handler.done == [b"1", b"2", b"3"]
+    assert consumer.alive() is None
+
+
+async def test_a_connection_that_has_just_been_closed_is_a_kafka_error(world: World) -> None:
+    """On uvloop, which the services run on, its transport raises something that aiokafka does not foresee."""
+
+    class ClosedTransport:
+        def write(self, _: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+        def close(self) -> None:
+            return None
+
+    client = world.producer.client
+    await client.ready(1)
+    connection = client._conns[1, 0]
+    writer, connection._writer = connection._writer, ClosedTransport()
+    with pytest.raises(KafkaConnectionError):
+        connection.send(MetadataRequest([]))
+    assert not connection.connected()
+    writer.close()
+    await world.send(b"1")
 
 
 async def test_our_own_mistake_acknowledges_nothing_and_is_seen(world: World) -> None:
