@@ -2,7 +2,9 @@
 
 What holds: a batch is appended whole, each partition keeps its order, a repeat by an idempotent producer is one record,
 a member that is silent for the session's time is expelled, whoever is not a member of the current generation commits
-nothing, and a partition goes on at what was committed. A fetch may take any time.
+nothing, and a partition goes on at what was committed. A fetch may take any time, and who was expelled without knowing
+reads on. A commit is tried until it has an answer, so that it may count although its caller has given up, or in a later
+generation. `tests/contract/kafka` holds all of it against real Kafka.
 """
 
 import asyncio
@@ -16,11 +18,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
+    IllegalOperation,
     IllegalStateError,
     KafkaConnectionError,
     KafkaTimeoutError,
+    ProducerClosed,
+    UnknownTopicOrPartitionError,
 )
+from aiokafka.structs import RecordMetadata
 
+from shared.faults import Transient
 from shared.kafka.clients import Clients
 from shared.relay import partition_of
 from shared.topics import TopicSpec
@@ -32,6 +39,7 @@ _METADATA_AGE_S = 3.0
 _LONGEST_FETCH_S = 1.0
 _REQUEST_TIMEOUT_S = 20.0
 _RETRY_S = 0.1
+_LOST_COMMIT_ONE_IN = 30
 
 Header = tuple[str, bytes]
 Draft = tuple[bytes | None, bytes | None, Sequence[Header]]
@@ -64,7 +72,7 @@ class Partition:
         first = len(self.records)
         topic, number = self.place
         for offset, (key, value, headers) in enumerate(drafts, first):
-            record = Record(topic, number, offset, key, value, headers)
+            record = Record(topic, number, offset, key, value, tuple(headers))
             self.records.append(record)
             if self.told is not None:
                 self.told(record)
@@ -83,9 +91,10 @@ class Cluster:
         self.down = False
 
     def create(self, name: str, partitions: int) -> None:
-        """A topic; a repeat changes nothing."""
-        if name not in self.topics:
-            self.topics[name] = [Partition(TopicPartition(name, number)) for number in range(partitions)]
+        """A topic with at least so many partitions; a repeat changes nothing."""
+        found = self.topics.setdefault(name, [])
+        if len(found) < partitions:
+            found += [Partition(TopicPartition(name, number)) for number in range(len(found), partitions)]
             for group in self.groups.values():
                 asyncio.get_running_loop().call_later(_METADATA_AGE_S, group.topics_changed)
 
@@ -93,8 +102,9 @@ class Cluster:
         return self.topics[place.topic][place.partition]
 
     def partition_of(self, topic: str, key: bytes | None) -> int:
-        """Where clients put a key."""
-        return partition_of(key or b"", len(self.topics[topic]))
+        """Where clients put a key; without one, anywhere."""
+        count = len(self.topics[topic])
+        return self.random.randrange(count) if key is None else partition_of(key, count)
 
     def group(self, name: str) -> "Group":
         if name not in self.groups:
@@ -105,7 +115,7 @@ class Cluster:
         """A process is dead, frozen or cut off: its members are expelled unless it is heard of in time."""
 
         def look() -> None:
-            if link.dead or link.frozen or link.cut_until > asyncio.get_running_loop().time():
+            if link.silent:
                 for group in self.groups.values():
                     group.expel(link)
 
@@ -141,9 +151,16 @@ class Group:
         self.members[consumer] = None
         self.changed()
 
+    def refused(self, consumer: "Consumer") -> None:
+        """It has learnt that it is not a member, or not of this generation, and joins."""
+        if consumer in self.members:
+            self.changed()
+        self.join_again(consumer)
+
     def join_again(self, consumer: "Consumer") -> None:
         if consumer in self.expelled and not consumer.link.dead:
             del self.expelled[consumer]
+            consumer.muted = False
             consumer.revoke()
             self.join(consumer)
 
@@ -161,6 +178,13 @@ class Group:
             self.expelled[consumer] = None
         if gone:
             self.changed()
+
+    def commit(self, consumer: "Consumer", generation: int, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Whether it counts: nobody asks whose the partitions are, only who is of the group as it is."""
+        counts = consumer in self.members and generation == self.generation
+        if counts:
+            self.committed.update(offsets)
+        return counts
 
     def topics_changed(self) -> None:
         if self._subscribed() != self._known:
@@ -181,12 +205,13 @@ class Group:
         again = True
         while again:
             self._again = False
-            await asyncio.sleep(self.cluster.random.uniform(0.02, _LONGEST_REBALANCE_S))
-            for consumer in self.members:
-                if not consumer.link.frozen and not consumer.link.dead:
+            # One after the other hears of it; the others read on and commit.
+            for consumer in list(self.members):
+                await asyncio.sleep(self.cluster.random.uniform(0.01, _LONGEST_REBALANCE_S / len(self.members or "1")))
+                if not consumer.silent:
                     consumer.revoke()
             # Who does not answer holds everyone up until it is expelled.
-            while any(consumer.link.frozen or consumer.link.dead for consumer in self.members):  # noqa: ASYNC110
+            while any(consumer.silent for consumer in self.members):  # noqa: ASYNC110
                 await asyncio.sleep(0.25)
             self.generation += 1
             self._assign()
@@ -194,7 +219,8 @@ class Group:
 
     def has_read_all(self) -> bool:
         """Whether every partition is somebody's, who has come to its end."""
-        read = {place: position for member in self.members for place, position in member.positions.items()}
+        readers = [member for member in self.members if not member.revoked]
+        read = {place: position for member in readers for place, position in member.positions.items()}
         ends = {place: len(self.cluster.partition(place).records) for place in self._subscribed()}
         return read == ends
 
@@ -219,12 +245,15 @@ class Consumer:
 
     def __init__(self, cluster: Cluster, link: Link, *topics: str, group_id: str | None = None, **_: Any) -> None:
         self.link = link
+        self.muted = False
+        """Its heartbeats get lost, and nothing else does."""
         self._cluster, self._topics, self._pattern = cluster, set(topics), None
         self._group = None if group_id is None else cluster.group(group_id)
         self._generation = 0
         self.positions: dict[TopicPartition, int] = {}
+        self.revoked = False
         self._closed = False
-        self._more = asyncio.Event()
+        self._more, self._assigned = asyncio.Event(), asyncio.Event()
 
     # Membership
 
@@ -232,20 +261,25 @@ class Consumer:
         """Whether its subscription has the topic."""
         return topic in self._topics or (self._pattern is not None and self._pattern.match(topic) is not None)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the group hears nothing of it."""
+        return self._closed or self.muted or self.link.silent
+
     def revoke(self) -> None:
-        self._listen(())
-        self.positions = {}
+        """Nothing more is read, but what was assigned is still its own to commit."""
+        self.revoked = True
 
     def assign(self, generation: int, positions: dict[TopicPartition, int]) -> None:
-        self._generation, self.positions = generation, positions
-        self._listen(positions)
-        self._more.set()
+        if not self._closed:
+            self._listen(positions)
+            self._generation, self.positions, self.revoked = generation, positions, False
+            self._more.set()
+            self._assigned.set()
 
     def _listen(self, places: Iterable[TopicPartition]) -> None:
         for place in self.positions:
-            waiting = self._cluster.partition(place).waiting
-            if self._more in waiting:
-                waiting.remove(self._more)
+            self._cluster.partition(place).waiting.remove(self._more)
         for place in places:
             self._cluster.partition(place).waiting.append(self._more)
 
@@ -257,18 +291,27 @@ class Consumer:
 
     async def start(self) -> None:
         await self._ask()
-        if self._group is not None:
-            self._group.join(self)
-        else:
-            places = [partition.place for topic in self._topics for partition in self._cluster.topics[topic]]
+        if self._group is None:
+            if not self._topics <= self._cluster.topics.keys():
+                raise UnknownTopicOrPartitionError
+            places = [partition.place for topic in sorted(self._topics) for partition in self._cluster.topics[topic]]
             self.assign(0, dict.fromkeys(places, 0))
+        elif self._topics or self._pattern:
+            self._group.join(self)
+            await self._assigned.wait()
 
     async def stop(self) -> None:
-        if not self._closed and not self.link.dead:
-            self._closed = True
-            self._more.set()
-            self.revoke()
-            if self._group is not None:
+        if self._closed or self.link.dead:
+            return
+        self._listen(())
+        self._closed, self.positions = True, {}
+        self._more.set()
+        if self._group is not None:
+            try:
+                await self._ask()
+            except KafkaConnectionError:
+                asyncio.get_running_loop().call_later(SESSION_S, self._group.leave, self)
+            else:
                 self._group.leave(self)
 
     def assignment(self) -> set[TopicPartition]:
@@ -277,8 +320,9 @@ class Consumer:
     def subscription(self) -> frozenset[str]:
         return frozenset(topic for topic in self._cluster.topics if self.wants(topic))
 
-    def partitions_for_topic(self, topic: str) -> set[int]:
-        return set(range(len(self._cluster.topics[topic])))
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        found = self._cluster.topics.get(topic)
+        return None if found is None else set(range(len(found)))
 
     async def getmany(
         self, *_: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
@@ -286,6 +330,8 @@ class Consumer:
         """Records of some partitions; waits a while for them, for nothing depends on how long."""
         if self._closed:
             raise ConsumerStoppedError
+        if max_records is not None and max_records < 1:
+            raise ValueError("`max_records` must be a positive Integer")
         self._more.clear()
         if not self._has_more():
             try:
@@ -294,17 +340,17 @@ class Consumer:
             except TimeoutError:
                 return {}
         try:
-            await self._ask(self._cluster.fetch_s)
+            await self._ask(longer_s=self._cluster.fetch_s)
         except KafkaConnectionError:
             # The client reads on in the background; who polls sees nothing new.
             await asyncio.sleep(_RETRY_S)
             return {}
-        if self._closed:
-            raise ConsumerStoppedError
-        return self._taken(max_records or 500)
+        return {} if self.revoked else self._taken(max_records or 500)
 
     def _has_more(self) -> bool:
-        return any(len(self._cluster.partition(place).records) > position for place, position in self.positions.items())
+        return not self.revoked and any(
+            len(self._cluster.partition(place).records) > position for place, position in self.positions.items()
+        )
 
     def _taken(self, limit: int) -> dict[TopicPartition, list[Record]]:
         places = list(self.positions)
@@ -321,19 +367,33 @@ class Consumer:
         return taken
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        generation = self._generation
+        if self._group is None:
+            raise IllegalOperation
         if any(place not in self.positions for place in offsets):
             raise IllegalStateError("Partition is not assigned")
-        await self._ask()
-        assert self._group is not None
-        if self not in self._group.members or generation != self._group.generation:
+        # What is on its way arrives, whether or not anybody still waits for the answer.
+        if not await asyncio.shield(asyncio.get_running_loop().create_task(self._commit(self._group, offsets))):
+            self._group.refused(self)
             raise CommitFailedError
-        self._group.committed.update(offsets)
-        await self._ask()
+
+    async def _commit(self, group: Group, offsets: Mapping[TopicPartition, int]) -> bool:
+        while not self.link.over:
+            generation, lost = self._generation, int(self._cluster.random.random() * _LOST_COMMIT_ONE_IN)
+            try:
+                await self._ask(lost == 0)
+                counts = group.commit(self, generation, offsets)
+                await self._ask(lost == 1)
+            except KafkaConnectionError:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return counts
+        return False
 
     async def committed(self, place: TopicPartition) -> int | None:
+        if self._group is None:
+            raise IllegalOperation
         await self._ask()
-        return None if self._group is None else self._group.committed.get(place)
+        return self._group.committed.get(place)
 
     async def position(self, place: TopicPartition) -> int:
         if place not in self.positions:
@@ -341,6 +401,8 @@ class Consumer:
         return self.positions[place]
 
     def seek(self, place: TopicPartition, offset: int) -> None:
+        if place not in self.positions:
+            raise IllegalStateError("Partition is not assigned")
         self.positions[place] = offset
         self._more.set()
 
@@ -349,11 +411,12 @@ class Consumer:
         return {place: len(self._cluster.partition(place).records) for place in places}
 
     async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        await self._ask()
         return dict.fromkeys(places, 0)
 
-    async def _ask(self, longer_s: float = 0.0) -> None:
+    async def _ask(self, lost: bool = False, longer_s: float = 0.0) -> None:
         await self.link.travel(KafkaConnectionError, longer_s)
-        if self._cluster.down:
+        if self._cluster.down or lost:
             raise KafkaConnectionError
 
 
@@ -362,13 +425,14 @@ class Batch:
 
     def __init__(self, largest: int) -> None:
         self.drafts: list[Draft] = []
-        self._free = largest
+        self._free, self._closed = largest, False
 
     def append(
         self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Sequence[Header]
     ) -> object | None:
-        size = 100 + len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
-        if size > self._free:
+        size = 20 + len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
+        self._closed = self._closed or (size > self._free and bool(self.drafts))
+        if self._closed:
             return None
         self._free -= size
         self.drafts.append((key, value, headers))
@@ -379,7 +443,13 @@ class Batch:
 class _Sending:
     partition: Partition
     drafts: Sequence[Draft]
-    acknowledged: "asyncio.Future[int]"
+    acknowledged: "asyncio.Future[RecordMetadata]"
+
+    def told(self, offset: int) -> None:
+        """Its first record is there."""
+        if not self.acknowledged.done():
+            place = self.partition.place
+            self.acknowledged.set_result(RecordMetadata(place.topic, place.partition, place, offset, -1, 0, 0))
 
 
 class Producer:
@@ -389,6 +459,7 @@ class Producer:
         self._cluster, self._link, self._largest = cluster, link, max_batch_size
         self._waiting: list[_Sending] = []
         self._sender: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def start(self) -> None:
         await self._link.travel(KafkaConnectionError)
@@ -396,9 +467,10 @@ class Producer:
             raise KafkaConnectionError
 
     async def stop(self) -> None:
-        """What still waits is given up: nobody listens any more."""
-        if self._sender is not None and not self._link.dead:
-            self._sender.cancel()
+        """What is on its way is sent to its end, however late: others may have written in the meantime."""
+        self._closed = True
+        if self._sender is not None:
+            await asyncio.wait([self._sender])
 
     async def __aenter__(self) -> "Producer":
         await self.start()
@@ -413,7 +485,7 @@ class Producer:
     def create_batch(self) -> Batch:
         return Batch(self._largest)
 
-    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> "asyncio.Future[int]":
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
         return self._send(self._cluster.topics[topic][partition], batch.drafts)
 
     async def send(
@@ -423,14 +495,17 @@ class Producer:
         key: bytes | None = None,
         headers: Sequence[Header] = (),
         partition: int | None = None,
-    ) -> "asyncio.Future[int]":
+    ) -> "asyncio.Future[RecordMetadata]":
+        assert value is not None or key is not None, "Need at least one: key or value"
         number = self._cluster.partition_of(topic, key) if partition is None else partition
         return self._send(self._cluster.topics[topic][number], [(key, value, headers)])
 
-    async def send_and_wait(self, topic: str, **message: Any) -> int:
+    async def send_and_wait(self, topic: str, **message: Any) -> RecordMetadata:
         return await (await self.send(topic, **message))
 
-    def _send(self, partition: Partition, drafts: Sequence[Draft]) -> "asyncio.Future[int]":
+    def _send(self, partition: Partition, drafts: Sequence[Draft]) -> "asyncio.Future[RecordMetadata]":
+        if self._closed:
+            raise ProducerClosed
         loop = asyncio.get_running_loop()
         sending = _Sending(partition, drafts, loop.create_future())
         self._waiting.append(sending)
@@ -467,8 +542,7 @@ class Producer:
                         sending.acknowledged.set_exception(KafkaTimeoutError())
                 return
             for sending, offset in zip(batch, offsets, strict=True):
-                if not sending.acknowledged.done():
-                    sending.acknowledged.set_result(offset)
+                sending.told(offset)
             return
 
 
@@ -479,7 +553,9 @@ class Admin:
         self._cluster, self._link = cluster, link
 
     async def ensure_topics(self, specs: Iterable[TopicSpec]) -> None:
-        await self._link.travel(ConnectionError)
+        await self._link.travel(lambda: Transient("Kafka does not answer"))
+        if self._cluster.down:
+            raise Transient("Kafka does not answer")
         for spec in specs:
             self._cluster.create(spec.name, spec.partitions)
 

@@ -57,6 +57,11 @@ class Link:
     def frozen(self) -> bool:
         return self._thawed is not None
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of the process reaches the server."""
+        return self.dead or self.frozen or self.cut_until > asyncio.get_running_loop().time()
+
     def end(self) -> None:
         """Everything that waits here, and whatever comes, gives up."""
         self.over = True
