@@ -250,9 +250,13 @@ class CommandProcessor(Generic[S, C, P]):
             incoming for incoming, claim in zip(batch, claims, strict=True) if claim is None or isinstance(claim, Fresh)
         ]
         states = await self._aggregates.lock(connection, sorted({incoming.key for incoming in free}))
+        recalled = await inbox.recall(connection, [(incoming.key, incoming.command_id) for incoming in free])
+        # What is not there cannot be locked: another worker may have made it before its outcome was recalled.
+        appeared = sorted({key for key, _ in recalled} - states.keys())
+        if appeared:
+            states |= await self._aggregates.lock(connection, appeared)
         # After the wait for the locks: the versions of one aggregate are recorded in the order of their times.
         now = self._clock()
-        recalled = await inbox.recall(connection, [(incoming.key, incoming.command_id) for incoming in free])
         run = _Run(self._aggregates, states, recalled, now)
         results: list[Done[S] | Claim] = [
             run.handle(incoming, prepared) if claim is None or isinstance(claim, Fresh) else claim
