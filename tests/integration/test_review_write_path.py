@@ -12,6 +12,7 @@ from services.orders.core.state import Order
 from services.orders.history import order_as_of
 from services.orders.numbers import OrderNumbers
 from services.orders.store.search import read_order
+from shared import inbox
 from shared.contracts import order_commands as c
 from shared.contracts.model import Actor
 from shared.contracts.order_parts import LineItem
@@ -82,6 +83,21 @@ async def test_an_order_that_another_worker_creates_at_once_is_found(pool: Pool)
     await eventually(lambda: _waits(pool))
     first.go.set()
     assert versions(await ahead) == versions(await behind) == [1]
+
+
+async def test_an_order_that_appears_after_the_locks_is_seen(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not there cannot be locked: what follows its creation must not be refused as not found."""
+    create, recall = told(new_id("ord"), CREATE), inbox.recall
+    others = [create]
+
+    async def after_another_worker(connection: Connection, keys: Any) -> Any:
+        while others:
+            await worker(pool).run([others.pop()])
+        return await recall(connection, keys)
+
+    monkeypatch.setattr(inbox, "recall", after_another_worker)
+    results = await worker(pool).run([create, told(create.key, capture(1, 12_000))])
+    assert versions(results) == [1, 2]
 
 
 async def test_a_refusal_that_another_worker_records_at_once_is_found(pool: Pool) -> None:
