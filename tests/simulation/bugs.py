@@ -151,17 +151,6 @@ def relay_removes_before_it_publishes() -> Iterator[None]:
 
 
 @bug
-def relay_shares_no_locks() -> Iterator[None]:
-    async def everything(self: Relay, connection: Any) -> bool:
-        gained = not self._shards
-        self._shards = set(range(outbox.SHARDS))
-        return gained
-
-    with patch.object(Relay, "_share", everything):
-        yield
-
-
-@bug
 def relay_reorders_a_key() -> Iterator[None]:
     send = relay._send
 

@@ -14,6 +14,7 @@ class Invariant(Enum):
     FIRST_IN_ORDER = "First occurrences on orders.events are in order (concepts/order, Version)"
     REPEATS_SAY_THE_SAME = "A message that comes again says the same (concepts/facts-and-requests, Repeats)"
     ONE_OUTCOME = "Exactly one outcome per command id, for ever the same (concepts/facts-and-requests, Repeats)"
+    ASKED_AGAIN_ANSWERED_AGAIN = "The outcome is given again (docs/concepts/facts-and-requests.md, Repeats)"
     OUTCOME_RECORDED = "The outcome is recorded once, with its effect (decisions/0003)"
     OUTCOME_BY_THE_RULES = "What the order answers follows from what it was (concepts/order, concepts/lease)"
     DOES_WHAT_IT_SAYS = "An accepted command made exactly the version that it says (orders.command_accepted.v1)"

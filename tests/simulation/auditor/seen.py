@@ -62,6 +62,8 @@ class Seen:
     events: dict[str, dict[int, Told]] = field(default_factory=lambda: defaultdict(dict))
     asked: dict[CommandKey, Asked] = field(default_factory=dict)
     replies: dict[CommandKey, Told] = field(default_factory=dict)
+    times_asked: Counter[CommandKey] = field(default_factory=Counter)
+    times_answered: Counter[CommandKey] = field(default_factory=Counter)
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
     by_http: set[str] = field(default_factory=set)
     """Orders that were changed by requests."""
@@ -142,6 +144,7 @@ def _commands(seen: Seen) -> None:
         if not seen.only(order_id) or record_of(told) in seen.books.records:
             continue
         command_key = (order_id, header(told, "ce_id"))
+        seen.times_asked[command_key] += 1
         if command_key in values:
             if values[command_key] != told.value:
                 seen.say(Invariant.REPEATS_SAY_THE_SAME, f"command {command_key[1]} was sent in two ways", order_id)
@@ -165,11 +168,17 @@ def _replies(seen: Seen) -> None:
         if not seen.only(order_id):
             continue
         command_key = (order_id, header(told, "ce_causationid"))
+        seen.times_answered[command_key] += 1
         first = seen.replies.setdefault(command_key, told)
         if not same_json(first, told):
             seen.say(Invariant.ONE_OUTCOME, f"command {command_key[1]} has two outcomes", order_id)
         if command_key not in seen.asked:
             seen.say(Invariant.NOTHING_INVENTED, f"a reply to {command_key[1]}, which nobody sent", order_id)
+    if seen.finished:
+        # Whoever asks again may have missed the first answer.
+        for command_key in seen.replies.keys() & (seen.times_asked - seen.times_answered).keys():
+            times = f"asked {seen.times_asked[command_key]} times, answered {seen.times_answered[command_key]} times"
+            seen.say(Invariant.ASKED_AGAIN_ANSWERED_AGAIN, f"{command_key[1]} was {times}", command_key[0])
 
 
 def _inbox(seen: Seen) -> None:
