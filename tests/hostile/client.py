@@ -1,0 +1,149 @@
+"""One client process: generated requests to one service with one key, and what schemathesis has to say of the answers.
+
+`python -m tests.hostile.client <order as JSON>` prints a line of JSON after each scenario, the last one is its result.
+"""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import Failure
+from schemathesis.core.transport import Response
+from schemathesis.engine import events, from_schema
+from schemathesis.generation.case import Case
+from schemathesis.hooks import HookContext
+
+_MOST_SHOWN = 50
+_COVERAGE_FROM = 5_000
+"""Coverage alone takes some 2,300 requests for the larger service."""
+_PER_EXAMPLE = 120
+"""About how many requests a round takes for each example per operation."""
+
+DEPENDS_ON_DATA = {
+    "INVALID_PAGE_TOKEN": "a page token is only valid as it was given",
+    "CURRENCY_MISMATCH": "the currency is the order's, which a schema does not know",
+    "AMOUNT_TOO_LARGE": "a sum has a limit, which a schema cannot state",
+}
+"""Codes of 400 that a request which fits the schema may get, and why."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one client does. `role` says what must never succeed; `order_id` is an order of another merchant."""
+
+    url: str
+    role: str
+    secret: str | None
+    seed: int
+    requests: int
+    order_id: str | None = None
+
+
+@dataclass
+class Result:
+    """How many answers of which status, and every kind of failure once."""
+
+    requests: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+def run(task: Task) -> Result:
+    """Rounds of generated requests, each with a seed of its own, until there were as many as asked for."""
+    result = Result()
+    _never(task.role)
+    seed = task.seed
+    while result.requests < task.requests:
+        before = result.requests
+        _round(task, seed, result)
+        seed += 1
+        if result.requests == before:
+            result.errors.append("a round sent nothing")
+            break
+    return result
+
+
+def _round(task: Task, seed: int, result: Result) -> None:
+    left = task.requests - result.requests
+    headers = {"Authorization": f"Bearer {task.secret}"} if task.secret else {}
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": seed,
+            "base-url": task.url,
+            "headers": headers,
+            "suppress-health-check": ["all"],
+            "continue-on-failure": True,
+            "parameters": {"path.order_id": task.order_id} if task.order_id else {},
+            # No text of the API may hold a NUL, which its description says once for all fields.
+            "generation": {
+                "max-examples": max(3, min(100, left // _PER_EXAMPLE)),
+                "allow-x00": False,
+                "no-shrink": True,
+                "database": "none",
+            },
+            "phases": {"coverage": {"enabled": left >= _COVERAGE_FROM and seed == task.seed}},
+        }
+    )
+    schema = schemathesis.openapi.from_url(f"{task.url}/openapi.json", config=config)
+    stream = from_schema(schema).execute()
+    for event in stream:
+        _note(event, result)
+        print(json.dumps({"requests": result.requests}), flush=True)
+        if result.requests >= task.requests:
+            stream.stop()
+
+
+def _note(event: events.EngineEvent, result: Result) -> None:
+    if isinstance(event, events.NonFatalError | events.FatalError):
+        result.errors.append(repr(event)[:1000])
+    if not isinstance(event, events.ScenarioFinished):
+        return
+    recorder = event.recorder
+    for interaction in recorder.interactions.values():
+        result.requests += 1
+        result.statuses[str(interaction.response.status_code) if interaction.response else "none"] += 1
+    for case_id, checks in recorder.checks.items():
+        for check in checks:
+            if check.failure_info is None:
+                continue
+            interaction = recorder.interactions[case_id]
+            name = f"{check.name}: {recorder.cases[case_id].value.operation.label}"
+            known = result.failures.setdefault(name, {"count": 0})
+            known["count"] += 1
+            if known["count"] == 1 and len(result.failures) <= _MOST_SHOWN:
+                response = interaction.response
+                known["what"] = str(check.failure_info.failure)[:600]
+                known["answer"] = response.text[:600] if response else None
+                known["again"] = check.failure_info.code_sample[:1000]
+
+
+def _never(role: str) -> None:
+    """Registers what must not happen with this key."""
+
+    @schemathesis.check
+    def nothing_is_given_away(_: Any, response: Response, case: Case) -> None:
+        if response.status_code >= 300:
+            return
+        scopes = str(case.operation.definition.raw.get("description", ""))
+        forbidden = {
+            "full": False,
+            "reader": ".write`" in scopes,
+            "other": "{order_id}" in case.path,
+            "live": "{order_id}" in case.path,
+        }
+        assert not forbidden.get(role, True), f"{role} got {response.status_code}"
+
+    @schemathesis.hook
+    def filter_failure(_: HookContext, failure: Failure, __: Case, response: Response) -> bool:
+        if "positive_data_acceptance" not in failure.checks or response.status_code != 400:
+            return True
+        return response.json()["code"] not in DEPENDS_ON_DATA
+
+
+if __name__ == "__main__":
+    print(json.dumps({"result": vars(run(Task(**json.loads(sys.argv[1]))))}), flush=True)

@@ -1,0 +1,126 @@
+"""Generated HTTP requests to every service with every kind of key, in client processes of their own."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+
+from deploy.local.datadir import REPOSITORY
+from tests.hostile.client import Result, Task
+from tests.hostile.system import Key, System, admit, new_key
+
+Progress = Callable[[int], None]
+"""Told how many more requests have been answered."""
+
+_SHARES = {"full": 0.5, "reader": 0.12, "other": 0.12, "live": 0.1, "revoked": 0.08, "none": 0.08}
+_OF_SERVICE = {"orders": 0.7, "payments": 0.3}
+_AT_ONCE = 2
+_LINE_BYTES = 4 * 1024 * 1024
+
+
+async def send_requests(system: System, count: int, seed: int, progress: Progress) -> dict[str, Any]:
+    """What was answered, and what is wrong with it."""
+    keys = _keys()
+    await admit(system, [key for key in keys.values() if key is not None])
+    order_id = await _victim(system, keys["full"])
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(service: str, role: str, number: int) -> tuple[str, Result]:
+        key = keys[role]
+        task = Task(
+            url=system.url(service),
+            role=role,
+            secret=key.secret if key else None,
+            seed=seed * 1_000 + number * 100,
+            requests=max(1, int(count * _OF_SERVICE[service] * _SHARES[role])),
+            order_id=order_id if role in ("other", "live") and service == "orders" else None,
+        )
+        async with at_once:
+            return f"{service} as {role}", await _client(task, progress)
+
+    jobs = [(service, role) for service in _OF_SERVICE for role in _SHARES]
+    results = await asyncio.gather(*(one(*job, number) for number, job in enumerate(jobs)))
+    found = _summed(dict(results))
+    if (version := await _version(system, keys["full"], order_id)) != 1:
+        found["failures"].append({"what": f"strangers brought {order_id} to version {version}"})
+    return found
+
+
+def _keys() -> dict[str, Key | None]:
+    full = new_key()
+    reading = [scope for scope in full.scopes if scope.endswith(".read")]
+    return {
+        "reader": new_key(full.merchant_id, scopes=reading),
+        "other": new_key(),
+        "live": new_key(full.merchant_id, environment="live"),
+        "revoked": new_key(full.merchant_id, revoked=True),
+        "none": None,
+        "full": full,
+    }
+
+
+async def _victim(system: System, key: Key | None) -> str:
+    """An order that only its merchant may see or change."""
+    assert key is not None
+    body = {"currency": "EUR", "line_items": [{"name": "Tea", "unit_price_money": {"amount": 500, "currency": "EUR"}}]}
+    headers = {"Authorization": f"Bearer {key.secret}"}
+    async with httpx.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
+        answer = await client.post("/v1/orders", json=body)
+    return str(answer.raise_for_status().json()["data"]["order_id"])
+
+
+async def _version(system: System, key: Key | None, order_id: str) -> int:
+    assert key is not None
+    headers = {"Authorization": f"Bearer {key.secret}"}
+    async with httpx.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
+        answer = await client.get(f"/v1/orders/{order_id}")
+    return int(answer.raise_for_status().json()["data"]["version"])
+
+
+async def _client(task: Task, progress: Progress) -> Result:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.hostile.client",
+        json.dumps(asdict(task)),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LINE_BYTES,
+    )
+    assert process.stdout is not None
+    done = 0
+    try:
+        async for line in process.stdout:
+            told = json.loads(line)
+            if "result" in told:
+                return Result(**told["result"])
+            progress(told["requests"] - done)
+            done = told["requests"]
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+    return Result(errors=[f"the client ended with {process.returncode}"])
+
+
+def _summed(results: dict[str, Result]) -> dict[str, Any]:
+    statuses: Counter[str] = Counter()
+    for result in results.values():
+        statuses.update(result.statuses)
+    failures = [
+        {"who": who, "check": name, **told} for who, result in results.items() for name, told in result.failures.items()
+    ]
+    failures += [{"who": who, "what": error} for who, result in results.items() for error in result.errors]
+    return {
+        "requests": sum(statuses.values()),
+        "by_client": {who: result.requests for who, result in results.items()},
+        "statuses": dict(sorted(statuses.items())),
+        "server_errors": sum(count for status, count in statuses.items() if status.startswith("5")),
+        "unanswered": statuses["none"],
+        "failures": failures,
+    }
