@@ -23,6 +23,7 @@ INVALID_ATTRIBUTE: Final = "INVALID_ATTRIBUTE"
 INVALID_KEY: Final = "INVALID_KEY"
 EMPTY_BODY: Final = "EMPTY_BODY"
 INVALID_BODY: Final = "INVALID_BODY"
+MISSING_TENANT: Final = "MISSING_TENANT"
 UNSUPPORTED_CONTENT_TYPE: Final = "UNSUPPORTED_CONTENT_TYPE"
 TOO_LARGE: Final = "TOO_LARGE"
 
@@ -67,6 +68,8 @@ _RFC3339 = re.compile(
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")  # CloudEvents 1.0, type String
 _JSON_TYPE = re.compile(r"(application|text)/([^\s;/]+\+)?json\s*(;\s*charset=\"?utf-?8\"?\s*)?", re.IGNORECASE)
 _VERSION_DIGITS = 9
+_MERCHANT = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
+_ENVIRONMENTS = ("test", "live")
 _STRUCTURED = (*_FIELDS, "specversion", "datacontenttype")
 
 
@@ -130,6 +133,14 @@ def decode(headers: Sequence[tuple[str, bytes]], key: bytes | None, value: bytes
     if key:
         attributes["partitionkey"] = _key(key)
     return _envelope(attributes, value)
+
+
+def tenant_of(envelope: Envelope) -> tuple[str, str]:
+    """The merchant and the environment that a message between services is about; raises `Poison` without them."""
+    merchant_id, environment = envelope.merchant_id or "", envelope.environment or ""
+    if not _MERCHANT.fullmatch(merchant_id) or environment not in _ENVIRONMENTS:
+        raise Poison(MISSING_TENANT, "ce_merchantid, or ce_environment test or live, is missing or no such thing")
+    return merchant_id, environment
 
 
 def decode_structured(body: bytes | Mapping[str, Any]) -> Envelope:

@@ -1,6 +1,5 @@
 """Commands from Kafka: unwrap, hand over to the write path, acknowledge by returning."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -10,7 +9,7 @@ from services.orders.core.state import Order
 from shared.contracts.model import Actor
 from shared.contracts.order_commands import OrderCommand
 from shared.contracts.orders import COMMANDS
-from shared.envelope import Envelope, decode
+from shared.envelope import Envelope, decode, tenant_of
 from shared.faults import Poison
 from shared.kafka import Record
 from shared.processor import Incoming, Runner
@@ -18,12 +17,9 @@ from shared.processor import Incoming, Runner
 UNKNOWN_TYPE = "UNKNOWN_TYPE"
 MISSING_KEY = "MISSING_KEY"
 KEY_MISMATCH = "KEY_MISMATCH"
-MISSING_TENANT = "MISSING_TENANT"
 INVALID_BODY = "INVALID_BODY"
 COMMAND_ID_TOO_LONG = "COMMAND_ID_TOO_LONG"
 
-_ENVIRONMENTS = ("test", "live")
-_MERCHANT = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
 _LONGEST_ID = 68
 """What `Identifier` allows after `ord_`."""
 _LONGEST_COMMAND_ID = 200
@@ -39,9 +35,7 @@ def incoming_of(record: Record) -> Incoming[OrderCommand]:
     command_class = COMMANDS.get(envelope.type)
     if command_class is None:
         raise Poison(UNKNOWN_TYPE, f"no command has the type {envelope.type[:100]}")
-    merchant_id = envelope.merchant_id or ""
-    if not _MERCHANT.fullmatch(merchant_id) or envelope.environment not in _ENVIRONMENTS:
-        raise Poison(MISSING_TENANT, "ce_merchantid, or ce_environment test or live, is missing or no such thing")
+    merchant_id, environment = tenant_of(envelope)
     try:
         command = command_class.model_validate_json(envelope.data)
     except ValidationError as error:
@@ -51,7 +45,7 @@ def incoming_of(record: Record) -> Incoming[OrderCommand]:
         key=key,
         command=command,
         merchant_id=merchant_id,
-        environment=envelope.environment,
+        environment=environment,
         actor=_actor(envelope.actor, envelope.source),
         source=envelope.source,
         channel=envelope.source.rpartition("/")[2] or None,

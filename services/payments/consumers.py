@@ -1,19 +1,21 @@
 """What payments take from Kafka: channel events, orders, and the orders' replies. Effects are durable on return."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from services.payments import answers, ingestion, matching
-from services.payments.core.projection import order_after
+from services.payments.core.projection import Seen, order_after, seen_in
+from services.payments.core.settling import Facts
 from services.payments.core.state import Arrival, Channel, KnownOrder
 from services.payments.incoming import arrival_of, channel_of_topic, check_source
 from services.payments.messages import SOURCE
 from services.payments.store import channels, orders
 from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused, OrderVersion
-from shared.envelope import INVALID_BODY, MISSING_ATTRIBUTE, Envelope, decode
+from shared.envelope import INVALID_BODY, decode, tenant_of
 from shared.faults import Poison
 from shared.kafka import Record
 from shared.postgres import Connection, Pool, transaction
@@ -22,11 +24,7 @@ from shared.telemetry import span
 Committed = Callable[[], None]
 """Called after each commit that may have left messages in the outbox, to wake the relay."""
 
-Version = tuple[OrderVersion, str, str]
-"""One version of an order, its merchant and environment."""
-
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 _SENDER = SOURCE.encode()
 _Reply = CommandAccepted | CommandRefused
 _REPLIES: dict[str, type[_Reply]] = {reply.wire_type: reply for reply in (CommandAccepted, CommandRefused)}
@@ -94,11 +92,11 @@ def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channe
     return arrival_of(envelope, channel_id, channels_known)
 
 
-def _version_in(record: Record) -> Version:
+def _version_in(record: Record) -> Seen:
     envelope = decode(record.headers, record.key, record.value)
-    if envelope.merchant_id is None or envelope.environment is None:
-        raise Poison(MISSING_ATTRIBUTE, "merchantid or environment is missing")
-    return _body(envelope, OrderVersion), envelope.merchant_id, envelope.environment
+    tenant = tenant_of(envelope)
+    with _invalid_body():
+        return seen_in(OrderVersion.model_validate_json(envelope.data), *tenant)
 
 
 def _reply_in(record: Record) -> _Reply:
@@ -106,14 +104,18 @@ def _reply_in(record: Record) -> _Reply:
     reply = _REPLIES.get(envelope.type)
     if reply is None:
         raise Poison("UNKNOWN_TYPE", f"no reply has the type {envelope.type[:100]}")
-    return _body(envelope, reply)
+    with _invalid_body():
+        found = reply.model_validate_json(envelope.data)
+        Facts.model_validate(found.facts)
+    return found
 
 
-def _body(envelope: Envelope, model: type[M]) -> M:
+@contextmanager
+def _invalid_body() -> Iterator[None]:
     try:
-        return model.model_validate_json(envelope.data)
+        yield
     except ValidationError as error:
-        raise Poison(INVALID_BODY, f"{model.__name__}: {error.error_count()} faults") from None
+        raise Poison(INVALID_BODY, f"{error.title}: {error.error_count()} faults") from None
 
 
 def _position(record: Record) -> tuple[int, int]:
@@ -133,12 +135,12 @@ def _read_each(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[
     return found, results
 
 
-async def _project(connection: Connection, versions: Sequence[Version]) -> list[KnownOrder]:
+async def _project(connection: Connection, versions: Sequence[Seen]) -> list[KnownOrder]:
     """The orders after all of these versions, as they are saved now."""
-    before = await orders.read_orders(connection, sorted({version.order_id for version, _, _ in versions}))
+    before = await orders.read_orders(connection, sorted({version.order_id for version in versions}))
     after = dict(before)
-    for version, merchant_id, environment in versions:
-        after[version.order_id] = order_after(after.get(version.order_id), version, merchant_id, environment)
+    for version in versions:
+        after[version.order_id] = order_after(after.get(version.order_id), version)
     seen = [order for order_id, order in after.items() if order != before.get(order_id)]
     if seen:
         await orders.save_orders(connection, seen)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from shared.contracts.model import Identifier, Message, Timestamp
 
@@ -10,6 +10,18 @@ GRANT_V1 = "access.grant.v1"
 
 Scope = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.(read|write)$")]
 Environment = Literal["test", "live"]
+
+LONGEST_ORIGIN = 300
+"""Characters: a scheme, a host name of at most 253, a port."""
+
+
+def _origin(text: str) -> str:
+    if len(text) > LONGEST_ORIGIN or not text.isprintable():
+        raise ValueError(f"must be printable and have at most {LONGEST_ORIGIN} characters")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
 
 SCOPES: tuple[str, ...] = tuple(
     f"{noun}.{verb}"
@@ -47,5 +59,5 @@ class Grant(Message):
     status: Literal["active", "revoked"] = "active"
     name: str = Field(default="", max_length=200)
     expires_at: Timestamp | None = None
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     """Browser origins that may call with this credential (CORS)."""

@@ -105,4 +105,13 @@ class Blocker(Part):
     expires_at: datetime | None = None
 
 
+def _version(number: int) -> int:
+    if not 0 <= number < 2**31:
+        raise ValueError("must be between 0 and 2147483647")
+    return number
+
+
+VersionNumber = Annotated[int, AfterValidator(_version)]
+"""Of an order: 1, 2, 3 …; 0 is said of one that does not exist. As large as the databases keep it."""
+
 JsonObject = dict[str, Any]

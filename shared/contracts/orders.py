@@ -5,11 +5,11 @@
 """
 
 from datetime import datetime
-from typing import ClassVar, get_args
+from typing import Annotated, ClassVar, get_args
 
 from pydantic import Field
 
-from shared.contracts.model import Actor, Blocker, Identifier, JsonObject, Message, Money, Part
+from shared.contracts.model import Actor, Blocker, Clean, Identifier, JsonObject, Message, Money, Part, VersionNumber
 from shared.contracts.order_commands import OrderCommand
 from shared.contracts.order_events import OrderEvent
 
@@ -36,7 +36,7 @@ class OrderVersion(Message):
     wire_type: ClassVar[str] = "orders.order_version.v1"
 
     order_id: Identifier
-    version: int
+    version: VersionNumber
     previous_version: int
     events: tuple[EventEntry, ...]
     order: JsonObject | None
@@ -56,9 +56,9 @@ class CommandAccepted(Message):
 
     wire_type: ClassVar[str] = "orders.command_accepted.v1"
 
-    command_id: str
+    command_id: Annotated[str, Clean]
     order_id: str
-    order_version: int
+    order_version: VersionNumber
     sender: str = ""
     facts: JsonObject = Field(default_factory=dict)
 
@@ -68,11 +68,11 @@ class CommandRefused(Message):
 
     wire_type: ClassVar[str] = "orders.command_refused.v1"
 
-    command_id: str
+    command_id: Annotated[str, Clean]
     order_id: str
-    order_version: int
+    order_version: VersionNumber
     sender: str = ""
-    code: str
-    detail: str = ""
+    code: Annotated[str, Clean]
+    detail: Annotated[str, Clean] = ""
     facts: JsonObject = Field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()

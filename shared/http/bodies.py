@@ -27,9 +27,14 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def shown(example: object) -> ConfigDict:
-    """A model's configuration with what the API reference shows of it."""
-    return ConfigDict(json_schema_extra={"examples": [cast(Any, example)]})
+def shown(example: object, **more: object) -> ConfigDict:
+    """A model's configuration with what the API reference shows of it, and further members of its schema."""
+    return ConfigDict(json_schema_extra={"examples": [cast(Any, example)], **cast(Any, more)})
+
+
+def exactly_one(*names: str) -> list[object]:
+    """For a schema's `oneOf`: one of these fields is given and not `null`."""
+    return [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
 
 
 M = TypeVar("M", bound=BaseModel)

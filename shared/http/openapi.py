@@ -23,6 +23,8 @@ Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"
 _TEXT: Json = {"type": "string"}
 _Mode = Literal["validation", "serialization"]
+_RULES = "No text may hold a NUL character, and a whole number is written without a decimal point."
+"""What holds for every field, and JSON Schema would have to repeat for each or cannot say."""
 
 
 def describe(title: str, handlers: Sequence[ControllerRouterHandler]) -> Json:
@@ -45,6 +47,7 @@ def describe(title: str, handlers: Sequence[ControllerRouterHandler]) -> Json:
         "examples": {code: {"value": _problem_example(code)} for code in CODES},
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `tl_test_…`"}},
     }
+    document["info"]["description"] = _RULES
     document["tags"] = _tags(handlers)
     document["security"] = [{"bearer": []}]
     document.pop("servers", None)
@@ -145,7 +148,7 @@ def _query_parameters(described: Operation) -> list[Json]:
 def _header_parameters(described: Operation) -> list[Json]:
     headers = []
     if described.idempotent:
-        schema: Json = {"type": "string", "minLength": 1, "maxLength": 255}
+        schema: Json = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
         text = "Send the same key to repeat a request safely; kept for 24 hours."
         headers.append({"name": "Idempotency-Key", "in": "header", "schema": schema, "description": text})
     if described.waits:

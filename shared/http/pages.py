@@ -6,13 +6,14 @@ were cut, edited or made for other filters; the position in it must still be tre
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, TypeVar
 
 import orjson
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shared.contracts.model import in_utc
 from shared.http.bodies import RequestModel
@@ -27,7 +28,17 @@ LARGEST_PAGE = 100
 _LONGEST_TOKEN = 2_000
 _DIGEST_BYTES = 12
 
-QueryTime = Annotated[datetime, AfterValidator(in_utc)]
+_DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
+
+
+def _written_out(moment: object) -> object:
+    """Of a query's text, the parser would take `0.5` for half a second of 1970."""
+    if isinstance(moment, str) and not _DATE_AND_TIME.match(moment):
+        raise ValueError("must be a date and time, such as 2026-11-21T12:00:00Z")
+    return moment
+
+
+QueryTime = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(in_utc)]
 """A moment in a query, as `2026-11-21T12:00:00Z`."""
 
 

@@ -11,11 +11,11 @@ from tests.hostile.model import Claim, Command, Granted, Reply, Told, Version, c
 from tests.hostile.sending import Position
 
 REASONS = frozenset(
-    (
-        "NOT_A_CLOUDEVENT UNSUPPORTED_SPECVERSION MISSING_ATTRIBUTE INVALID_ATTRIBUTE INVALID_KEY EMPTY_BODY INVALID_BODY "
-        "UNSUPPORTED_CONTENT_TYPE TOO_LARGE UNKNOWN_TYPE UNKNOWN_VERSION MISSING_KEY KEY_MISMATCH MISSING_TENANT "
-        "COMMAND_ID_TOO_LONG SOURCE_MISMATCH UNKNOWN_CHANNEL CHANNEL_DISABLED INVALID_AMOUNT INVALID_CURRENCY"
-    ).split()
+    """
+    NOT_A_CLOUDEVENT UNSUPPORTED_SPECVERSION MISSING_ATTRIBUTE INVALID_ATTRIBUTE INVALID_KEY EMPTY_BODY INVALID_BODY
+    UNSUPPORTED_CONTENT_TYPE TOO_LARGE UNKNOWN_TYPE UNKNOWN_VERSION MISSING_KEY KEY_MISMATCH MISSING_TENANT
+    COMMAND_ID_TOO_LONG SOURCE_MISMATCH UNKNOWN_CHANNEL CHANNEL_DISABLED INVALID_AMOUNT INVALID_CURRENCY
+    """.split()
 )
 """Every reason that is a statement about the message. `HANDLER_FAILED` is a statement about us."""
 NO_GRANT = "NO_GRANT"
@@ -185,7 +185,9 @@ def _trace_of_told(told: Told, evidence: Evidence) -> str | None:
     if row is None or row["status"] == "sent":
         return None
     first = content_of(told.reference, row["body"])
-    names_agree = all(one is None or other is None or one == other for one, other in zip(said[1:3], first[1:3], strict=True))
+    names_agree = all(
+        one is None or other is None or one == other for one, other in zip(said[1:3], first[1:3], strict=True)
+    )
     return str(row["status"]) if names_agree and said[3:] == first[3:] else None
 
 

@@ -21,7 +21,8 @@ Json = dict[str, Any]
 Content = tuple[Reference, str | None, str | None, int | None, str | None]
 """A reference, and what two events with it must agree on: order id, external reference, amount, currency."""
 
-_SILENT_S = 20.0
+_AT_ONCE_S = 0.5
+_SILENT = 40
 _NO_GRANT = "no grant in this record"
 
 _OUTCOMES = "SELECT aggregate_id, command_id, outcome::text AS outcome FROM orders.inbox"
@@ -33,7 +34,8 @@ SELECT channel_id, event_type, event::text AS body FROM payments.unmatched_money
 """
 _HIDDEN_MONEY = """
 SELECT channel_event_id, status FROM payments.channel_events AS e
-WHERE status IN ('waiting', 'held', 'refused') AND type NOT IN ('channel.payment.failed.v1', 'channel.payment.voided.v1')
+WHERE status IN ('waiting', 'held', 'refused')
+    AND type NOT IN ('channel.payment.failed.v1', 'channel.payment.voided.v1')
     AND NOT EXISTS (SELECT FROM payments.unmatched_money AS item WHERE item.channel_event_id = e.channel_event_id)
 """
 _VERSIONS = "SELECT order_id, version FROM payments.known_orders"
@@ -169,9 +171,11 @@ def _messages(bootstrap_servers: str, wanted: Any, without: Collection[Position]
         topics = {name: topic for name, topic in consumer.list_topics(timeout=20).topics.items() if wanted(name)}
         left = {(name, number) for name, topic in topics.items() for number in topic.partitions}
         consumer.assign([TopicPartition(name, number, 0) for name, number in left])
+        silent = 0
         while left:
-            taken = consumer.consume(5_000, _SILENT_S)
-            if not taken:
+            taken = consumer.consume(5_000, _AT_ONCE_S)
+            silent = 0 if taken else silent + 1
+            if silent == _SILENT:
                 raise RuntimeError(f"Kafka gave nothing more although these are not read to their ends: {left}")
             for message in taken:
                 if message.error():

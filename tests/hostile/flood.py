@@ -89,7 +89,7 @@ async def _world(system: System, key: Key, random: Random) -> World:
             made.append(answer.raise_for_status().json()["data"]["channel_id"])
         (await client.delete(f"/v1/channels/{made[-1]}")).raise_for_status()
     never_made = fresh(random, "chn")
-    await KafkaAdmin(system.settings.kafka).ensure_topics(channel_topics(never_made))
+    await KafkaAdmin(system.settings.kafka, timeout_s=60).ensure_topics(channel_topics(never_made))
     return World(
         random,
         Tenant(key.merchant_id),
@@ -187,7 +187,11 @@ async def _waiting(system: System) -> list[str]:
     finally:
         await connection.close()
     metrics = await system.metrics()
-    lags = {name: value for name, value in metrics.items() if name[1] in ("throughline_consumer_lag", "throughline_grants_lag")}
+    lags = {
+        name: value
+        for name, value in metrics.items()
+        if name[1] in ("throughline_consumer_lag", "throughline_grants_lag")
+    }
     return found + [f"{' '.join(name)} is {value:.0f}" for name, value in lags.items() if value]
 
 

@@ -178,8 +178,7 @@ class World:
             ORDERS_REPLIES: self._reply,
             ACCESS_GRANTS: self._grant,
         }
-        made = makers[topic]() if topic in makers else self._channel_event(topic)
-        return made
+        return makers[topic]() if topic in makers else self._channel_event(topic)
 
     def _command(self) -> Message:
         wire_type = self.random.choice(self._commands)
@@ -201,7 +200,9 @@ class World:
         else:
             body["external_reference"] = f"nowhere-{target}"
         message = channel_event(self.random, channel_id, target, wire_type, body)
-        return message.mutated("channel that does not count", Must.DEAD) if channel_id in self.closed_channels else message
+        return (
+            message.mutated("channel that does not count", Must.DEAD) if channel_id in self.closed_channels else message
+        )
 
     def _version(self) -> Message:
         leading = self.random.choice(self._events)
@@ -243,12 +244,12 @@ class World:
 
 COMMAND_TYPES = frozenset(
     f"orders.{name}.v1"
-    for name in (
-        "create_order open_order add_line_item update_line_item remove_line_item add_charge update_charge remove_charge "
-        "apply_discount remove_discount set_tip update_order add_note cancel_order close_order acquire_lease extend_lease "
-        "release_lease hand_over_lease expire_leases record_authorization record_capture record_void "
-        "record_authorization_expiry record_payment_failure reserve_refund record_refund release_refund reverse_refund"
-    ).split()
+    for name in """
+    create_order open_order add_line_item update_line_item remove_line_item add_charge update_charge remove_charge
+    apply_discount remove_discount set_tip update_order add_note cancel_order close_order acquire_lease extend_lease
+    release_lease hand_over_lease expire_leases record_authorization record_capture record_void
+    record_authorization_expiry record_payment_failure reserve_refund record_refund release_refund reverse_refund
+    """.split()
 )
 """As the AsyncAPI document lists them."""
 _NOT_EVENTS = COMMAND_TYPES | {"orders.order_version.v1", "orders.command_accepted.v1", "orders.command_refused.v1"}

@@ -1,4 +1,4 @@
-"""What a message says, read by the public contract alone: the auditor's own reading, which shares no code with services.
+"""What a message says, read by the public contract alone: the auditor's own reading, without the services' code.
 
 A claim names the trace that a message leaves when it is taken. `None`: nobody could say what it claims.
 """

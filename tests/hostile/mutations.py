@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS
-from tests.hostile.messages import MARKER, Header, Json, Message, Must, World, command, fresh
+from tests.hostile.messages import MARKER, Header, Honest, Json, Message, Must, World, command, fresh
 
 Mutation = Callable[[World, Message], Message]
 
@@ -149,7 +149,9 @@ def _time(world: World, message: Message) -> Message:
 
 def _order_version(world: World, message: Message) -> Message:
     text = world.random.choice([b"-1", b"1.5", b"9" * 30, "٣".encode(), b"0x10"])
-    return message.mutated("an orderversion that is none", DEAD, headers=_with(message.headers, b"ce_orderversion", text))
+    return message.mutated(
+        "an orderversion that is none", DEAD, headers=_with(message.headers, b"ce_orderversion", text)
+    )
 
 
 def _odd_but_right(world: World, message: Message) -> Message:
@@ -199,7 +201,11 @@ def _tenant(world: World, message: Message) -> Message:
 
 def _no_tenant(world: World, message: Message) -> Message:
     name, text = world.random.choice(
-        [(b"ce_merchantid", b"'; DROP TABLE orders; --"), (b"ce_environment", b"production"), (b"ce_merchantid", b"MER")]
+        [
+            (b"ce_merchantid", b"'; DROP TABLE orders; --"),
+            (b"ce_environment", b"production"),
+            (b"ce_merchantid", b"MER"),
+        ]
     )
     must = DEAD if message.topic == ORDERS_COMMANDS else EITHER
     return message.mutated("no such tenant", must, headers=_with(message.headers, name, text))
@@ -248,7 +254,9 @@ def _structured_wrong(world: World, message: Message) -> Message:
 
 def _structured_broken(world: World, message: Message) -> Message:
     whole = _as_structured(message, {}, "structured mode, broken", DEAD)
-    value = world.random.choice([(whole.value or b"")[:-1], b"[]", b"null", b"1", b'"x"', b"[" * 5000, b"{}", message.value])
+    value = world.random.choice(
+        [(whole.value or b"")[:-1], b"[]", b"null", b"1", b'"x"', b"[" * 5000, b"{}", message.value]
+    )
     return whole.mutated(whole.kind, DEAD, value=value)
 
 
@@ -312,7 +320,9 @@ def _no_body(world: World, message: Message) -> Message:
 
 def _encoded(world: World, message: Message) -> Message:
     text = (message.value or b"").decode()
-    value = world.random.choice([text.encode("utf-16"), text.encode("utf-16-le"), text.encode("utf-32"), b"\xff" + text.encode()])
+    value = world.random.choice(
+        [text.encode("utf-16"), text.encode("utf-16-le"), text.encode("utf-32"), b"\xff" + text.encode()]
+    )
     return message.mutated("another encoding", DEAD, value=value)
 
 
@@ -323,12 +333,16 @@ def _latin(_: World, message: Message) -> Message:
 
 def _around(world: World, message: Message) -> Message:
     value = message.value or b""
-    value = world.random.choice([b"\xef\xbb\xbf" + value, value + b"x", value + value, b"\x00" + value, value + b"\x00", b"//\n" + value])
+    value = world.random.choice(
+        [b"\xef\xbb\xbf" + value, value + b"x", value + value, b"\x00" + value, value + b"\x00", b"//\n" + value]
+    )
     return message.mutated("something around the body", DEAD, value=value)
 
 
 def _not_an_object(world: World, message: Message) -> Message:
-    value = world.random.choice([b"[]", b"null", b"0", b'"text"', b"true", b"NaN", b"[" + (message.value or b"") + b"]"])
+    value = world.random.choice(
+        [b"[]", b"null", b"0", b'"text"', b"true", b"NaN", b"[" + (message.value or b"") + b"]"]
+    )
     return message.mutated("no object", DEAD, value=value)
 
 
@@ -340,7 +354,9 @@ def _nested(world: World, message: Message) -> Message:
 
 
 def _extra_fields(world: World, message: Message) -> Message:
-    odd = world.random.choice([b'"\xf0\x9f\xa7\xa8":"\\u202e"', b'"":null', b'"a":1e308', b'"x":[1,2,{"y":[]}]', b'"__class__":"x"'])
+    odd = world.random.choice(
+        [b'"\xf0\x9f\xa7\xa8":"\\u202e"', b'"":null', b'"a":1e308', b'"x":[1,2,{"y":[]}]', b'"__class__":"x"']
+    )
     return message.mutated("fields that nobody knows", TAKEN, value=_extended(message, odd))
 
 
@@ -366,7 +382,7 @@ def _amount(world: World, message: Message) -> Message:
     sure = message.topic == ORDERS_COMMANDS or message.topic.startswith("channels.")
     odd = world.random.choice(_NOT_AMOUNTS)
     holder[name] = odd
-    must = DEAD if sure and not (odd is None) else EITHER
+    must = DEAD if sure and odd is not None else EITHER
     return message.mutated("an amount that is none", must, value=_json(body))
 
 
@@ -432,7 +448,7 @@ def _known_again(world: World, message: Message) -> Message:
         return message
     if message.topic.split(".")[1] != world.channels[0]:
         return message
-    told = [each for each in order.messages(world.random, world.tenant, world.channels[0]) if each.topic == message.topic]
+    told = _told_of(order, world, message.topic)
     again = world.random.choice(told)
     if world.random.random() < 0.5:
         return again.mutated("the same again", TAKEN)
@@ -446,12 +462,17 @@ def _broken_copy(world: World, message: Message) -> Message:
     if not world.honest or message.topic.split(".")[1] not in ("commands", world.channels[0]):
         return _truncated(world, message)
     order = world.random.choice(world.honest)
-    told = [each for each in order.messages(world.random, world.tenant, world.channels[0]) if each.topic == message.topic]
+    told = _told_of(order, world, message.topic)
     if not told:
         return _truncated(world, message)
     breaking = world.random.choice([_truncated, _drop_required, _around, _specversion, _key, _encoded, _not_utf8])
     broken = breaking(world, world.random.choice(told))
     return broken.mutated(f"about known money: {broken.kind}", DEAD)
+
+
+def _told_of(order: Honest, world: World, topic: str) -> list[Message]:
+    told = order.messages(world.random, world.tenant, world.channels[0])
+    return [message for message in told if message.topic == topic]
 
 
 # The topic of the grants, which has no CloudEvents.
@@ -463,7 +484,8 @@ def _grant_of_another(world: World, message: Message) -> Message:
 
 
 def _grant_origins(world: World, message: Message) -> Message:
-    origins = world.random.choice([["\x00"], ["https://" + "x" * 5_000], ["x"] * 3_000, [world.random.randbytes(4_000).hex()]])
+    noise = world.random.randbytes(4_000).hex()
+    origins = world.random.choice([["\x00"], ["https://" + "x" * 5_000], ["x"] * 3_000, [noise]])
     body = json.loads(message.value or b"{}") | {"allowed_origins": origins}
     return message.mutated("odd origins", EITHER, value=_json(body))
 
@@ -585,4 +607,3 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
             if isinstance(inner, dict | list) and inner:
                 left.append(inner)
     return found
-

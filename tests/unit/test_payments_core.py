@@ -10,7 +10,7 @@ import pytest
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
 from services.payments.core.items import item_id
-from services.payments.core.projection import order_after
+from services.payments.core.projection import Seen, order_after, seen_in
 from services.payments.core.settling import settle
 from services.payments.core.state import Arrival, Channel, KeptEvent, KnownOrder, KnownOrders, Leg
 from services.payments.core.taking import Taken, sent_again, take, take_all
@@ -292,8 +292,8 @@ def test_every_attempt_has_a_command_id_of_its_own() -> None:
     assert item_id(kept.channel_event_id, "unknown_order") != item_id(kept.channel_event_id, "currency")
 
 
-def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, dict[str, Any]]) -> OrderVersion:
-    return OrderVersion.model_validate(
+def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, dict[str, Any]]) -> Seen:
+    told = OrderVersion.model_validate(
         {
             "order_id": "ord_1",
             "version": number,
@@ -306,10 +306,11 @@ def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, di
             "balance_after": {"amount": 9000 - number, "currency": "EUR"},
         }
     )
+    return seen_in(told, "mer_1", "test")
 
 
 def test_orders_are_known_from_their_versions_with_and_without_the_order() -> None:
-    first = order_after(None, version(1, {"external_reference": "web-1", "status": "open"}), "mer_1", "test")
+    first = order_after(None, version(1, {"external_reference": "web-1", "status": "open"}))
     assert first == order(reference="web-1", outstanding_minor=8999)
     created = {
         "merchant_id": "mer_1",
@@ -319,10 +320,31 @@ def test_orders_are_known_from_their_versions_with_and_without_the_order() -> No
         "source": "api",
         "context": {"external_reference": "web-1"},
     }
-    assert order_after(None, version(1, None, ("orders.order_created.v1", created)), "mer_1", "test") == first
+    assert order_after(None, version(1, None, ("orders.order_created.v1", created))) == first
     details = {"context": {"external_reference": "web-2"}}
-    second = order_after(first, version(2, None, ("orders.order_details_updated.v1", details)), "mer_1", "test")
+    second = order_after(first, version(2, None, ("orders.order_details_updated.v1", details)))
     assert (second.external_reference, second.outstanding_minor, second.version) == ("web-2", 8998, 2)
-    third = order_after(second, version(3, None, ("orders.order_closed.v1", {})), "mer_1", "test")
+    third = order_after(second, version(3, None, ("orders.order_closed.v1", {})))
     assert (third.status, third.ended) == ("closed", True)
-    assert order_after(third, version(2, {"status": "open"}), "mer_1", "test") == third
+    assert order_after(third, version(2, {"status": "open"})) == third
+
+
+@pytest.mark.parametrize(
+    ("number", "snapshot", "event"),
+    [
+        (2**31, {"status": "open"}, None),
+        (-1, {"status": "open"}, None),
+        (1, {}, None),
+        (1, {"status": "\0"}, None),
+        (1, {"status": "open", "external_reference": 7}, None),
+        (1, {"status": "open", "external_reference": "\0"}, None),
+        (1, {"status": "open", "external_reference": "x" * 201}, None),
+        (1, None, ("orders.order_created.v1", {})),
+        (1, None, ("orders.order_details_updated.v1", {"context": 1})),
+    ],
+)
+def test_a_version_that_could_not_be_kept_is_none(
+    number: int, snapshot: dict[str, Any] | None, event: tuple[str, dict[str, Any]] | None
+) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        version(number, snapshot, *([event] if event else []))

@@ -1,15 +1,15 @@
 """What clients may send about orders, and the commands that it becomes. Everything not named here is refused."""
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from services.orders.http import examples
+from shared.contracts import model
 from shared.contracts import order_commands as commands
 from shared.contracts import order_parts as parts
 from shared.contracts.model import (
     AmountMinor,
-    Currency,
     Identifier,
     LongText,
     Metadata,
@@ -18,9 +18,12 @@ from shared.contracts.model import (
     Reference,
     Text,
 )
-from shared.http.bodies import RequestModel, shown
+from shared.http.bodies import RequestModel, exactly_one, shown
 from shared.http.problems import Problem
 from shared.ids import IdMaker
+from shared.money import CURRENCIES
+
+Currency = Annotated[model.Currency, Field(json_schema_extra={"enum": [*sorted(CURRENCIES)]})]
 
 
 class AmountMoney(RequestModel):
@@ -58,6 +61,8 @@ def in_currency(money: AmountMoney | PositiveAmountMoney, currency: str, param: 
 
 class TaxRequest(RequestModel):
     """A rate in per cent, or the amount that the caller worked out."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": cast(Any, exactly_one("percentage", "tax_money"))})
 
     name: Text
     percentage: Percentage | None = None
@@ -171,7 +176,7 @@ class ChargePatch(RequestModel):
 class DiscountRequest(RequestModel):
     """A percentage or an amount, off all lines or off the named ones."""
 
-    model_config = shown(examples.DISCOUNT)
+    model_config = shown(examples.DISCOUNT, oneOf=exactly_one("percentage", "amount_money"))
 
     name: Text
     percentage: Percentage | None = None
@@ -260,10 +265,16 @@ class CreateOrderRequest(RequestModel):
         )
 
 
+_OPENS_OR_CHANGES = [
+    {"properties": {"status": {"type": "null"}}},
+    {"propertyNames": {"enum": ["status", "expected_version"]}},
+]
+
+
 class UpdateOrderRequest(RequestModel):
     """Only the fields that are given change; `null` clears one. Metadata merges by key, `null` removes a key."""
 
-    model_config = shown(examples.CHANGES)
+    model_config = shown(examples.CHANGES, anyOf=_OPENS_OR_CHANGES)
 
     status: Annotated[str, Field(pattern="^open$")] | None = None
     """`open` opens a draft."""
