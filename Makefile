@@ -4,7 +4,7 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo test reset status check lint types bench bench-growth bench-soak figures chaos sim lock
+.PHONY: up demo test reset status check lint types bench bench-growth bench-soak figures chaos hostile sim lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
@@ -34,6 +34,8 @@ chaos: $(READY)   ## faults on real servers under load, for MINUTES=5 (or SHORT=
 	@$(BIN)/python -m tests.chaos $(if $(SHORT),--short,--minutes $(or $(MINUTES),5)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED))
 sim: $(READY)     ## faults in a simulation of everything, from SEED=1, for LIFECYCLES=1000000
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(LIFECYCLES),--lifecycles $(LIFECYCLES))
+hostile: $(READY) ## MESSAGES=1000000 mutated Kafka messages, REQUESTS=100000 generated requests; then an audit
+	@$(BIN)/python -m tests.hostile $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED))
 lock:             ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock --custom-compile-command "make lock"
 

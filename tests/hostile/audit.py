@@ -77,7 +77,7 @@ def audit(ledger: dict[Position, Entry], evidence: Evidence, findings: Findings)
             if entry.must is Must.TAKEN:
                 findings.add("refused although it is right", f"{where}: {reasons[0]}")
             if entry.claim is not None and told[entry.claim] == 1 and (trace := _trace(entry, position, evidence)):
-                findings.add("two fates", f"{where}: {reasons[0]} and {trace}")
+                findings.add("two fates", f"{where}: {reasons[0]} and {trace}, {entry.claim}")
             findings.fates[f"{_group(entry.topic)}: dead letter, {reasons[0]}"] += 1
             continue
         if entry.must is Must.DEAD:
@@ -164,7 +164,8 @@ def _trace(entry: Entry, position: Position, evidence: Evidence) -> str | None:
         case Told() as told:
             return _trace_of_told(told, evidence)
         case Version(order_id, version):
-            return "known" if evidence.versions.get(order_id, -(10**9)) >= version else None
+            known_version = evidence.versions.get(order_id)
+            return "known" if known_version is not None and known_version >= version else None
         case Reply(ours):
             return "to a command that nobody waits for" if ours else "for others"
         case Granted(credential_hash, tombstone):

@@ -57,6 +57,7 @@ async def send_messages(system: System, count: int, seed: int, progress: Progres
     flood = _Flood(system, await _world(system, key, random), key)
     began = time.monotonic()
     watching = asyncio.create_task(_watch(flood, progress))
+    before = system.cpu_s()
     try:
         async with Sender(system.settings.kafka, random) as sender:
             await _send(flood, sender, count, progress)
@@ -65,12 +66,14 @@ async def send_messages(system: System, count: int, seed: int, progress: Progres
     finally:
         watching.cancel()
     took_s = time.monotonic() - began - _QUIET_S
+    cpu_s = {service: round(after - before[service], 1) for service, after in system.cpu_s().items()}
     await _audit(flood)
     findings = flood.findings
     return {
         "messages": len(flood.ledger),
         "sending_s": round(sent_s, 1),
         "took_s": round(took_s, 1),
+        "cpu_s": cpu_s,
         "per_s": round(len(flood.ledger) / took_s),
         "topics": dict(sorted(flood.topics.items())),
         "fates": dict(sorted(findings.fates.items())),

@@ -122,7 +122,7 @@ def _event(message: Message) -> tuple[dict[str, str], bytes]:
         event = _fields(message.value or b"")
         body = json.dumps(event["data"]).encode() if "data" in event else b64decode(event["data_base64"])
         return event, body
-    found = {name[3:]: text.decode() for name, text in headers.items() if name.startswith("ce_")}
+    found = {name[3:]: text.decode(errors="replace") for name, text in headers.items() if name.startswith("ce_")}
     return found, message.value or b""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.datadir import REPOSITORY
@@ -89,6 +90,11 @@ class System:
                 except httpx.HTTPError as failure:
                     found.append(f"{service}: {type(failure).__name__}")
         return found
+
+    def cpu_s(self) -> dict[str, float]:
+        """How long each service has been computing."""
+        times = {service: psutil.Process(process.pid).cpu_times() for service, process in self.processes.items()}
+        return {service: each.user + each.system for service, each in times.items()}
 
     async def metrics(self) -> dict[tuple[str, ...], float]:
         """Every sample of every service by service, name and labels' values in the order of their names."""
