@@ -75,7 +75,7 @@ def claim_of(message: Message) -> Claim | None:
     try:
         claim = _claim(message)
         hash(claim)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return claim
 
@@ -87,7 +87,7 @@ def _claim(message: Message) -> Claim | None:
         return Reply(ours=False)
     attributes, body = _event(message)
     if message.topic == ORDERS_REPLIES:
-        return Reply(ours=_fields(body)["sender"] == PAYMENTS)
+        return Reply(ours=_fields(body).get("sender") == PAYMENTS)
     if message.topic == ORDERS_COMMANDS:
         # A command with a long id may also have a long body, which says nothing about its trace.
         return Command((message.key or b"").decode(), attributes["id"])

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS
@@ -43,8 +44,8 @@ _ODD_VALUES = (
 
 def mutate(world: World, message: Message) -> Message:
     """The message after one mutation, drawn by weight."""
-    names = _FOR_GRANTS if message.topic == ACCESS_GRANTS else _FOR_EVENTS
-    [mutation] = world.random.choices(names, [_WEIGHTS.get(each, 1.0) for each in names])
+    deck = _GRANTS_DECK if message.topic == ACCESS_GRANTS else _EVENTS_DECK
+    [mutation] = world.random.choices(list(deck), cum_weights=list(deck.values()))
     before = message.must
     after = mutation(world, message)
     if before is DEAD and after.must is not DEAD:
@@ -573,6 +574,14 @@ _WEIGHTS: dict[Mutation, float] = {
     _many_headers: 0.1,
 }
 """Rare is what costs the sender most: megabytes, and batches that only hold one message."""
+
+
+def _deck(mutations: tuple[Mutation, ...]) -> dict[Mutation, float]:
+    """Each with the sum of the weights up to it."""
+    return dict(zip(mutations, accumulate(_WEIGHTS.get(each, 1.0) for each in mutations), strict=True))
+
+
+_GRANTS_DECK, _EVENTS_DECK = _deck(_FOR_GRANTS), _deck(_FOR_EVENTS)
 
 
 def _without(headers: tuple[Header, ...], name: bytes) -> tuple[Header, ...]:

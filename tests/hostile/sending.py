@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from shared.kafka import client_options
 from shared.settings import KafkaSettings
 from tests.hostile.messages import Message
 from tests.hostile.mutations import CODECS
+from tests.raw_batches import NotUtf8, raw_batch
 
 _BATCH_BYTES = 512 * 1024
 _LARGEST_REQUEST = 64 * 1024 * 1024
@@ -31,20 +31,6 @@ class Sent:
 
     positions: list[Position] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
-
-
-class _RawName(str):
-    """A header's name of any bytes, as clients of other languages can send it."""
-
-    raw: bytes
-
-    def __new__(cls, raw: bytes) -> Self:
-        made = super().__new__(cls, "?")
-        made.raw = raw
-        return made
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return self.raw
 
 
 class Sender:
@@ -139,10 +125,9 @@ class Sender:
         return found
 
     def _batch(self, codec: str, messages: Sequence[Message]) -> Any:
-        batch = self._producers[codec].create_batch()
-        if any(not _is_text(name) for message in messages for name, _ in message.headers):
-            # The library's builder in Python checks less than the compiled one.
-            batch._builder = _DefaultRecordBatchBuilderPy(2, _CODEC_NUMBERS[codec], False, -1, -1, 0, _BATCH_BYTES)
+        raw = any(not _is_text(name) for message in messages for name, _ in message.headers)
+        producer = self._producers[codec]
+        batch = raw_batch(producer, codec=codec) if raw else producer.create_batch()
         for message in messages:
             headers = [(_name(name), text) for name, text in message.headers]
             added = batch.append(key=message.key, value=message.value, timestamp=message.timestamp, headers=headers)
@@ -150,11 +135,8 @@ class Sender:
         return batch
 
 
-_CODEC_NUMBERS = {_PLAIN: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-
-
 def _name(name: bytes) -> str:
-    return name.decode() if _is_text(name) else _RawName(name)
+    return name.decode() if _is_text(name) else NotUtf8("?", name)
 
 
 def _is_text(name: bytes) -> bool:

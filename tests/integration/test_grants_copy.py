@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -18,6 +19,7 @@ from shared.kafka_admin import KafkaAdmin
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
+from tests.raw_batches import NotUtf8, raw_batch
 from tests.schemas import schema_with
 from tests.servers import Servers
 
@@ -37,6 +39,10 @@ class Apps:
 
     async def send(self, key: bytes, value: bytes | None) -> None:
         await self._producer.send_and_wait(self.topic, key=key, value=value)
+
+    async def send_raw(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        batch = raw_batch(self._producer, (key, value, headers))
+        await (await self._producer.send_batch(batch, self.topic, partition=0))
 
 
 @pytest.fixture
@@ -155,6 +161,32 @@ async def test_what_is_no_grant_is_skipped(apps: Apps, kafka: KafkaSettings, poo
     async with copy.running(pool):
         await soon_after_start(copy, key)
     assert await pool.fetchval("SELECT count(*) FROM grants") == 1
+
+
+@pytest.mark.parametrize("origin", ["https://a\0.example", "https://" + "x" * 5_000 + ".example"])
+async def test_a_grant_that_could_not_be_kept_is_skipped(
+    apps: Apps, kafka: KafkaSettings, pool: Pool, origin: str
+) -> None:
+    key, copy = fresh_hash(), copy_of(apps, kafka)
+    bad = grant(fresh_hash()).model_dump() | {"allowed_origins": [origin]}
+    await apps.send(bad["credential_hash"].encode(), orjson.dumps(bad))
+    await apps.publish(grant(key))
+    async with copy.running(pool):
+        await soon_after_start(copy, key)
+        assert copy.stalled() is None
+
+
+async def test_a_header_name_that_is_not_utf8_does_not_end_the_tail(
+    apps: Apps, kafka: KafkaSettings, pool: Pool
+) -> None:
+    first, second, copy = fresh_hash(), fresh_hash(), copy_of(apps, kafka)
+    odd = grant(first)
+    await apps.send_raw(odd.credential_hash.encode(), odd.model_dump_json().encode(), [(NotUtf8("x"), b"1")])
+    await apps.publish(grant(second))
+    async with copy.running(pool):
+        await soon_after_start(copy, first)
+        assert await copy.find(second) is not None
+        assert copy.stalled() is None
 
 
 async def test_a_grant_ends_by_the_clock(apps: Apps, kafka: KafkaSettings, pool: Pool) -> None:

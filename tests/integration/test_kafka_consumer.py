@@ -10,7 +10,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer
 from structlog.testing import capture_logs
 
@@ -20,6 +19,7 @@ from shared.kafka.reader import Reader
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec, dead_letters
+from tests.raw_batches import NotUtf8, raw_batch
 from tests.servers import Servers
 
 pytestmark = pytest.mark.servers
@@ -340,30 +340,13 @@ async def test_records_are_read_however_a_client_compresses_them(world: World, c
     await eventually(lambda: handler.done == [b"a" * 1000])
 
 
-class NotUtf8(str):
-    """A header name as clients of other languages can send it."""
-
-    __slots__ = ()
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return b"\xff"
-
-
-def raw_batch(producer: AIOKafkaProducer, *records: tuple[bytes, list[tuple[str, bytes]]]) -> Any:
-    """A batch to send, made by the library's builder in Python, which checks less than the compiled one."""
-    batch = producer.create_batch()
-    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 16384)
-    for value, headers in records:
-        batch.append(key=b"k", value=value, timestamp=None, headers=headers)
-    return batch
-
-
 async def test_a_header_name_that_is_not_utf8_loses_nothing_and_holds_nothing_up(world: World) -> None:
     other = f"{world.topic}.other"
     await world.create(TopicSpec(other, 1))
     await world.send(b"1")
     odd = [("a", b"1"), (NotUtf8("x"), b"2")]
-    batch = raw_batch(world.producer, (b"2", [("a", b"1")]), (b"3", odd), (b"4", odd), (b"5", [("a", b"2")]))
+    headers = {b"2": [("a", b"1")], b"3": odd, b"4": odd, b"5": [("a", b"2")]}
+    batch = raw_batch(world.producer, *((b"k", value, each) for value, each in headers.items()))
     await (await world.producer.send_batch(batch, world.topic, partition=0))
     await world.send(b"6")
     await world.send(b"7", b"8", topic=other)

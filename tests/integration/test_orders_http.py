@@ -362,6 +362,7 @@ async def test_ten_thousand_lines_are_refused(tenant: Tenant) -> None:
         ({"surprise": "1"}, "UNKNOWN_FIELD", "surprise"),
         ({"number": "a\x00"}, "VALIDATION_FAILED", None),
         ({"created_from": "yesterday"}, "VALIDATION_FAILED", "created_from"),
+        ({"created_from": "0.5"}, "VALIDATION_FAILED", "created_from"),
         ({"total_from": 10**30}, "VALIDATION_FAILED", "total_from"),
         ({"updated_from": "2026-01-01T00:00:00Z"}, "UNKNOWN_FIELD", "updated_from"),
         ({"expand": "everything"}, "VALIDATION_FAILED", "expand"),

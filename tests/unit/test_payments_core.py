@@ -11,7 +11,7 @@ from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
 from services.payments.core.items import item_id
 from services.payments.core.projection import Seen, order_after, seen_in
-from services.payments.core.settling import settle
+from services.payments.core.settling import Facts, settle
 from services.payments.core.state import Arrival, Channel, KeptEvent, KnownOrder, KnownOrders, Leg
 from services.payments.core.taking import Taken, sent_again, take, take_all
 from services.payments.core.targets import Nowhere, Target, first_target
@@ -348,3 +348,19 @@ def test_a_version_that_could_not_be_kept_is_none(
 ) -> None:
     with pytest.raises(ValueError, match="validation error"):
         version(number, snapshot, *([event] if event else []))
+
+
+@pytest.mark.parametrize(
+    "facts", [{"surplus_minor": "5"}, {"surplus_minor": -1}, {"surplus_minor": 10**30}, {"order_status": "\0"}]
+)
+def test_facts_that_could_not_be_kept_are_none(facts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Facts.model_validate(facts)
+
+
+@pytest.mark.parametrize("odd", [{"command_id": "\0"}, {"order_version": 2**31}, {"order_version": -1}])
+def test_a_reply_that_could_not_be_kept_is_none(odd: dict[str, Any]) -> None:
+    body = {"command_id": "cmd_1", "order_id": "ord_1", "order_version": 1}
+    assert CommandAccepted.model_validate(body)
+    with pytest.raises(ValueError, match="validation error"):
+        CommandAccepted.model_validate(body | odd)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from services.orders.http import examples
 from shared.contracts import model
@@ -45,10 +45,13 @@ def _text_of_integer(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
-Quantity = Annotated[parts.Quantity, BeforeValidator(_text_of_integer, json_schema_input_type=parts.Quantity | int)]
-Percentage = Annotated[
-    parts.Percentage, BeforeValidator(_text_of_integer, json_schema_input_type=parts.Percentage | int)
-]
+# The patterns say in one what the types check in two steps: more than zero, and at most 100.
+_QuantityText = Annotated[str, StringConstraints(pattern=r"^(?!0+(\.0+)?$)[0-9]{1,7}(\.[0-9]{1,3})?$")]
+_PercentageText = Annotated[str, StringConstraints(pattern=r"^(100(\.0{1,4})?|0?[0-9]{1,2}(\.[0-9]{1,4})?)$")]
+_QuantityInput = _QuantityText | Annotated[int, Field(ge=1, le=9_999_999)]
+_PercentageInput = _PercentageText | Annotated[int, Field(ge=0, le=100)]
+Quantity = Annotated[parts.Quantity, BeforeValidator(_text_of_integer, json_schema_input_type=_QuantityInput)]
+Percentage = Annotated[parts.Percentage, BeforeValidator(_text_of_integer, json_schema_input_type=_PercentageInput)]
 
 
 def in_currency(money: AmountMoney | PositiveAmountMoney, currency: str, param: str) -> int:
