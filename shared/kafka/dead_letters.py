@@ -1,7 +1,7 @@
 """Where messages go that can never be processed: the topic beside theirs, unchanged, with the reason."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ MAX_RECORD_BYTES = 1024 * 1024 - 1024
 CUT_RECORD_BYTES = 16 * 1024
 """What is tried once a broker has refused a letter as too large."""
 MAX_DETAIL = 500
+_BATCH_BYTES = MAX_RECORD_BYTES + 512
 _PER_HEADER_BYTES = 10
 _OWN_HEADERS_BYTES = 4 * MAX_DETAIL + 1024
 
@@ -51,22 +52,31 @@ class DeadLetters:
 
         A repeat after `Transient` may publish some twice; `tl_topic`, `tl_partition` and `tl_offset` name the record.
         """
+        by_topic: dict[str, list[DeadLetter]] = {}
+        for letter in letters:
+            by_topic.setdefault(dead_letters(letter.record.topic), []).append(letter)
+        sender = None
         try:
-            await self._ensure_topics({dead_letters(letter.record.topic) for letter in letters})
+            await self._ensure_topics(by_topic.keys())
             sender = await self._started()
-            await asyncio.gather(*[self._send(sender, letter) for letter in letters])
+            await asyncio.gather(*[self._send(sender, topic, each) for topic, each in by_topic.items()])
         except (KafkaError, KafkaException, OSError) as failure:
             # An idempotent producer does not survive every error, and a new one costs little.
-            await self.stop()
+            await self._discard(sender)
             raise Transient(f"dead letters not published: {type(failure).__name__}") from failure
 
     async def stop(self) -> None:
         """Disconnects; a later `publish` connects again."""
-        sender, self._producer = self._producer, None
+        await self._discard(self._producer)
+
+    async def _discard(self, sender: AIOKafkaProducer | None) -> None:
+        # Another lane may have connected anew meanwhile, and its letters are on their way.
+        if self._producer is sender:
+            self._producer = None
         if sender is not None:
             await sender.stop()
 
-    async def _ensure_topics(self, topics: set[str]) -> None:
+    async def _ensure_topics(self, topics: Set[str]) -> None:
         # Without its topic a dead letter could not be written, and would hold up its partition.
         missing = topics - self._topics
         if missing:
@@ -77,7 +87,12 @@ class DeadLetters:
         # Several lanes publish their first letters at the same time, and only one connection would ever be closed.
         async with self._starting:
             if self._producer is None:
-                sender = producer(self._settings, self._clients, max_request_size=2 * MAX_RECORD_BYTES)
+                sender = producer(
+                    self._settings,
+                    self._clients,
+                    max_batch_size=_BATCH_BYTES,
+                    max_request_size=2 * MAX_RECORD_BYTES,
+                )
                 try:
                     await sender.start()
                 except BaseException:
@@ -86,17 +101,24 @@ class DeadLetters:
                 self._producer = sender
             return self._producer
 
-    async def _send(self, sender: AIOKafkaProducer, letter: DeadLetter) -> None:
-        topic = dead_letters(letter.record.topic)
-        for limit in (MAX_RECORD_BYTES, CUT_RECORD_BYTES):
-            try:
-                acknowledged = await sender.send(topic, **self._message(letter, limit))
-                await acknowledged
-            except MessageSizeTooLargeError:
-                if limit == CUT_RECORD_BYTES:
-                    raise
-            else:
-                return
+    async def _send(self, sender: AIOKafkaProducer, topic: str, letters: Sequence[DeadLetter]) -> None:
+        """In as few record batches as they fit in: one after the other, hundreds would each wait for an answer."""
+        batch, packed = sender.create_batch(), list[DeadLetter]()
+        for letter in letters:
+            message = self._message(letter, MAX_RECORD_BYTES)
+            if batch.append(timestamp=None, **message) is None:
+                await self._flush(sender, topic, batch, packed)
+                batch, packed = _batch_of(sender, message), []
+            packed.append(letter)
+        await self._flush(sender, topic, batch, packed)
+
+    async def _flush(self, sender: AIOKafkaProducer, topic: str, batch: Any, packed: Sequence[DeadLetter]) -> None:
+        try:
+            await _delivered(sender, topic, batch)
+        except MessageSizeTooLargeError:
+            # This broker takes less than ours do: then everything goes alone, and cut.
+            for letter in packed:
+                await _delivered(sender, topic, _batch_of(sender, self._message(letter, CUT_RECORD_BYTES)))
 
     def _message(self, letter: DeadLetter, limit: int) -> dict[str, Any]:
         record = letter.record
@@ -113,6 +135,18 @@ class DeadLetters:
             own["tl_truncated"] = str(len(record.value or b""))
         marks = [(name, text.encode(errors="replace")) for name, text in own.items()]
         return {"key": key, "value": value, "headers": [*map(_writable, headers), *marks]}
+
+
+def _batch_of(sender: AIOKafkaProducer, message: dict[str, Any]) -> Any:
+    batch = sender.create_batch()
+    added = batch.append(timestamp=None, **message)
+    assert added is not None, "a letter fits into a batch of its own"
+    return batch
+
+
+async def _delivered(sender: AIOKafkaProducer, topic: str, batch: Any) -> None:
+    acknowledged = await sender.send_batch(batch, topic, partition=0)
+    await acknowledged
 
 
 def _writable(header: tuple[str, bytes]) -> tuple[str, bytes]:

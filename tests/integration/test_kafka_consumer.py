@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from shared.faults import Poison, Transient
 from shared.kafka import HANDLER_FAILED, BatchConsumer, DeadLetter, DeadLetters, Record, broker, client_options
+from shared.kafka.clients import Clients
 from shared.kafka.reader import Reader
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
@@ -455,6 +457,59 @@ async def test_an_oversized_record_becomes_a_cut_dead_letter(world: World) -> No
     assert dict(letter.headers)["tl_truncated"] == str(len(big)).encode()
     assert 1_000_000 < len(letter.value) < len(big)
     assert big.startswith(letter.value)
+
+
+async def test_what_a_broker_takes_only_in_small_is_a_cut_dead_letter(world: World) -> None:
+    small = TopicSpec(dead_letters(world.topic), 1, {"max.message.bytes": str(64 * 1024)})
+    await world.create(small)
+    handler = Recorder()
+    values = [b"a" * 10, b"b" * 100_000, b"c" * 20_000, b"d" * 10]
+    for value in values:
+        handler.behaviour[value] = Poison("BAD", "bad")
+    await world.send(*values)
+    await world.consume(handler)
+    await world.acknowledged(4)
+    letters = await world.dead(4)
+    assert [letter.value[:1] for letter in letters] == [b"a", b"b", b"c", b"d"]
+    assert [len(letter.value) < len(value) for letter, value in zip(letters, values, strict=True)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+async def test_a_thousand_dead_letters_take_few_requests(world: World) -> None:
+    handler = Recorder()
+    values = [b"%d " % number + b"x" * 2_000 for number in range(1_000)]
+    for value in values:
+        handler.behaviour[value] = Poison("BAD", "bad")
+    await world.send(*values)
+    sent = Counter[str]()
+
+    class Counting(AIOKafkaProducer):  # type: ignore[misc]
+        async def send_batch(self, *given: Any, **more: Any) -> Any:
+            sent["batches"] += 1
+            return await super().send_batch(*given, **more)
+
+    world.letters = DeadLetters(world.settings, clients=Clients(producer=Counting))
+    await world.consume(handler)
+    await world.acknowledged(1_000)
+    assert [letter.value for letter in await world.dead(1_000)] == values
+    assert 0 < sent["batches"] < 20
+    await world.letters.stop()
+
+
+async def test_a_lane_whose_letters_failed_leaves_the_others_connection(world: World) -> None:
+    await world.send(b"1")
+    letters = DeadLetters(world.settings)
+    first = await letters._started()
+    await letters._discard(first)
+    second = await letters._started()
+    await letters._discard(first)
+    assert second is not first
+    assert await letters._started() is second
+    await letters.stop()
 
 
 async def test_a_consumer_starts_while_kafka_is_away(world: World) -> None:
