@@ -18,6 +18,11 @@ class Poison(Exception):
         self.reason = reason
         self.detail = detail
 
+    def bare(self) -> "Poison":
+        """The same as a value. What was raised refers to the frames that it came through; kept in one of their lists,
+        it would keep the whole batch in memory until somebody looks for cycles."""
+        return Poison(self.reason, self.detail)
+
 
 class OutcomeUnknown(Exception):
     """A foreign call got no answer: it may or may not have happened."""

@@ -95,7 +95,7 @@ class CommandConsumer:
                 batch.append(incoming_of(record))
                 results.append(None)
             except Poison as poison:
-                results.append(poison)
+                results.append(poison.bare())
         if batch:
             await self._run(batch)
         return results

@@ -131,7 +131,7 @@ def _read_each(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[
             found.append(read(record))
             results.append(None)
         except Poison as poison:
-            results.append(poison)
+            results.append(poison.bare())
     return found, results
 
 

@@ -67,6 +67,7 @@ async def send_messages(system: System, count: int, seed: int, progress: Progres
         watching.cancel()
     took_s = time.monotonic() - began - _QUIET_S
     cpu_s = {service: round(after - before[service], 1) for service, after in system.cpu_s().items()}
+    memory_mb = system.memory_mb()
     await _audit(flood)
     findings = flood.findings
     return {
@@ -74,6 +75,7 @@ async def send_messages(system: System, count: int, seed: int, progress: Progres
         "sending_s": round(sent_s, 1),
         "took_s": round(took_s, 1),
         "cpu_s": cpu_s,
+        "memory_mb": memory_mb,
         "per_s": round(len(flood.ledger) / took_s),
         "topics": dict(sorted(flood.topics.items())),
         "fates": dict(sorted(findings.fates.items())),

@@ -96,6 +96,10 @@ class System:
         times = {service: psutil.Process(process.pid).cpu_times() for service, process in self.processes.items()}
         return {service: each.user + each.system for service, each in times.items()}
 
+    def memory_mb(self) -> dict[str, int]:
+        """How much each service holds."""
+        return {name: psutil.Process(each.pid).memory_info().rss // 2**20 for name, each in self.processes.items()}
+
     async def metrics(self) -> dict[tuple[str, ...], float]:
         """Every sample of every service by service, name and labels' values in the order of their names."""
         found = {}
