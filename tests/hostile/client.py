@@ -29,7 +29,6 @@ NOT_IN_A_SCHEMA = {
     "AMOUNT_TOO_LARGE": "a sum has a limit, which a schema cannot state",
     "give either version or at.": "OpenAPI cannot say that two parameters exclude each other",
     "There is no such customer.": "a schema does not know who is there",
-    "Must be a valid integer.": "JSON Schema takes 1.0 for an integer; the API's description says that we don't",
 }
 """Codes, or ends of details, of 400 that a request which fits the schema may get, and why."""
 
@@ -102,8 +101,10 @@ def _round(task: Task, seed: int, result: Result) -> None:
 
 
 def _note(event: events.EngineEvent, result: Result) -> None:
-    if isinstance(event, events.NonFatalError | events.FatalError):
-        result.errors.append(repr(event)[:1000])
+    if isinstance(event, events.FatalError):
+        result.errors.append(repr(event.exception)[:1000])
+    if isinstance(event, events.NonFatalError):
+        result.errors.append(f"{event.label}: {event.value!r}"[:1000])
     if not isinstance(event, events.ScenarioFinished):
         return
     recorder = event.recorder
@@ -147,15 +148,25 @@ def nothing_is_given_away(_: Any, response: Response, case: Case) -> None:
 
 
 @schemathesis.hook
-def filter_failure(_: HookContext, failure: Failure, __: Case, response: Response) -> bool:
+def filter_failure(_: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Whether it counts."""
     if "positive_data_acceptance" in failure.checks and response.status_code == 400:
         problem = response.json()
-        return not any(problem["code"] == why or problem["detail"].endswith(why) for why in NOT_IN_A_SCHEMA)
+        # JSON Schema takes 1.0 for an integer; the API's description says that we don't.
+        pointed = problem.get("errors", [{}])[0].get("code") == "WRONG_TYPE" and _whole_with_a_point(case.body)
+        said = any(problem["code"] == why or problem["detail"].endswith(why) for why in NOT_IN_A_SCHEMA)
+        return not (pointed or said)
     if "negative_data_rejection" in failure.checks and response.status_code == 202:
         # An event of a batch is rejected in its outcome, and the others count.
         return all(outcome.get("outcome") != "rejected" for outcome in response.json()["data"])
     return True
+
+
+def _whole_with_a_point(value: Any) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_whole_with_a_point, inner))
 
 
 if __name__ == "__main__":

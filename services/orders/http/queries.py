@@ -11,6 +11,8 @@ from shared.http.bodies import RequestModel, shown
 from shared.http.pages import ListQuery, QueryTime
 
 QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
+_EXPANDED = r"\s*(customer|payments|refunds)\s*"
+Expand = Annotated[QueryText, Field(json_schema_extra={"pattern": f"^{_EXPANDED}(,{_EXPANDED})*$"})]
 QueryAmount = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -21,7 +23,7 @@ class OrderQuery(RequestModel):
     """The order as it was at this version."""
     at: QueryTime | None = None
     """The order as it was at this moment, as `2026-11-21T12:00:00Z`."""
-    expand: QueryText | None = None
+    expand: Expand | None = None
     """Comma-separated: `customer`. Payments and refunds are always objects."""
 
     @model_validator(mode="after")
@@ -55,7 +57,7 @@ class OrdersQuery(ListQuery):
     """Largest total in minor units."""
     query: QueryText | None = None
     """Words, or their beginnings, in number, external reference, line names and SKUs."""
-    expand: QueryText | None = None
+    expand: Expand | None = None
     """Comma-separated: `customer`. Payments and refunds are always objects."""
 
 
