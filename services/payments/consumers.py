@@ -7,14 +7,14 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from services.payments import answers, ingestion, matching
-from services.payments.core.projection import Seen, order_after, seen_in
-from services.payments.core.settling import Facts
+from services.payments.core.projection import Seen, order_after
 from services.payments.core.state import Arrival, Channel, KnownOrder
 from services.payments.incoming import arrival_of, channel_of_topic, check_source
 from services.payments.messages import SOURCE
 from services.payments.store import channels, orders
+from services.payments.told import Facts, Told, seen_in
 from shared.clock import Clock
-from shared.contracts.orders import CommandAccepted, CommandRefused, OrderVersion
+from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import INVALID_BODY, decode, tenant_of
 from shared.faults import Poison
 from shared.kafka import Record
@@ -96,7 +96,7 @@ def _version_in(record: Record) -> Seen:
     envelope = decode(record.headers, record.key, record.value)
     tenant = tenant_of(envelope)
     with _invalid_body():
-        return seen_in(OrderVersion.model_validate_json(envelope.data), *tenant)
+        return seen_in(Told.model_validate_json(envelope.data), *tenant)
 
 
 def _reply_in(record: Record) -> _Reply:

@@ -271,8 +271,8 @@ def dead_letters_are_dropped() -> Iterator[None]:
 def older_versions_replace_newer_ones() -> Iterator[None]:
     order_after = projection.order_after
 
-    def trusting(before: Any, version: Any, merchant_id: str, environment: str) -> Any:
-        known = order_after(None, version, merchant_id, environment)
+    def trusting(before: Any, seen: Any) -> Any:
+        known = order_after(None, seen)
         # Past the statement's own guard, which would keep the newer version.
         return replace(known, version=max(known.version, before.version + 1)) if before else known
 

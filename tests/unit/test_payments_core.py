@@ -10,11 +10,12 @@ import pytest
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
 from services.payments.core.items import item_id
-from services.payments.core.projection import Seen, order_after, seen_in
-from services.payments.core.settling import Facts, settle
+from services.payments.core.projection import Seen, order_after
+from services.payments.core.settling import settle
 from services.payments.core.state import Arrival, Channel, KeptEvent, KnownOrder, KnownOrders, Leg
 from services.payments.core.taking import Taken, sent_again, take, take_all
 from services.payments.core.targets import Nowhere, Target, first_target
+from services.payments.told import Facts, Told, seen_in
 from shared.contracts.channels import (
     ChannelEvent,
     ChannelPaymentAuthorized,
@@ -31,7 +32,7 @@ from shared.contracts.order_commands import (
     RecordRefund,
     RecordVoid,
 )
-from shared.contracts.orders import CommandAccepted, CommandRefused, OrderVersion
+from shared.contracts.orders import CommandAccepted, CommandRefused
 
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
 CHANNEL = Channel("chn_web", "mer_1", "test", "active", "checkout")
@@ -293,7 +294,7 @@ def test_every_attempt_has_a_command_id_of_its_own() -> None:
 
 
 def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, dict[str, Any]]) -> Seen:
-    told = OrderVersion.model_validate(
+    told = Told.model_validate(
         {
             "order_id": "ord_1",
             "version": number,

@@ -1,27 +1,17 @@
 """`settle(kept, reply)`: what the order's answer makes of a channel event, and who must look at it."""
 
 from datetime import datetime
-from typing import Annotated
-
-from pydantic import Field
 
 from services.payments.core import items
 from services.payments.core.state import Item, KeptEvent
 from shared.contracts.channels import ChannelPaymentCaptured
-from shared.contracts.model import MAX_MINOR, Clean, Money, Part
+from shared.contracts.model import Money
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.contracts.payments import UnmatchedKind
 from shared.immutable import immutable, replace
 
 NOT_FOUND = "NOT_FOUND"
 _KINDS: dict[str, UnmatchedKind] = {"CURRENCY_MISMATCH": "currency", "PAYMENT_REFERENCE_REUSED": "conflict"}
-
-
-class Facts(Part):
-    """What matters here of the facts in a reply."""
-
-    order_status: Annotated[str, Clean] | None = None
-    surplus_minor: Annotated[int, Field(strict=True, ge=0, le=MAX_MINOR * 1000)] = 0
 
 
 @immutable
@@ -54,10 +44,10 @@ def settle(kept: KeptEvent, reply: CommandAccepted | CommandRefused, now: dateti
 
 def _beyond_what_is_owed(kept: KeptEvent, reply: CommandAccepted, now: datetime) -> Item | None:
     """Money that the order took and that somebody must look at."""
-    facts = Facts.model_validate(reply.facts)
-    if facts.order_status is not None and isinstance(kept.event, ChannelPaymentCaptured):
-        return items.item_for(kept, "closed_order", f"The order was {facts.order_status} when the money came.", now)
-    if facts.surplus_minor and kept.currency is not None:
-        money = Money(amount=facts.surplus_minor, currency=kept.currency)
+    status, surplus = reply.facts.get("order_status"), reply.facts.get("surplus_minor", 0)
+    if status is not None and isinstance(kept.event, ChannelPaymentCaptured):
+        return items.item_for(kept, "closed_order", f"The order was {status} when the money came.", now)
+    if surplus and kept.currency is not None:
+        money = Money(amount=surplus, currency=kept.currency)
         return items.item_for(kept, "surplus", "The order has more than it is owed.", now, money)
     return None
