@@ -109,17 +109,20 @@ class GrantsTail:
         return ends
 
     async def _poll(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], pool: Pool) -> None:
-        stuck, checked = 0, monotonic()
+        stuck, checked, moved = 0, monotonic(), False
         while True:
             if not self.caught_up.is_set() and await _lag(consumer, ends) == 0:
                 self.caught_up.set()
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
             if batches:
                 await self._take(batches, pool)
+                moved = True
             self._beat, self._pause_s = monotonic(), _SHORTEST_PAUSE_S
             if self._beat - checked >= _CHECK_EVERY_S:
                 checked = self._beat
-                stuck = stuck + 1 if await self._measured_lag(consumer) and not batches else 0
+                # What came since the last poll is not stuck: only a consumer that gave nothing since the last check is.
+                stuck = stuck + 1 if await self._measured_lag(consumer) and not moved else 0
+                moved = False
                 if stuck >= _STUCK_CHECKS:
                     raise _StuckConsumerError
 
