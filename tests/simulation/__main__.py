@@ -20,23 +20,25 @@ PER_RUN = 400
 _MOST_FAILURES = 5
 
 
-def collect_garbage_rarely() -> None:
-    """As the services' own processes do; it is a tenth of a run."""
+def prepare() -> None:
+    """Whatever is there stays; what a run leaves is collected after it."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    gc.disable()
 
 
 def one(seed: int, lifecycles: int) -> Outcome:
     """The run of a seed."""
-    return run(plan_of(seed, lifecycles))
+    outcome = run(plan_of(seed, lifecycles))
+    gc.collect()
+    return outcome
 
 
 def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
     """Outcomes as they come, a few seeds ahead of who reads them."""
     sizes = [PER_RUN] * (lifecycles // PER_RUN) + ([lifecycles % PER_RUN] if lifecycles % PER_RUN else [])
     waiting = enumerate(sizes, first_seed)
-    with ProcessPoolExecutor(cores, initializer=collect_garbage_rarely) as pool:
+    with ProcessPoolExecutor(cores, initializer=prepare) as pool:
         under_way: set[Future[Outcome]] = {pool.submit(one, *each) for each in islice(waiting, 2 * cores)}
         while under_way:
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

@@ -42,7 +42,7 @@ class Link:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._parked.append(future)
             await future
-        raise ConnectionAbortedError("the run is over")
+        raise asyncio.CancelledError("the run is over")
 
     def freeze(self) -> None:
         if self._thawed is None:
