@@ -35,6 +35,8 @@ _NO_GROUP = "throughline.no-group"
 # Librdkafka keeps its own time; this only ends the wait if it should ever fail to.
 _BACKSTOP_S = 60.0
 _POLL_S = 0.02
+_LEADER_S = 1.0
+"""Leaders that know of themselves answer in milliseconds."""
 # Kafka's own minimum, and the default of its command line tools.
 _SCRAM_ITERATIONS = 4096
 
@@ -45,6 +47,7 @@ class KafkaAdmin:
     def __init__(self, settings: KafkaSettings, timeout_s: float = 20) -> None:
         self._timeout_s = timeout_s
         self._limits = {"request_timeout": timeout_s, "operation_timeout": timeout_s}
+        self._settings = settings
         self._client = AdminClient(_librdkafka(settings))
         self._replication_factor = settings.replication_factor
 
@@ -135,7 +138,12 @@ class KafkaAdmin:
         question = {TopicPartition(name, number): latest for name, number in partitions}
 
         async def ask() -> None:
-            await _all(self._client.list_offsets(question, request_timeout=self._timeout_s))
+            try:
+                await _all(self._client.list_offsets(question, request_timeout=min(_LEADER_S, self._timeout_s)))
+            except Transient:
+                # A client that once found no leader goes on finding none, whoever leads meanwhile.
+                self._client = AdminClient(_librdkafka(self._settings))
+                raise
 
         await self._until_answered(ask)
 
