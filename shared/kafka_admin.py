@@ -137,12 +137,16 @@ class KafkaAdmin:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         question = {TopicPartition(name, number): latest for name, number in partitions}
 
+        client = self._client
+
         async def ask() -> None:
+            nonlocal client
             try:
-                await _all(self._client.list_offsets(question, request_timeout=min(_LEADER_S, self._timeout_s)))
+                await _all(client.list_offsets(question, request_timeout=min(_LEADER_S, self._timeout_s)))
             except Transient:
-                # A client that once found no leader goes on finding none, whoever leads meanwhile.
-                self._client = AdminClient(_librdkafka(self._settings))
+                # A client that once found no leader goes on finding none, whoever leads meanwhile. Ours stays: other
+                # questions may be on their way, and would never be answered.
+                client = AdminClient(_librdkafka(self._settings))
                 raise
 
         await self._until_answered(ask)
