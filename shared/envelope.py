@@ -116,10 +116,12 @@ class Envelope:
         return headers
 
 
-def decode(headers: Sequence[tuple[str, bytes]], key: bytes | None, value: bytes | None) -> Envelope:
+def decode(
+    headers: Sequence[tuple[str, bytes]], key: bytes | None, value: bytes | None, largest: int = MAX_BODY_BYTES
+) -> Envelope:
     """The event of one Kafka record in binary or structured mode; the record's key wins over a `partitionkey`.
 
-    Raises `Poison` for everything else.
+    Raises `Poison` for everything else. `largest` is for binary mode, in bytes.
     """
     attributes = _read_headers(headers)
     content_type = attributes.get("datacontenttype", "")
@@ -128,8 +130,8 @@ def decode(headers: Sequence[tuple[str, bytes]], key: bytes | None, value: bytes
     _check_specversion(attributes)
     if not value:
         raise Poison(EMPTY_BODY, "the record has no value")
-    if len(value) > MAX_BODY_BYTES:
-        raise Poison(TOO_LARGE, f"the body has {len(value)} bytes, at most {MAX_BODY_BYTES} are taken")
+    if len(value) > largest:
+        raise Poison(TOO_LARGE, f"the body has {len(value)} bytes, at most {largest} are taken")
     if key:
         attributes["partitionkey"] = _key(key)
     return _envelope(attributes, value)

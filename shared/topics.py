@@ -13,7 +13,7 @@ CHANNEL_TOPIC_PATTERN = r"^channels\.chn_[A-Za-z0-9_-]+\.payments$"
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _LARGEST_MESSAGE_BYTES = 1024 * 1024
-_LARGEST_EVENT_BYTES = 4 * 1024 * 1024
+LARGEST_EVENT_BYTES = 4 * 1024 * 1024
 """What follows from the largest command is a little larger than the command."""
 
 
@@ -40,7 +40,7 @@ def core_topics(partitions: int) -> tuple[TopicSpec, ...]:
     """The topics between the services; `partitions` is how many workers can share one."""
     logs = (
         _log(ORDERS_COMMANDS, partitions, days=7),
-        _log(ORDERS_EVENTS, partitions, days=30, largest_bytes=_LARGEST_EVENT_BYTES),
+        _log(ORDERS_EVENTS, partitions, days=30, largest_bytes=LARGEST_EVENT_BYTES),
         _log(ORDERS_REPLIES, partitions, days=7),
         _log(PAYMENTS_EVENTS, partitions, days=30),
     )

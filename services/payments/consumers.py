@@ -20,6 +20,7 @@ from shared.faults import Poison
 from shared.kafka import Record
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span
+from shared.topics import LARGEST_EVENT_BYTES
 
 Committed = Callable[[], None]
 """Called after each commit that may have left messages in the outbox, to wake the relay."""
@@ -93,7 +94,7 @@ def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channe
 
 
 def _version_in(record: Record) -> Seen:
-    envelope = decode(record.headers, record.key, record.value)
+    envelope = decode(record.headers, record.key, record.value, LARGEST_EVENT_BYTES)
     tenant = tenant_of(envelope)
     with _invalid_body():
         return seen_in(Told.model_validate_json(envelope.data), *tenant)

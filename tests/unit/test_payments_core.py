@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from services.payments.consumers import _version_in
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
 from services.payments.core.items import item_id
@@ -293,21 +295,22 @@ def test_every_attempt_has_a_command_id_of_its_own() -> None:
     assert item_id(kept.channel_event_id, "unknown_order") != item_id(kept.channel_event_id, "currency")
 
 
+def version_body(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "order_id": "ord_1",
+        "version": number,
+        "previous_version": number - 1,
+        "events": [{"type": kind, "data": data} for kind, data in events],
+        "order": snapshot,
+        "actor": {"type": "key", "id": "key_1"},
+        "recorded_at": NOW,
+        "balance_before": {"amount": 0, "currency": "EUR"},
+        "balance_after": {"amount": 9000 - number, "currency": "EUR"},
+    }
+
+
 def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, dict[str, Any]]) -> Seen:
-    told = Told.model_validate(
-        {
-            "order_id": "ord_1",
-            "version": number,
-            "previous_version": number - 1,
-            "events": [{"type": kind, "data": data} for kind, data in events],
-            "order": snapshot,
-            "actor": {"type": "key", "id": "key_1"},
-            "recorded_at": NOW,
-            "balance_before": {"amount": 0, "currency": "EUR"},
-            "balance_after": {"amount": 9000 - number, "currency": "EUR"},
-        }
-    )
-    return seen_in(told, "mer_1", "test")
+    return seen_in(Told.model_validate(version_body(number, snapshot, *events)), "mer_1", "test")
 
 
 def test_orders_are_known_from_their_versions_with_and_without_the_order() -> None:
@@ -365,3 +368,13 @@ def test_a_reply_that_could_not_be_kept_is_none(odd: dict[str, Any]) -> None:
     assert CommandAccepted.model_validate(body)
     with pytest.raises(ValueError, match="validation error"):
         CommandAccepted.model_validate(body | odd)
+
+
+def test_an_order_larger_than_any_command_is_read() -> None:
+    """What follows from the largest command is larger than it, and its topic takes it."""
+    body = version_body(1, None, ("orders.note_added.v1", {"text": "x" * 2 * 1024 * 1024}))
+    told = {"specversion": "1.0", "id": "1", "type": "t", "source": "/services/orders"}
+    tenant = {"merchantid": "mer_1", "environment": "test"}
+    headers = [(f"ce_{name}", value.encode()) for name, value in (told | tenant).items()]
+    record = SimpleNamespace(key=b"ord_1", value=json.dumps(body, default=str).encode(), headers=headers)
+    assert _version_in(record).version == 1
