@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--faults", type=int, default=100_000, help="end sooner, when so many are done")
-    parser.add_argument("--seed", type=int, default=random.randrange(10_000))  # noqa: S311
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--only", default="", help="only faults whose kind and target contain this")
     parser.add_argument("--short", action="store_true", help="one minute; times are judged leniently, nothing else is")
     chosen = parser.parse_args()

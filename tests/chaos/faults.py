@@ -188,7 +188,7 @@ def _held(name: str, proxy: Proxy, lasts_s: float) -> Fault:
 
 def _half_held(name: str, proxy: Proxy, random: Random, lasts_s: float) -> Fault:
     """Nothing passes on every other connection; the others, and new ones, are fine."""
-    chosen = Random(random.random())  # noqa: S311
+    chosen = Random(random.random())
 
     async def begin() -> None:
         proxy.hold_some(chosen)

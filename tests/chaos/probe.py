@@ -19,7 +19,7 @@ async def effect_s(world: World, seed: int) -> float | None:
     None when they were not within two minutes.
     """
     began = time.monotonic()
-    probes = [asyncio.create_task(_pay_one(world, Random(seed + number))) for number in range(_AT_ONCE)]  # noqa: S311
+    probes = [asyncio.create_task(_pay_one(world, Random(seed + number))) for number in range(_AT_ONCE)]
     _, late = await asyncio.wait(probes, timeout=_LONGEST_S)
     for task in late:
         task.cancel()

@@ -28,6 +28,7 @@ from tests.chaos.load import Teller, World
 from tests.chaos.logs import logged, mistakes
 from tests.chaos.system import SERVICES, System, build, is_ready
 from tests.chaos.watch import watch
+from tests.lag import unacknowledged
 
 CLIENTS = 8
 CHANNELS = 2
@@ -39,7 +40,7 @@ _FINISH_S = 120.0
 async def run(directory: Path, plan: Plan) -> dict[str, Any]:
     """What happened and what the auditor found, as JSON."""
     system = build(directory)
-    random = Random(plan.seed)  # noqa: S311
+    random = Random(plan.seed)
     try:
         await system.start()
         key = await _admit(system)
@@ -93,7 +94,7 @@ async def _make_channels(world: World) -> None:
 async def _storm(this: Run, plan: Plan) -> bool:
     """Load and faults for as long as wanted; then everything is up, answered and quiet, or false."""
     stopped = asyncio.Event()
-    tellers = [Teller(this.world, Random(this.random.random())) for _ in range(CLIENTS)]  # noqa: S311
+    tellers = [Teller(this.world, Random(this.random.random())) for _ in range(CLIENTS)]
     telling = [asyncio.create_task(teller.run(stopped)) for teller in tellers]
     watching = asyncio.create_task(watch(this))
     try:
@@ -148,7 +149,7 @@ async def _waiting(system: System) -> list[str]:
         for service in system.services.values():
             if not await is_ready(client, service.url):
                 found.append(f"{service.name} is not ready")
-    return found + await asyncio.to_thread(_lags, system.kafka.bootstrap_servers)
+    return found + await asyncio.to_thread(unacknowledged, system.kafka.bootstrap_servers)
 
 
 _WAITING = {
@@ -156,26 +157,6 @@ _WAITING = {
     "payments.outbox": "payments.outbox",
     "payments.channel_events": "payments.channel_events WHERE status = 'sent'",
 }
-
-
-def _lags(bootstrap_servers: str) -> list[str]:
-    """Consumer groups that have not acknowledged everything."""
-    from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    reader = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "auditor", "log_level": 0})
-    found = []
-    try:
-        for group in ("orders.commands", "payments.channels", "payments.orders", "payments.replies"):
-            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-            for place in asked[group].result(timeout=20).topic_partitions:
-                _, high = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=20)
-                if place.offset < high:
-                    found.append(f"{group} is at {place.offset} of {high} in {place.topic}[{place.partition}]")
-    finally:
-        reader.close()
-    return found
 
 
 def _judge(this: Run, plan: Plan, evidence: Evidence, drained: bool) -> tuple[Findings, dict[str, list[float]]]:

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=random.randrange(10_000))  # noqa: S311 - not a secret
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     chosen = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="throughline-hostile-"))
     with bars(chosen.messages, chosen.requests) as progress:

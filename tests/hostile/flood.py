@@ -19,6 +19,7 @@ from tests.hostile.messages import Message, Tenant, World, fresh, honest_order
 from tests.hostile.mutations import mutate
 from tests.hostile.sending import Position, Sender, Sent
 from tests.hostile.system import Key, System, admit, new_key
+from tests.lag import unacknowledged
 
 Progress = Callable[[str, float], None]
 """Told how many messages have been `sent` or `processed` by now."""
@@ -51,7 +52,7 @@ class _Flood:
 
 async def send_messages(system: System, count: int, seed: int, progress: Progress) -> dict[str, Any]:
     """What became of every message, and what is wrong with that."""
-    random = Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    random = Random(seed)
     key = new_key()
     await admit(system, [key])
     flood = _Flood(system, await _world(system, key, random), key)
@@ -183,7 +184,7 @@ _WAITING = {
 
 async def _waiting(system: System) -> list[str]:
     """What is not done yet: by the broker's own account, and in the tables."""
-    found = await asyncio.to_thread(_behind, system.servers.kafka_bootstrap_servers)
+    found = await asyncio.to_thread(unacknowledged, system.servers.kafka_bootstrap_servers, _IN_TRANSACTIONS)
     connection = await asyncpg.connect(system.servers.database_url)
     try:
         for what, query in _WAITING.items():
@@ -198,26 +199,6 @@ async def _waiting(system: System) -> list[str]:
         if name[1] in ("throughline_consumer_lag", "throughline_grants_lag")
     }
     return found + [f"{' '.join(name)} is {value:.0f}" for name, value in lags.items() if value]
-
-
-def _behind(bootstrap_servers: str) -> list[str]:
-    """Records that their group has not acknowledged; the marks of transactions are no records."""
-    from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    reader = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "auditor", "log_level": 0})
-    found = []
-    try:
-        for group in ("orders.commands", "payments.channels", "payments.orders", "payments.replies"):
-            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-            for place in asked[group].result(timeout=20).topic_partitions:
-                _, high = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=20)
-                if place.offset < high - _IN_TRANSACTIONS:
-                    found.append(f"{group} is at {place.offset} of {high} in {place.topic}[{place.partition}]")
-    finally:
-        reader.close()
-    return found
 
 
 async def _audit(flood: _Flood) -> None:

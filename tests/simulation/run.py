@@ -81,7 +81,7 @@ class Outcome:
 
 def plan_of(seed: int, lifecycles: int) -> Plan:
     """The run of a seed: one in six without faults, one in four with requests over HTTP."""
-    random = Random(f"plan {seed}")  # noqa: S311
+    random = Random(f"plan {seed}")
     rate = random.choice(_RATES)
     count = 0 if random.random() < 1 / 6 else random.randint(1, 10)
     drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * len(COMPOSE))
@@ -99,7 +99,7 @@ def run(plan: Plan) -> Outcome:
 @contextmanager
 def _alone(seed: int) -> Iterator[None]:
     """Whatever is not handed to the services but found by them is drawn from the seed: identifiers, jitter."""
-    ids, before = Random(f"ids {seed}"), shared.ids.ULID  # noqa: S311
+    ids, before = Random(f"ids {seed}"), shared.ids.ULID
     state = global_random.getstate()
     global_random.seed(seed)
     shared.ids.ULID = lambda: f"{ids.getrandbits(128):032X}"[:26]  # type: ignore[assignment,misc,return-value]
@@ -116,7 +116,7 @@ def _alone(seed: int) -> Iterator[None]:
 class _Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.random = Random(f"world {plan.seed}")  # noqa: S311
+        self.random = Random(f"world {plan.seed}")
         self.books = Books()
         self.findings: list[Finding] = []
         self.trace: list[tuple[float, str, int, int]] = []
@@ -126,7 +126,7 @@ class _Run:
 
     async def whole(self) -> Outcome:
         """From nothing to the audit."""
-        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"), self.plan.fetch_s)  # noqa: S311
+        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"), self.plan.fetch_s)
         self.servers = Servers(
             databases(virtual_now), STATEMENTS, self.cluster, Settings(command_partitions=PARTITIONS, consumer_lanes=2)
         )
@@ -233,7 +233,7 @@ class _Run:
             node.start()
 
     def _begin(self, number: int) -> "asyncio.Task[None]":
-        random = Random(f"life {self.plan.seed} {number}")  # noqa: S311
+        random = Random(f"life {self.plan.seed} {number}")
         return asyncio.create_task(lifecycle(_World(self, random), self.books, number))
 
     async def _glance_now_and_then(self) -> None:

@@ -43,7 +43,7 @@ class RealWorld:
 
     def __init__(self, stack: Stack, tenants: list[Tenant], channels: list[Channel], seed: int) -> None:
         self.stack, self.channels = stack, channels
-        self.random = Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self.random = Random(seed)
         self._clients = {tenant.merchant_id: tenant.http for tenant in tenants}
         self._replies: dict[str, asyncio.Future[Json]] = {}
 

@@ -15,7 +15,7 @@ from tests.hostile.model import Command, Reference, claim_of
 from tests.hostile.mutations import _truncated
 from tests.hostile.sending import Position
 
-RANDOM = Random(1)  # noqa: S311 - to be repeated
+RANDOM = Random(1)
 TENANT = Tenant("mer_1")
 BODY = {"order_id": "ord_1", "payment_reference": "psp-1", "amount_money": {"amount": 5, "currency": "EUR"}}
 TIP = command(RANDOM, "ord_1", TENANT, "orders.set_tip.v1", {"tip_minor": 1})
@@ -140,7 +140,7 @@ def test_known_money_is_compared(captured: int, wrong: bool) -> None:
 
 def test_the_same_seed_makes_the_same_messages() -> None:
     def made() -> list[Message]:
-        world = World(Random(3), TENANT, [Tenant("mer_2")], ["chn_a"], [], [])  # noqa: S311 - as above
+        world = World(Random(3), TENANT, [Tenant("mer_2")], ["chn_a"], [], [])
         return [_truncated(world, world.any_well_formed(TIP.topic)) for _ in range(20)]
 
     assert made() == made()

@@ -225,7 +225,7 @@ class Memory(Place):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.random = Random(seed)  # noqa: S311 - to be repeated
+        self.random = Random(seed)
         self.cluster = Cluster(self.random)
         self.settings = KafkaSettings()
         self.links: list[Link] = []

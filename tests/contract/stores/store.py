@@ -76,7 +76,7 @@ async def rolled_back(store: Store) -> AsyncIterator[Connection]:
 async def in_memory(service: str) -> AsyncIterator[Store]:
     """Empty tables in memory."""
     database = databases(utc_now)[service]
-    link = Link(Random(1))  # noqa: S311 - only delays
+    link = Link(Random(1))
     postgres = PostgresOf({service: database}, {service: _Noted(STATEMENTS[service])}, link)
     pool = Pool("", service, 10, postgres.drivers())
 
