@@ -61,15 +61,16 @@ def _latency(found: Json) -> Figure:
         ("channel_to_paid", "channel event to paid over HTTP", 60),
     )
     for axes, (name, title, aim) in zip(places, claims, strict=True):
-        one = found[name]
-        spans = {"bare ping": one["bare_ping"], "bare insert": one["bare_insert"], "ours": one[name]}
+        half, quarter = found[name]
+        spans = {"bare ping": half["bare_ping"], "bare insert": half["bare_insert"]}
+        spans |= {"half": half[name], "quarter": quarter[name]}
         for number, (label, each) in enumerate(spans.items()):
             axes.plot(
                 [number, number],
                 [each["p50_ms"], each["p99_ms"]],
                 lw=8,
                 solid_capstyle="butt",
-                color=OURS if label == "ours" else BARE,
+                color=BARE if label.startswith("bare") else OURS,
             )
             for value in (each["p50_ms"], each["p99_ms"]):
                 axes.annotate(f"{value:.1f}", (number + 0.1, value), fontsize=7, va="center")
@@ -79,7 +80,7 @@ def _latency(found: Json) -> Figure:
         axes.set_xlim(-0.5, len(spans) - 0.3)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("ms, p50 to p99")
-        axes.set_title(f"{title}\nat half load, {one['rate_per_s']:,}/s", fontsize=9)
+        axes.set_title(f"{title}\nat {half['rate_per_s']:,} and {quarter['rate_per_s']:,}/s", fontsize=9)
     return figure
 
 

@@ -1,4 +1,7 @@
-"""How long it takes at half load until others see what happened, beside bare pings of the same Kafka and PostgreSQL."""
+"""How long it takes until others see what happened, beside bare pings of the same Kafka and PostgreSQL.
+
+At half and at a quarter of the load that the same processes take on the same machine.
+"""
 
 import asyncio
 import json
@@ -6,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -17,25 +21,29 @@ from bench.fleet import Running, admit, creation, make_channel, running, until_r
 from bench.http_load import Caller, load, request
 from bench.machine import Machine, machine, worker
 from bench.pace import client, publish_steadily
-from bench.race import ORDERS, Race, prepare
 from bench.results import Json, Result, spread
 from deploy.local.ports import HOST
 from shared.kafka_admin import KafkaAdmin
-from shared.topics import ORDERS_EVENTS, TopicSpec, channel_topic
+from shared.topics import ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES, TopicSpec, channel_topic
 
 PING = "bench.ping"
 CAPACITY_ORDERS = 6_000
 _PING_EVERY_S = 0.01
 _INSERT_EVERY_S = 0.02
+SHARES = (0.5, 0.25)
+"""Of what the processes can do."""
+_WARM_UPS = 2
 _WARM_UP_S = 5.0
-_PROBES_PER_S = 20
+_PROBES_PER_S = 10
+_LOOK_EVERY_S = 0.005
 _PATIENCE_S = 300.0
 _TOTAL_MINOR = 13_500
-_CONNECTIONS = 16
+_CONNECTIONS = 4
+"""Few, and they look seldom: who asks all the time whether an order is paid takes the time that paying it needs."""
 
 
 async def measure(found: Result, options: Namespace) -> None:
-    """Both ways, each at half of what the same machine can do of it."""
+    """Both ways, each at shares of what the same processes can do of it on the same machine."""
     async with machine({"track_commit_timestamp": "on"}) as here:
         await KafkaAdmin(here.settings.kafka).ensure_topics([TopicSpec(PING, 1)])
         await here.execute("CREATE TABLE public.ping (id bigint)")
@@ -43,49 +51,77 @@ async def measure(found: Result, options: Namespace) -> None:
         found.add(channel_to_paid=await _channel_to_paid(here, options.seconds))
 
 
-async def _commit_to_consumer(here: Machine, seconds: float) -> Json:
+async def _commit_to_consumer(here: Machine, seconds: float) -> list[Json]:
     """From the time that PostgreSQL gives a commit, before its flush, until a foreign consumer has the event."""
-    capacity = (await Race(here, CAPACITY_ORDERS).run(ORDERS, 500, "")).per_second
-    await prepare(here, ORDERS, 0)
-    rate = capacity / 2
-    commands = list(workload.commands(int(rate * (seconds + _WARM_UP_S) / workload.COMMANDS_PER_ORDER)))
     async with running(here, "orders", "worker"):
-        with _observed(here, ORDERS_EVENTS, PING) as seen:
-            async with _pings(here) as pings:
-                began = time.time_ns() + int(_WARM_UP_S * 1e9)
-                await publish_steadily(here, ORDERS.commands, commands, rate)
-            await _handled(here, len(commands))
+        capacity = [await _commands_per_second(here) for _ in range(_WARM_UPS + 1)][-1]
+        return [await _commits_at(here, capacity, share, seconds) for share in SHARES]
+
+
+async def _commits_at(here: Machine, capacity: float, share: float, seconds: float) -> Json:
+    rate = capacity * share
+    commands = list(workload.commands(int(rate * (seconds + _WARM_UP_S) / workload.COMMANDS_PER_ORDER)))
+    with _observed(here, ORDERS_EVENTS, PING) as seen:
+        async with _pings(here) as pings:
+            began = time.time_ns() + int(_WARM_UP_S * 1e9)
+            await publish_steadily(here, ORDERS_COMMANDS, commands, rate)
+        await _published(here)
     rows = await here.rows(
-        "SELECT order_id || '.' || version, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM orders.order_events"
+        """
+        SELECT order_id || '.' || version, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM orders.order_events
+        WHERE recorded_at >= to_timestamp($1)
+        """,
+        began / 1e9,
     )
     committed = {name: int(at * 1_000_000_000) for name, at in rows}
     taken = [(seen[name] - at) / 1e9 for name, at in committed.items() if at >= began]
     delays = {"commit_to_consumer": spread(taken)} | _beside(pings, seen)
-    _print("commit -> consumer", rate, delays)
-    return {"capacity_per_s": round(capacity), "rate_per_s": round(rate), "seconds": seconds} | delays
+    return _told("commit -> consumer", capacity, share, seconds, delays)
 
 
-async def _channel_to_paid(here: Machine, seconds: float) -> Json:
+async def _commands_per_second(here: Machine) -> float:
+    """Handed over as fast as a client can while the service works: it shares the machine with the client."""
+    before = await here.ends(ORDERS_REPLIES)
+    commands = list(workload.commands(CAPACITY_ORDERS))
+    await publish_steadily(here, ORDERS_COMMANDS, commands, rate=1e6)
+    times = await here.times(ORDERS_REPLIES, before, len(commands), _PATIENCE_S)
+    return (len(times) - 1) * 1000 / (times[-1] - times[0])
+
+
+async def _channel_to_paid(here: Machine, seconds: float) -> list[Json]:
     """From when a channel hands its event to its Kafka client until a reader over HTTP finds the order paid."""
     async with running(here, "orders") as orders, running(here, "payments") as payments:
         key = await admit(here, orders, payments)
         channel = await make_channel(payments, key)
         await until_read(here, channel)
-        made = await _make_orders(orders, key, CAPACITY_ORDERS)
-        capacity = await _paid_per_second(here, channel, made)
-        rate = capacity / 2
-        made = await _make_orders(orders, key, int(rate * seconds))
-        await asyncio.sleep(1)
-        with _observed(here, PING) as seen:
-            async with _pings(here) as pings:
-                messages = [workload.capture(channel, order_id, _TOTAL_MINOR) for order_id in made]
-                paid = _Paid(orders, key, made, every=max(1, int(rate / _PROBES_PER_S)))
-                async with paid:
-                    await publish_steadily(here, channel_topic(channel), messages, rate, paid.sent)
-                taken = paid.taken[int(_WARM_UP_S * _PROBES_PER_S) :]
+        shop = _Shop(orders, key, channel)
+        capacity = [await _paid_per_second(here, shop) for _ in range(_WARM_UPS + 1)][-1]
+        return [await _paid_at(here, shop, capacity, share, seconds) for share in SHARES]
+
+
+@dataclass(frozen=True)
+class _Shop:
+    """Whose orders are paid: the process that has them, a key for them, the channel that takes the money."""
+
+    orders: Running
+    key: str
+    channel: str
+
+
+async def _paid_at(here: Machine, shop: _Shop, capacity: float, share: float, seconds: float) -> Json:
+    orders, key, channel = shop.orders, shop.key, shop.channel
+    rate = capacity * share
+    made = await _make_orders(orders, key, int(rate * (seconds + _WARM_UP_S)))
+    await _published(here)
+    with _observed(here, PING) as seen:
+        async with _pings(here) as pings:
+            messages = [workload.capture(channel, order_id, _TOTAL_MINOR) for order_id in made]
+            paid = _Paid(orders, key, made, every=max(1, int(rate / _PROBES_PER_S)))
+            async with paid:
+                await publish_steadily(here, channel_topic(channel), messages, rate, paid.sent)
+            taken = paid.taken[int(_WARM_UP_S * _PROBES_PER_S) :]
     delays = {"channel_to_paid": spread(taken)} | _beside(pings, seen)
-    _print("channel -> paid over HTTP", rate, delays)
-    return {"capacity_per_s": round(capacity), "rate_per_s": round(rate), "seconds": seconds} | delays
+    return _told("channel -> paid over HTTP", capacity, share, seconds, delays)
 
 
 class _Paid:
@@ -120,7 +156,7 @@ class _Paid:
         began = time.perf_counter()
         caller = await self._free.get()
         while b'"payment_status":"paid"' not in (await caller.ask(question))[1]:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(_LOOK_EVERY_S)
         self._free.put_nowait(caller)
         return time.perf_counter() - began
 
@@ -131,11 +167,13 @@ async def _make_orders(orders: Running, key: str, count: int) -> list[str]:
     return [json.loads(body)["data"]["order_id"] for body in made.bodies]
 
 
-async def _paid_per_second(here: Machine, channel: str, made: Sequence[str]) -> float:
-    """Events that all lie on the channel's topic before the first is counted."""
+async def _paid_per_second(here: Machine, shop: _Shop) -> float:
+    """Handed over as fast as a client can."""
+    made = await _make_orders(shop.orders, shop.key, CAPACITY_ORDERS)
+    await _published(here)
     before = await here.ends(ORDERS_EVENTS)
-    messages = [workload.capture(channel, order_id, _TOTAL_MINOR) for order_id in made]
-    await publish_steadily(here, channel_topic(channel), messages, rate=1e6)
+    messages = [workload.capture(shop.channel, order_id, _TOTAL_MINOR) for order_id in made]
+    await publish_steadily(here, channel_topic(shop.channel), messages, rate=1e6)
     times = await here.times(ORDERS_EVENTS, before, len(made), _PATIENCE_S)
     return (len(times) - 1) * 1000 / (times[-1] - times[0])
 
@@ -210,15 +248,16 @@ def _beside(pings: _Pings, seen: dict[str, int]) -> Json:
     return {"bare_ping": spread(waits), "bare_insert": spread(pings.inserts[int(_WARM_UP_S / _INSERT_EVERY_S) :])}
 
 
-async def _handled(here: Machine, commands: int) -> None:
-    """Every command has changed its order, and the messages about it are out."""
+async def _published(here: Machine) -> None:
+    """Nothing waits to go out any more."""
     async with asyncio.timeout(_PATIENCE_S):
-        while await here.value("SELECT count(*) FROM orders.order_events") < commands:
-            await asyncio.sleep(0.5)
         while await here.value("SELECT count(*) FROM orders.outbox"):
             await asyncio.sleep(0.2)
+    await asyncio.sleep(1)
 
 
-def _print(what: str, rate: float, delays: Json) -> None:
+def _told(what: str, capacity: float, share: float, seconds: float, delays: Json) -> Json:
     told = ", ".join(f"{name} {each['p50_ms']} / {each['p99_ms']} / {each['max_ms']}" for name, each in delays.items())
-    print(f"{what} at {rate:,.0f}/s, ms (p50 / p99 / max): {told}", flush=True)
+    rate = capacity * share
+    print(f"{what} at {rate:,.0f} of {capacity:,.0f}/s, ms (p50 / p99 / max): {told}", flush=True)
+    return {"capacity_per_s": round(capacity), "share": share, "rate_per_s": round(rate), "seconds": seconds} | delays

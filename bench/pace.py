@@ -18,7 +18,7 @@ def client(here: Machine) -> dict[str, str | int]:
     return {
         "bootstrap.servers": servers,
         "partitioner": "murmur2_random",
-        "linger.ms": 0,
+        "linger.ms": 5,
         "acks": "all",
         "log_level": 0,
     }

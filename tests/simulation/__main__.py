@@ -6,8 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from itertools import islice
+from multiprocessing import get_context
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,35 +15,24 @@ from tests.simulation.report import tell
 from tests.simulation.run import Outcome, plan_of, run
 from tests.simulation.shrink import shrink
 
-PER_RUN = 400
+PER_RUN = 800
 _MOST_FAILURES = 5
 
 
-def prepare() -> None:
-    """Whatever is there stays; what a run leaves is collected after it."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-
-
-def one(seed: int, lifecycles: int) -> Outcome:
-    """The run of a seed."""
-    outcome = run(plan_of(seed, lifecycles))
-    gc.collect()
-    return outcome
+def one(task: tuple[int, int]) -> Outcome:
+    """The run of a seed, of that many lifecycles."""
+    return run(plan_of(*task))
 
 
 def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
-    """Outcomes as they come, a few seeds ahead of who reads them."""
+    """Outcomes as they come. Each run has a process of its own, which ends without looking for what can be freed."""
     sizes = [PER_RUN] * (lifecycles // PER_RUN) + ([lifecycles % PER_RUN] if lifecycles % PER_RUN else [])
-    waiting = enumerate(sizes, first_seed)
-    with ProcessPoolExecutor(cores, initializer=prepare) as pool:
-        under_way: set[Future[Outcome]] = {pool.submit(one, *each) for each in islice(waiting, 2 * cores)}
-        while under_way:
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                under_way |= {pool.submit(one, *each) for each in islice(waiting, 1)}
-                yield future.result()
+    run(plan_of(first_seed, 10))  # Whatever is made only once is made before there are processes.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with get_context("fork").Pool(cores, maxtasksperchild=1) as pool:
+        yield from pool.imap_unordered(one, enumerate(sizes, first_seed))
 
 
 def main() -> int:

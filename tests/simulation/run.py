@@ -83,7 +83,7 @@ def plan_of(seed: int, lifecycles: int) -> Plan:
     """The run of a seed: one in six without faults, one in four with requests over HTTP."""
     random = Random(f"plan {seed}")
     rate = random.choice(_RATES)
-    count = 0 if random.random() < 1 / 6 else random.randint(1, 10)
+    count = 0 if random.random() < 1 / 6 else random.randint(1, max(10, lifecycles // 40))
     drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * len(COMPOSE))
     return Plan(seed, tuple(range(lifecycles)), drawn, rate, random.choice(_FETCHES_S), http=random.random() < 0.25)
 
