@@ -30,6 +30,7 @@ class Service(StrEnum):
 
     ORDERS = "orders"
     PAYMENTS = "payments"
+    APPS = "apps"
 
 
 class Role(StrEnum):

@@ -26,6 +26,7 @@ ROUTES = {
     "/v1/channels": "payments",
     "/v1/channel-events": "payments",
     "/v1/unmatched-money": "payments",
+    "/v1/auth-context": "apps",
 }
 """Which service answers a path and everything below it."""
 

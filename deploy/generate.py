@@ -11,14 +11,12 @@ import importlib
 import json
 import sys
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
-import services
 from deploy.asyncapi import asyncapi_document
 from deploy.compatibility import incompatibilities
+from deploy.prepare import SERVICES
 from deploy.schemas import message_schema, message_types
 from shared.http.app import openapi_of
 from shared.settings import KafkaSettings, Settings
@@ -33,7 +31,7 @@ def documents() -> dict[str, Any]:
         f"schemas/{wire_type}.json": message_schema(model) for wire_type, model in message_types().items()
     }
     found["asyncapi.json"] = asyncapi_document(version("throughline"))
-    for service in _services():
+    for service in SERVICES:
         app = importlib.import_module(f"services.{service}.app").create_app(_settings(), "all")
         found[f"openapi/{service}.json"] = openapi_of(app)
     return found
@@ -89,11 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _say("contracts/ is out of date; run python -m deploy.generate:", report) if report else 0
     write(ROOT, texts)
     return 0
-
-
-def _services() -> list[str]:
-    names = [module.name for module in iter_modules(services.__path__) if module.ispkg]
-    return [name for name in names if find_spec(f"services.{name}.app") is not None]
 
 
 def _settings() -> Settings:

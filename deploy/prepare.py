@@ -11,7 +11,7 @@ from shared.postgres import wait_until_reachable
 from shared.settings import Settings
 from shared.topics import TopicSpec, core_topics
 
-SERVICES = ("orders", "payments")
+SERVICES = ("orders", "payments", "apps")
 _PATIENCE_S = 60
 
 

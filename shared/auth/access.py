@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.contracts.access import Environment
+from shared.contracts.access import Environment, GrantKind
 from shared.contracts.model import Actor
 
 _ACTOR_TYPES = {"api_key": "key", "installation": "app", "platform": "platform"}
@@ -15,13 +15,14 @@ class Access:
 
     grant_id: str
     credential_hash: str
-    kind: str
+    kind: GrantKind
     merchant_id: str | None
     environment: Environment
     scopes: frozenset[str]
     allowed_origins: tuple[str, ...] = ()
     api_version: str | None = None
     """The API version that the credential was pinned to on its first use, None before that."""
+    expires_at: datetime | None = None
 
     def has(self, scope: str) -> bool:
         """Whether it may do what `scope` names; whoever may write may read."""
@@ -48,9 +49,9 @@ class KnownGrant:
 
     access: Access
     active: bool
-    expires_at: datetime | None
 
     def at(self, now: datetime) -> Access | None:
         """What it allows at this time, None when it allows nothing."""
-        over = self.expires_at is not None and now >= self.expires_at
+        expires_at = self.access.expires_at
+        over = expires_at is not None and now >= expires_at
         return self.access if self.active and not over else None

@@ -143,5 +143,6 @@ def _known(row: asyncpg.Record) -> KnownGrant:
         scopes=frozenset(row["scopes"]),
         allowed_origins=tuple(row["allowed_origins"]),
         api_version=row["api_version"],
+        expires_at=row["expires_at"],
     )
-    return KnownGrant(access=access, active=row["status"] == "active", expires_at=row["expires_at"])
+    return KnownGrant(access=access, active=row["status"] == "active")

@@ -10,6 +10,7 @@ GRANT_V1 = "access.grant.v1"
 
 Scope = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.(read|write)$")]
 Environment = Literal["test", "live"]
+GrantKind = Literal["api_key", "installation", "platform"]
 
 LONGEST_ORIGIN = 300
 """Characters: a scheme, a host name of at most 253, a port."""
@@ -52,7 +53,7 @@ class Grant(Message):
 
     grant_id: Identifier
     credential_hash: Annotated[str, StringConstraints(min_length=8, max_length=128)]
-    kind: Literal["api_key", "installation", "platform"]
+    kind: GrantKind
     merchant_id: Identifier | None
     environment: Environment
     scopes: tuple[Scope, ...] = ()

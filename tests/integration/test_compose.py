@@ -21,6 +21,7 @@ from deploy.local.jars import KAFKA_VERSION
 from deploy.local.kafka import broker_properties
 from deploy.local.ports import Ports
 from deploy.local.runtime import LocalServers
+from deploy.prepare import SERVICES
 from shared.kafka import client_options
 from shared.settings import KafkaSettings
 from shared.topics import ORDERS_EVENTS
@@ -91,7 +92,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 def test_every_service_and_role_has_its_container() -> None:
     assert {tuple(container.command[1:4]) for container in LASTING.values()} == {
-        (service, "--role", role) for service in ("orders", "payments") for role in ("api", "worker")
+        (service, "--role", role) for service in SERVICES for role in ("api", "worker")
     }
     for container in LASTING.values():
         assert container.definition["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}

@@ -10,6 +10,7 @@ from litestar import Litestar, Request, get
 from litestar.types import ASGIApp
 
 from deploy.gateway import ROUTES, Gateway
+from deploy.prepare import SERVICES
 from shared.http.health import Health, health_routes
 from shared.http.reference import reference_app
 
@@ -38,7 +39,7 @@ def service(name: str, log: list[str] | None = None, wrong: str | None = None) -
 
 
 def gateway(**wrong: str) -> Gateway:
-    services = {name: service(name, wrong=wrong.get(name)) for name in ("orders", "payments")}
+    services = {name: service(name, wrong=wrong.get(name)) for name in SERVICES}
     return Gateway(services, reference_app(list), "http://127.0.0.1:8080")
 
 
@@ -80,7 +81,7 @@ async def test_the_probes_hold_when_they_hold_for_every_service(client: httpx.As
         answer = await client.get(path)
         assert answer.status_code == 200
         assert answer.json()["status"] == "ok"
-        assert set(answer.json()["services"]) == {"orders", "payments"}
+        assert set(answer.json()["services"]) == set(SERVICES)
 
 
 async def test_one_service_that_is_not_ready_makes_the_whole_not_ready() -> None:

@@ -7,14 +7,15 @@ import pytest
 from shared.auth.access import Access, KnownGrant
 from shared.auth.cache import KNOWN_S, UNKNOWN_S, GrantCache
 from shared.auth.tail import decode
-from shared.contracts.access import Grant
+from shared.contracts.access import Grant, GrantKind
 from shared.contracts.model import Actor
 
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
 
 
-def access(kind: str = "api_key", scopes: tuple[str, ...] = ("orders.write", "payments.read")) -> Access:
-    return Access("key_1", "ab" * 32, kind, "mer_1", "test", frozenset(scopes))
+def access(kind: GrantKind = "api_key", expires_at: datetime | None = None) -> Access:
+    scopes = frozenset(("orders.write", "payments.read"))
+    return Access("key_1", "ab" * 32, kind, "mer_1", "test", scopes, expires_at=expires_at)
 
 
 @pytest.mark.parametrize(
@@ -33,16 +34,17 @@ def test_whoever_may_write_may_read(scope: str, has: bool) -> None:
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("api_key", "key"), ("installation", "app"), ("platform", "platform")])
-def test_the_actor_is_the_grant(kind: str, type_: str) -> None:
+def test_the_actor_is_the_grant(kind: GrantKind, type_: str) -> None:
     assert access(kind).actor == Actor(type=type_, id="key_1")
 
 
 def test_a_grant_ends_when_it_is_revoked_or_over() -> None:
     ends = NOW + timedelta(hours=1)
-    assert KnownGrant(access(), active=True, expires_at=ends).at(NOW) == access()
-    assert KnownGrant(access(), active=True, expires_at=ends).at(ends) is None
-    assert KnownGrant(access(), active=True, expires_at=None).at(ends) == access()
-    assert KnownGrant(access(), active=False, expires_at=None).at(NOW) is None
+    ending = access(expires_at=ends)
+    assert KnownGrant(ending, active=True).at(NOW) == ending
+    assert KnownGrant(ending, active=True).at(ends) is None
+    assert KnownGrant(access(), active=True).at(ends) == access()
+    assert KnownGrant(access(), active=False).at(NOW) is None
 
 
 class Timer:
@@ -52,7 +54,7 @@ class Timer:
         return self.now
 
 
-KNOWN = KnownGrant(access(), active=True, expires_at=None)
+KNOWN = KnownGrant(access(), active=True)
 
 
 def test_the_cache_keeps_known_grants_longer_than_unknown_ones() -> None:

@@ -1,0 +1,1 @@
+"""The HTTP face of apps: parse, call, answer. No rules, no SQL."""
