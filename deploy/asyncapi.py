@@ -15,6 +15,7 @@ _TEXT: Json = {"type": "string"}
 _KEYED_BY = {
     topics.PAYMENTS_EVENTS: "the order id where an order is known, else the id of what the event is about",
     topics.ACCESS_GRANTS: "the credential's hash",
+    topics.ACCESS_USED: "the service that saw it",
 }
 _ENVELOPE: Json = {
     "type": "object",

@@ -26,7 +26,10 @@ ROUTES = {
     "/v1/channels": "payments",
     "/v1/channel-events": "payments",
     "/v1/unmatched-money": "payments",
+    "/v1/merchants": "apps",
+    "/v1/api-keys": "apps",
     "/v1/auth-context": "apps",
+    "/v1/audit-log": "apps",
 }
 """Which service answers a path and everything below it."""
 

@@ -24,5 +24,7 @@ PREFIXES = {
     "customer_id": "cus",
     "channel_id": "chn",
     "unmatched_money_id": "um",
+    "merchant_id": "mer",
+    "api_key_id": "key",
 }
 """What the identifiers in a field begin with, as the API reference says it of the parts of a path."""

@@ -33,6 +33,7 @@ Job = Callable[[], Awaitable[None]]
 _START_S = 60
 _FORGET_EVERY_S = 60.0
 _FORGET_AT_ONCE = 5_000
+_REPORT_EVERY_S = 60.0
 
 
 class ServiceProcess:
@@ -102,6 +103,17 @@ class ServiceProcess:
 
         self._background.append((name, repeat))
 
+    def at_start(self, name: str, job: Job) -> None:
+        """Workers run `job` once when they start; after an outage again, until it is done."""
+
+        async def once() -> None:
+            patiently = AsyncRetrying(
+                retry=retry_if_exception_type(Transient), wait=wait_exponential_jitter(multiplier=0.1, max=3)
+            )
+            await patiently(job)
+
+        self._background.append((name, once))
+
     def serve(self, controllers: Sequence[ControllerRouterHandler], **state: Any) -> None:
         """What answers requests, and what the controllers find in the app's state. Comes last: the probes are made."""
         self._controllers, self._state = controllers, state
@@ -137,6 +149,8 @@ class ServiceProcess:
             tasks += [self._spawn(name, repeat) for name, repeat in self._background]
             for consumer in self._consumers:
                 await consumer.start()
+        if self.serves:
+            tasks.append(self._spawn("uses", self._report_uses))
         try:
             async with self.grants.running(self.pool):
                 yield
@@ -160,6 +174,8 @@ class ServiceProcess:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        with suppress(Transient):
+            await self.grants.uses.report(self.pool)
         await self.pool.close()
 
     def _spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
@@ -175,6 +191,15 @@ class ServiceProcess:
 
     def _ended(self) -> str | None:
         return "; ".join(self._failed.values()) or None
+
+    async def _report_uses(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_EVERY_S)
+            try:
+                if await self.grants.uses.report(self.pool):
+                    self.wake()
+            except Transient as error:
+                log.warning("uses_not_reported", reason=str(error))
 
     async def _forget_idempotency_keys(self) -> None:
         while True:

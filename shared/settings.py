@@ -4,9 +4,9 @@ Every variable has a default that suits one machine, except those that hold a se
 class in capitals: `DATABASE_URL`, `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SASL_PASSWORD` …
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Role = Literal["api", "worker", "all"]
@@ -39,7 +39,7 @@ class KafkaSettings(BaseSettings):
 class Settings(BaseSettings):
     """What one process of one service needs to know."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
     database_pool_size: int = Field(default=10, ge=2, le=200)
@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     """Most writing requests that share a transaction; with 1 each has its own, as many at once as the pool allows."""
     command_partitions: int = Field(default=12, ge=1, le=1024)
     """Partitions of the topics that are keyed by order id; how many workers can share the work."""
+
+    platform_key_hash: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
+    """The SHA-256 of the key that may create merchants, in hex; read by the apps service. `throughline platform-key`
+    makes both. Once admitted it is managed like any other key: rotated or revoked, it does not come back."""
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Traces go there (OTLP over HTTP); none are recorded when it is not set."""

@@ -7,6 +7,7 @@ ORDERS_EVENTS = "orders.events"
 ORDERS_REPLIES = "orders.replies"
 PAYMENTS_EVENTS = "payments.events"
 ACCESS_GRANTS = "access.grants"
+ACCESS_USED = "access.used"
 
 DEAD_LETTERS_SUFFIX = ".dead-letters"
 CHANNEL_TOPIC_PATTERN = r"^channels\.chn_[A-Za-z0-9_-]+\.payments$"
@@ -43,6 +44,7 @@ def core_topics(partitions: int) -> tuple[TopicSpec, ...]:
         _log(ORDERS_EVENTS, partitions, days=30, largest_bytes=LARGEST_EVENT_BYTES),
         _log(ORDERS_REPLIES, partitions, days=7),
         _log(PAYMENTS_EVENTS, partitions, days=30),
+        _log(ACCESS_USED, 1, days=1),
     )
     grants = TopicSpec(ACCESS_GRANTS, 1, {"cleanup.policy": "compact", "segment.ms": str(_DAY_MS)})
     poison = tuple(_log(dead_letters(spec.name), 1, days=30) for spec in (*logs, grants))

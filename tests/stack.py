@@ -47,6 +47,8 @@ class Stack:
     settings: Settings
     base_url: str
     kafka: AIOKafkaProducer
+    platform: httpx.AsyncClient
+    """With the platform key."""
 
     async def grant(self, grant: Grant) -> None:
         """Announce a grant, as the service that owns access does."""
@@ -118,6 +120,10 @@ async def _is_admitted(http: httpx.AsyncClient) -> bool:
     return all(answer.status_code not in (401, 503) for answer in answers)
 
 
+async def _knows(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/v1/auth-context")).status_code == 200
+
+
 @asynccontextmanager
 async def tail(kafka: KafkaSettings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """Every record of a topic from the beginning, as an outsider reads it."""
@@ -147,13 +153,13 @@ def body_of(record: ConsumerRecord) -> dict[str, Any]:
     return body
 
 
-def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080") -> Settings:
+def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **more: Any) -> Settings:
     kafka = KafkaSettings(
         bootstrap_servers=servers.kafka_bootstrap_servers,
         client_bootstrap_servers=servers.kafka_client_bootstrap_servers,
     )
     return Settings(
-        database_url=servers.database_url, kafka=kafka, command_partitions=PARTITIONS, public_base_url=base_url
+        database_url=servers.database_url, kafka=kafka, command_partitions=PARTITIONS, public_base_url=base_url, **more
     )
 
 
@@ -184,8 +190,16 @@ async def serving(app: Any, port: int) -> AsyncIterator[str]:
 async def running_stack(servers: Servers) -> AsyncIterator[Stack]:
     """Prepared servers, all services ready, a producer for whatever a test wants to say."""
     port = Ports.free().postgres
-    settings = settings_for(servers, f"http://{HOST}:{port}")
+    platform_key = new_api_key("live")
+    settings = settings_for(servers, f"http://{HOST}:{port}", platform_key_hash=hash_credential(platform_key))
     await prepare_database(settings)
     await prepare_topics(settings)
-    async with serving(create_gateway(settings), port) as base_url, producer(settings.kafka) as kafka:
-        yield Stack(settings, base_url, kafka)
+    headers = {"Authorization": f"Bearer {platform_key}"}
+    async with (
+        serving(create_gateway(settings), port) as base_url,
+        producer(settings.kafka) as kafka,
+        httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_PATIENCE_S) as platform,
+    ):
+        stack = Stack(settings, base_url, kafka, platform)
+        await eventually(lambda: _knows(platform))
+        yield stack

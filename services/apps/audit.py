@@ -1,11 +1,11 @@
 """The audit log: every administrative act is noted in the transaction that does it."""
 
-from services.apps.core.audit import AuditEntry, changes
+from services.apps.core.audit import AuditEntry, By, changes_between
 from services.apps.store import audit_log
 from shared.ids import new_id
 from shared.postgres import Connection
 
-__all__ = ["AuditEntry", "changes", "note"]
+__all__ = ["AuditEntry", "By", "changes_between", "note"]
 
 
 async def note(connection: Connection, entry: AuditEntry) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from services.orders.words import lexemes, query_of, tenant_mark
+from shared.conditions import value, where
 from shared.postgres import Connection, Pool
 
 Json = dict[str, Any]
@@ -125,20 +126,17 @@ async def page(
     query = None if text is None else query_of(text, tenant_mark(tenant.merchant_id, tenant.environment))
     if text is not None and query is None:
         return []
-    conditions, arguments = [_MINE], [tenant.merchant_id, tenant.environment]
-    given: tuple[tuple[str, tuple[Any, ...] | None], ...] = (
-        ("lower(email) = lower({})", None if email is None else (email,)),
-        ("external_reference = {}", None if external_reference is None else (external_reference,)),
-        ("words @@ {}::text::tsquery", None if query is None else (query,)),
-        ("(created_at, customer_id) < ({}, {})", after),
+    conditions, arguments = where(
+        [
+            ("merchant_id = {} AND environment = {} AND deleted_at IS NULL", (tenant.merchant_id, tenant.environment)),
+            ("lower(email) = lower({})", value(email)),
+            ("external_reference = {}", value(external_reference)),
+            ("words @@ {}::text::tsquery", value(query)),
+            ("(created_at, customer_id) < ({}, {})", after),
+        ]
     )
-    for condition, values in given:
-        if values is not None:
-            numbers = (f"${len(arguments) + index}" for index in range(1, len(values) + 1))
-            conditions.append(condition.format(*numbers))
-            arguments.extend(values)
     rows = await pool.fetch(
-        f"SELECT {_PLAIN} FROM customers WHERE {' AND '.join(conditions)} "
+        f"SELECT {_PLAIN} FROM customers WHERE {conditions} "
         f"ORDER BY created_at DESC, customer_id DESC LIMIT {int(limit)}",
         *arguments,
     )

@@ -1,10 +1,6 @@
 """What payments take from Kafka: channel events, orders, and the orders' replies. Effects are durable on return."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
-
-from pydantic import ValidationError
+from collections.abc import Callable, Sequence
 
 from services.payments import answers, ingestion, matching
 from services.payments.core.projection import Seen, order_after
@@ -15,9 +11,10 @@ from services.payments.store import channels, orders
 from services.payments.told import Facts, Told, seen_in
 from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused
-from shared.envelope import INVALID_BODY, decode, tenant_of
+from shared.envelope import decode, tenant_of
 from shared.faults import Poison
 from shared.kafka import Record
+from shared.kafka.reading import invalid_body, read_each
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span
 from shared.topics import LARGEST_EVENT_BYTES
@@ -25,7 +22,6 @@ from shared.topics import LARGEST_EVENT_BYTES
 Committed = Callable[[], None]
 """Called after each commit that may have left messages in the outbox, to wake the relay."""
 
-T = TypeVar("T")
 _SENDER = SOURCE.encode()
 _Reply = CommandAccepted | CommandRefused
 _REPLIES: dict[str, type[_Reply]] = {reply.wire_type: reply for reply in (CommandAccepted, CommandRefused)}
@@ -40,7 +36,7 @@ class ChannelConsumer:
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
         topics = {record.topic: channel_of_topic(record.topic) for record in records}
         known = await channels.channels_by_id(self._pool, topics.values())
-        arrivals, results = _read_each(records, lambda record: arrival_in(record, topics[record.topic], known))
+        arrivals, results = read_each(records, lambda record: arrival_in(record, topics[record.topic], known))
         if arrivals:
             with span("payments.take_in", traceparent=arrivals[0].traceparent, events=len(arrivals)):
                 async with transaction(self._pool) as connection:
@@ -56,7 +52,7 @@ class OrderConsumer:
         self._pool, self._clock, self._committed = pool, clock, committed
 
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
-        versions, results = _read_each(records, _version_in)
+        versions, results = read_each(records, _version_in)
         if versions:
             async with transaction(self._pool) as connection:
                 seen = await _project(connection, versions)
@@ -75,7 +71,7 @@ class ReplyConsumer:
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
         # Most replies are for others, so they are told apart before anything is read.
         ours = [record for record in records if record.value is not None and _SENDER in record.value]
-        replies, results = _read_each(ours, _reply_in)
+        replies, results = read_each(ours, _reply_in)
         wanted = [reply for reply in replies if reply.sender == SOURCE]
         if wanted:
             async with transaction(self._pool) as connection:
@@ -96,7 +92,7 @@ def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channe
 def _version_in(record: Record) -> Seen:
     envelope = decode(record.headers, record.key, record.value, LARGEST_EVENT_BYTES)
     tenant = tenant_of(envelope)
-    with _invalid_body():
+    with invalid_body():
         return seen_in(Told.model_validate_json(envelope.data), *tenant)
 
 
@@ -105,35 +101,14 @@ def _reply_in(record: Record) -> _Reply:
     reply = _REPLIES.get(envelope.type)
     if reply is None:
         raise Poison("UNKNOWN_TYPE", f"no reply has the type {envelope.type[:100]}")
-    with _invalid_body():
+    with invalid_body():
         found = reply.model_validate_json(envelope.data)
         Facts.model_validate(found.facts)
     return found
 
 
-@contextmanager
-def _invalid_body() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        raise Poison(INVALID_BODY, f"{error.title}: {error.error_count()} faults") from None
-
-
 def _position(record: Record) -> tuple[int, int]:
     return record.partition, record.offset
-
-
-def _read_each(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[list[T], list[Poison | None]]:
-    """What was read, and for each record why it could not be."""
-    found: list[T] = []
-    results: list[Poison | None] = []
-    for record in records:
-        try:
-            found.append(read(record))
-            results.append(None)
-        except Poison as poison:
-            results.append(poison.bare())
-    return found, results
 
 
 async def _project(connection: Connection, versions: Sequence[Seen]) -> list[KnownOrder]:

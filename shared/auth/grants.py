@@ -13,6 +13,7 @@ from shared.auth import table
 from shared.auth.access import Access
 from shared.auth.cache import GrantCache
 from shared.auth.tail import GrantsTail
+from shared.auth.uses import Uses
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
 from shared.isolation import describe
@@ -38,6 +39,7 @@ class GrantsCopy:
         self._clock = clock
         self._cache = GrantCache()
         self._tail = GrantsTail(kafka, service, topic, self._cache, clients)
+        self.uses = Uses(service, clock)
         self._pool: Pool | None = None
         self._task: asyncio.Task[None] | None = None
 

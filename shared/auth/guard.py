@@ -60,14 +60,17 @@ def version_header(scope: Scope, _headers: list[RawHeader]) -> tuple[RawHeader, 
 
 @dataclass(frozen=True, slots=True)
 class Requires:
-    """A guard: the caller belongs to a merchant and has every one of these scopes."""
+    """A guard: the caller belongs to a merchant and has every one of these scopes, or is the platform where it may."""
 
     scopes: tuple[str, ...]
+    platform: bool = False
 
     # Async although it waits for nothing: a guard that is not would be called in a thread.
     async def __call__(self, connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
         access = connection.user
         if access.merchant_id is None:
+            if self.platform:
+                return
             raise Problem("NOT_ALLOWED", "A platform credential belongs to no merchant, so it sees none's objects.")
         missing = [scope for scope in self.scopes if not access.has(scope)]
         if missing:
@@ -75,9 +78,9 @@ class Requires:
             raise Problem("INSUFFICIENT_SCOPE", detail, facts={"missing_scopes": missing})
 
 
-def requires(*scopes: str) -> Requires:
-    """The guard of a merchant's route: `guards=[requires("orders.read")]`."""
-    return Requires(scopes)
+def requires(*scopes: str, platform: bool = False) -> Requires:
+    """The guard of a merchant's route: `guards=[requires("orders.read")]`; with `platform` also for a platform key."""
+    return Requires(scopes, platform)
 
 
 async def platform_only(connection: ASGIConnection[Any, Access, str, State], _: BaseRouteHandler) -> None:
@@ -98,6 +101,7 @@ async def _caller(grants: GrantsCopy, connection: ASGIConnection[Any, Any, Any, 
     access = await grants.find(hash_credential(secret))
     if access is None:
         raise unauthenticated()
+    grants.uses.note(access.grant_id)
     return access
 
 

@@ -12,6 +12,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_CHARS = 32
 """32 characters out of 62 are 190 bits: no salt or slow hash is needed for what cannot be guessed."""
 _CHECKSUM_CHARS = 6
+_SHOWN_CHARS = 8
 _KEY = re.compile(rf"tl_(test|live)_[0-9A-Za-z]{{{_RANDOM_CHARS + _CHECKSUM_CHARS}}}", re.ASCII)
 
 
@@ -19,6 +20,11 @@ def new_api_key(environment: Environment) -> str:
     """A fresh secret; show it once and keep only `hash_credential` of it."""
     body = f"tl_{environment}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARS))
     return body + _checksum(body)
+
+
+def shown_prefix(key: str) -> str:
+    """How the key begins, by which its owner knows it again: 24 unknown characters are left."""
+    return key[: key.rindex("_") + 1 + _SHOWN_CHARS]
 
 
 def looks_like_key(secret: str) -> bool:

@@ -1,4 +1,4 @@
-"""Grants: who may do what. Published on the compacted topic `access.grants`, keyed by `grant_id`'s credential hash."""
+"""Grants: who may do what, on the compacted topic `access.grants`; and when they were used, on `access.used`."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from shared.contracts.model import Identifier, Message, Timestamp
 
 GRANT_V1 = "access.grant.v1"
+
+MOST_USES = 5_000
+"""In one message, which then has about 300 KB."""
 
 Scope = Annotated[str, StringConstraints(pattern=r"^[a-z]+\.(read|write)$")]
 Environment = Literal["test", "live"]
@@ -62,3 +65,12 @@ class Grant(Message):
     expires_at: Timestamp | None = None
     allowed_origins: tuple[Origin, ...] = ()
     """Browser origins that may call with this credential (CORS)."""
+
+
+class CredentialsUsed(Message):
+    """When credentials were used last, as one process of a service saw it in about the last minute."""
+
+    wire_type: ClassVar[str] = "access.credentials_used.v1"
+
+    uses: Annotated[dict[Identifier, Timestamp], Field(max_length=MOST_USES)]
+    """Grant id → when."""

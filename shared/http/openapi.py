@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared.auth.guard import Requires
+from shared.auth.guard import Requires, platform_only
 from shared.http.operations import KEY, Operation
 from shared.http.problem_codes import CODES, slug_of
 from shared.http.requests import API_VERSIONS, DEFAULT_WAIT_S, LONGEST_WAIT_S
@@ -86,18 +86,27 @@ def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]])
 def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Operation, ref: _Names) -> Json:
     parameters = [_path_parameter(item) for item in known.get("parameters", ()) if item["in"] == "path"]
     parameters += _query_parameters(described) + _header_parameters(described)
-    scopes = [scope for guard in handler.guards or () if isinstance(guard, Requires) for scope in guard.scopes]
+    guards = handler.guards or ()
+    scopes = [scope for guard in guards if isinstance(guard, Requires) for scope in guard.scopes]
     text = [known.get("description"), f"Scope: `{'`, `'.join(scopes)}`." if scopes else None]
+    if any(guard is platform_only or (isinstance(guard, Requires) and guard.platform) for guard in guards):
+        text.append("A platform key may do this." if scopes else "Only a platform key may do this.")
     found: Json = {
         "operationId": _operation_id(handler),
         "parameters": parameters,
-        "responses": _responses(described, bool(scopes), "{" in path, ref),
+        "responses": _responses(described, _refusals(guards), "{" in path, ref),
         "description": "\n\n".join(part for part in text if part),
     }
     if described.takes:
         content = {media_type: {"schema": ref(model, "validation")} for media_type, model in described.takes.items()}
         found["requestBody"] = {"required": True, "content": content}
     return found
+
+
+def _refusals(guards: Sequence[Any]) -> list[str]:
+    return (["INSUFFICIENT_SCOPE"] if any(isinstance(guard, Requires) for guard in guards) else []) + (
+        ["NOT_ALLOWED"] if guards else []
+    )
 
 
 def _operation_id(handler: HTTPRouteHandler) -> str:
@@ -158,19 +167,17 @@ def _header_parameters(described: Operation) -> list[Json]:
     return headers
 
 
-def _responses(described: Operation, guarded: bool, has_id: bool, ref: _Names) -> Json:
+def _responses(described: Operation, refusals: list[str], has_id: bool, ref: _Names) -> Json:
     statuses = [described.status, *([202] if described.waits or described.postponed else [])]
     answers = {str(status): _success(status, described, ref) for status in statuses}
     by_status: dict[int, list[str]] = {}
-    for code in _possible(described, guarded, has_id):
+    for code in _possible(described, refusals, has_id):
         by_status.setdefault(CODES[code].status, []).append(code)
     return answers | {str(status): _problem(codes) for status, codes in sorted(by_status.items())}
 
 
-def _possible(described: Operation, guarded: bool, has_id: bool) -> list[str]:
-    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER", "UNKNOWN_FIELD"]
-    if guarded:
-        codes += ["INSUFFICIENT_SCOPE", "NOT_ALLOWED"]
+def _possible(described: Operation, refusals: list[str], has_id: bool) -> list[str]:
+    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER", "UNKNOWN_FIELD", *refusals]
     if has_id:
         codes.append("NOT_FOUND")
     if described.query is not None:

@@ -100,6 +100,12 @@ CODES: dict[str, Meaning] = {
         409, "The channel id is taken", "Choose another `channel_id`, or leave it out to be given one."
     ),
     "CHANNEL_DISABLED": Meaning(409, "The channel is disabled", "Create another channel; a disabled one stays so."),
+    "MERCHANT_NOT_ACTIVE": Meaning(
+        409, "The merchant is not active", "Activate a suspended merchant first; a closed one stays closed."
+    ),
+    "API_KEY_NOT_ACTIVE": Meaning(
+        409, "The API key is not active", "Make another key: one that was revoked or has expired stays so."
+    ),
     "DEVICE_OFFLINE": Meaning(
         409, "The device is not connected", "Wake or reconnect the device, or choose another one."
     ),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.orders.consumers import CommandConsumer
-from services.payments.consumers import _read_each, _version_in
+from services.payments.consumers import _version_in
 from shared.faults import Poison
+from shared.kafka.reading import read_each
 
 Consume = Callable[[Sequence[Any]], Any]
 
@@ -22,7 +23,7 @@ async def commands(records: Sequence[Any]) -> list[Poison | None]:
 
 
 async def versions(records: Sequence[Any]) -> list[Poison | None]:
-    return _read_each(records, _version_in)[1]
+    return read_each(records, _version_in)[1]
 
 
 def record(headers: dict[str, str]) -> Any:

@@ -22,10 +22,33 @@ class AuditEntry:
     environment: Environment | None = None
     request_id: str | None = None
     changes: JsonObject = field(default_factory=dict)
-    """As `changes` makes it; never a secret, nor the hash of one."""
+    """As `changes_between` makes it; never a secret, nor the hash of one."""
 
 
-def changes(before: Mapping[str, object], after: Mapping[str, object]) -> JsonObject:
+@immutable
+class By:
+    """Who acts, when, and in which request."""
+
+    actor: Actor
+    at: datetime
+    request_id: str | None = None
+
+    def did(
+        self,
+        action: str,
+        target_id: str,
+        *,
+        merchant_id: str | None,
+        environment: Environment | None = None,
+        changes: JsonObject | None = None,
+    ) -> AuditEntry:
+        """The entry that says so."""
+        return AuditEntry(
+            self.at, self.actor, action, target_id, merchant_id, environment, self.request_id, changes or {}
+        )
+
+
+def changes_between(before: Mapping[str, object], after: Mapping[str, object]) -> JsonObject:
     """The fields that differ, as `{"name": {"from": "A", "to": "B"}}`; what is not there counts as null."""
     names = dict.fromkeys([*before, *after])
     return {

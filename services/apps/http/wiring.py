@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
+from services.apps.core.audit import By
+from shared.auth.guard import ApiRequest
 from shared.clock import Clock
+from shared.http.request_ids import request_id_of
 from shared.postgres import Pool
 
 
@@ -14,3 +18,8 @@ class Wiring:
     pool: Pool
     clock: Clock
     committed: Callable[[], None]
+
+
+def by_caller(request: ApiRequest, now: datetime) -> By:
+    """The caller as the one who acts, for the audit log."""
+    return By(request.user.actor, now, request_id_of(request.scope))

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from services.payments.core.state import Item
+from shared.conditions import value, where
 from shared.contracts.model import Money
 from shared.contracts.payments import UnmatchedMoney, UnmatchedStatus
 from shared.postgres import Connection, Pool
@@ -114,35 +115,22 @@ async def list_items(
 ) -> list[UnmatchedMoney]:
     """At most `limit` items, newest first, that come after the given position."""
     assert wanted.equal.keys() <= _EQUAL_COLUMNS
-    given: list[tuple[str, tuple[Any, ...]]] = [
-        ("merchant_id = {}", (wanted.merchant_id,)),
-        ("environment = {}", (wanted.environment,)),
-        *((f"{column} = {{}}", (value,)) for column, value in wanted.equal.items()),
-    ]
-    if wanted.created_from is not None:
-        given.append(("created_at >= {}", (wanted.created_from,)))
-    if wanted.created_before is not None:
-        given.append(("created_at < {}", (wanted.created_before,)))
-    if after is not None:
-        given.append(("(created_at, unmatched_money_id) < ({}, {})", after))
-    conditions, arguments = _numbered(given)
+    conditions, arguments = where(
+        [
+            ("merchant_id = {}", (wanted.merchant_id,)),
+            ("environment = {}", (wanted.environment,)),
+            *((f"{column} = {{}}", (wish,)) for column, wish in wanted.equal.items()),
+            ("created_at >= {}", value(wanted.created_from)),
+            ("created_at < {}", value(wanted.created_before)),
+            ("(created_at, unmatched_money_id) < ({}, {})", after),
+        ]
+    )
     rows = await pool.fetch(
         f"SELECT {_ALL} FROM unmatched_money WHERE {conditions} "
         f"ORDER BY created_at DESC, unmatched_money_id DESC LIMIT {int(limit)}",
         *arguments,
     )
     return [_item(row).money for row in rows]
-
-
-def _numbered(given: Sequence[tuple[str, tuple[Any, ...]]]) -> tuple[str, list[Any]]:
-    """Conditions with one `{}` per value, as one with numbered arguments."""
-    conditions: list[str] = []
-    arguments: list[Any] = []
-    for condition, values in given:
-        numbers = (f"${len(arguments) + index}" for index in range(1, len(values) + 1))
-        conditions.append(condition.format(*numbers))
-        arguments.extend(values)
-    return " AND ".join(conditions), arguments
 
 
 def _row(item: Item) -> tuple[Any, ...]:

@@ -50,7 +50,7 @@ async def test_a_grant_is_loaded_as_it_was_saved(either: Store) -> None:
         ("https://a",),
         None,
     )
-    assert (found.active, found.expires_at) == (True, ends)
+    assert (found.active, found.access.expires_at) == (True, ends)
     assert await load_grant(either.pool, "b" * 64) is None
 
 

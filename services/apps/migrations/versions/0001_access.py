@@ -16,7 +16,7 @@ CREATE TABLE merchants (
     name text NOT NULL,
     status text NOT NULL,
     country text,
-    currency text,
+    default_currency text,
     time_zone text,
     metadata jsonb NOT NULL,
     created_at timestamptz NOT NULL,
@@ -41,13 +41,15 @@ CREATE TABLE api_keys (
     name text NOT NULL,
     scopes text[] NOT NULL,
     allowed_origins text[] NOT NULL,
-    status text NOT NULL,
+    prefix text,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
+    overlap_ends_at timestamptz,
     revoked_at timestamptz,
     last_used_at timestamptz
 );
-CREATE INDEX api_keys_by_time ON api_keys (merchant_id, environment, created_at DESC, api_key_id DESC);
+CREATE INDEX api_keys_by_time ON api_keys (created_at DESC, api_key_id DESC);
+CREATE INDEX api_keys_by_tenant ON api_keys (merchant_id, environment, created_at DESC, api_key_id DESC);
 """
 
 # A key that was rotated has several for a while; no more than the hash of a secret is ever kept.
@@ -55,7 +57,6 @@ API_KEY_SECRETS = """
 CREATE TABLE api_key_secrets (
     credential_hash text PRIMARY KEY,
     api_key_id text NOT NULL REFERENCES api_keys,
-    prefix text NOT NULL,
     created_at timestamptz NOT NULL,
     ends_at timestamptz
 );
@@ -64,7 +65,7 @@ CREATE INDEX api_key_secrets_by_key ON api_key_secrets (api_key_id);
 
 AUDIT_LOG = """
 CREATE TABLE audit_log (
-    entry_id text PRIMARY KEY,
+    audit_entry_id text PRIMARY KEY,
     created_at timestamptz NOT NULL,
     actor_type text NOT NULL,
     actor_id text NOT NULL,
@@ -75,8 +76,9 @@ CREATE TABLE audit_log (
     request_id text,
     changes jsonb NOT NULL
 );
-CREATE INDEX audit_log_by_time ON audit_log (created_at DESC, entry_id DESC);
-CREATE INDEX audit_log_by_merchant ON audit_log (merchant_id, created_at DESC, entry_id DESC);
+CREATE INDEX audit_log_by_time ON audit_log (created_at DESC, audit_entry_id DESC);
+CREATE INDEX audit_log_by_merchant ON audit_log (merchant_id, created_at DESC, audit_entry_id DESC);
+CREATE INDEX audit_log_by_target ON audit_log (target_id, created_at DESC, audit_entry_id DESC);
 """
 
 # Also the service itself, whose role owns the table, can only add.
