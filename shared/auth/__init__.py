@@ -4,11 +4,12 @@ from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.auth.guard import OPEN, ApiRequest, authentication, platform_only, requires
 from shared.auth.keys import hash_credential, looks_like_key, new_api_key
-from shared.auth.table import GRANTS_TABLE
+from shared.auth.table import GRANTS_TABLE, SIGNING_KEYS_TABLE
 
 __all__ = [
     "GRANTS_TABLE",
     "OPEN",
+    "SIGNING_KEYS_TABLE",
     "Access",
     "ApiRequest",
     "GrantsCopy",

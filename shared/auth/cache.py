@@ -1,7 +1,9 @@
-"""The few grants that are asked for again and again, in memory; bounded, and never older than it says."""
+"""What is asked for again and again, in memory: the grants in use, and the signing keys; never older than it says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from joserfc.jwk import ECKey
 
 from shared.auth.access import KnownGrant
 from shared.clock import monotonic
@@ -73,3 +75,36 @@ class GrantCache:
         """Forgets everything."""
         self.generation += 1
         self._entries.clear()
+
+
+class KeyCache:
+    """All signing keys that count, for they are few; forgotten together when one changes.
+
+    Readers keep to `generation` as with grants. It changes with the keys, so that what was concluded from other keys is
+    known as such.
+    """
+
+    def __init__(self, timer: Callable[[], float] = monotonic) -> None:
+        self._timer = timer
+        self._keys: Mapping[str, ECKey] | None = None
+        self._until = 0.0
+        self.generation = 0
+        self.unsaved = False
+        """Whether a change was seen that the table does not have yet."""
+
+    def get(self) -> Mapping[str, ECKey] | None:
+        """The keys by `kid`; None when they are to be read."""
+        return self._keys if self._until > self._timer() else None
+
+    def put(self, keys: Mapping[str, ECKey], generation: int) -> None:
+        """Keeps what was read, unless something has changed since `generation`."""
+        if generation != self.generation:
+            return
+        if self._keys is not None and self._keys.keys() != keys.keys():
+            self.generation += 1
+        self._keys, self._until = keys, self._timer() + KNOWN_S
+
+    def drop(self) -> None:
+        """Forgets all, also where they are being read right now."""
+        self.generation += 1
+        self._keys, self._until = None, 0.0

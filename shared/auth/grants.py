@@ -11,9 +11,10 @@ import structlog
 
 from shared.auth import table
 from shared.auth.access import Access
-from shared.auth.cache import GrantCache
+from shared.auth.cache import GrantCache, KeyCache
 from shared.auth.tail import GrantsTail
 from shared.auth.uses import Uses
+from shared.auth.tokens import AccessTokens
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
 from shared.isolation import describe
@@ -38,8 +39,9 @@ class GrantsCopy:
     ) -> None:
         self._clock = clock
         self._cache = GrantCache()
-        self._tail = GrantsTail(kafka, service, topic, self._cache, clients)
         self.uses = Uses(service, clock)
+        self._keys = KeyCache()
+        self._tail = GrantsTail(kafka, service, topic, self._cache, clients, self._keys)
         self._pool: Pool | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +55,10 @@ class GrantsCopy:
             grant = await table.load_grant(self._database(), credential_hash)
             self._cache.put(credential_hash, grant, generation)
         return None if grant is None else grant.at(self._clock())
+
+    def access_tokens(self, issuer: str) -> AccessTokens:
+        """What tells the issuer's access tokens, by this copy's signing keys."""
+        return AccessTokens(self._keys, self._database, issuer, self._clock)
 
     async def pin_version(self, access: Access, version: str) -> None:
         """Pins a credential to the API version of its first use; a later call changes nothing."""

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential, looks_like_key
+from shared.auth.tokens import AccessTokens
 from shared.http.edge import RawHeader
 from shared.http.problems import Problem
 from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
@@ -31,18 +32,22 @@ _NEWEST = API_VERSIONS[-1]
 
 def unauthenticated() -> Problem:
     """One answer for a missing, malformed, unknown, revoked or expired credential: it must not say which."""
-    detail = "Send a valid credential as `Authorization: Bearer <key>`."
+    detail = "Send a valid credential as `Authorization: Bearer <key or token>`."
     return Problem("UNAUTHENTICATED", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def authentication(grants: GrantsCopy) -> Callable[..., ASGIApp]:
-    """Middleware that sets `request.user` to the caller's `Access`, and the version that answers are in."""
+def authentication(grants: GrantsCopy, issuer: str) -> Callable[..., ASGIApp]:
+    """Middleware that sets `request.user` to the caller's `Access`, and the version that answers are in.
+
+    Access tokens are the issuer's.
+    """
+    tokens = grants.access_tokens(issuer)
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def authenticate(scope: Scope, receive: Receive, send: Send) -> None:
             if not _is_open(scope):
                 connection = ASGIConnection[Any, Any, Any, Any](scope)
-                access = await _caller(grants, connection)
+                access = await _caller(grants, tokens, connection)
                 scope["user"] = access
                 scope["auth"] = access.credential_hash
                 scope["state"]["api_version"] = await _version(grants, access, connection)
@@ -93,16 +98,27 @@ def _is_open(scope: Scope) -> bool:
     return scope.get("method") == "OPTIONS" or bool(scope["route_handler"].opt.get("open"))
 
 
-async def _caller(grants: GrantsCopy, connection: ASGIConnection[Any, Any, Any, Any]) -> Access:
+async def _caller(grants: GrantsCopy, tokens: AccessTokens, connection: ASGIConnection[Any, Any, Any, Any]) -> Access:
     scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
     secret = secret.strip()
-    if scheme.lower() != "bearer" or not looks_like_key(secret):
-        raise unauthenticated()
-    access = await grants.find(hash_credential(secret))
+    access = None
+    if scheme.lower() == "bearer":
+        access = await (_of_key(grants, secret) if looks_like_key(secret) else _of_token(grants, tokens, secret))
     if access is None:
         raise unauthenticated()
     grants.uses.note(access.grant_id)
     return access
+
+
+async def _of_key(grants: GrantsCopy, key: str) -> Access | None:
+    return await grants.find(hash_credential(key))
+
+
+async def _of_token(grants: GrantsCopy, tokens: AccessTokens, token: str) -> Access | None:
+    grant_id = await tokens.grant_of(token)
+    access = None if grant_id is None else await grants.find(grant_id)
+    # A token speaks for an installation and for nobody else.
+    return access if access is not None and access.kind == "installation" else None
 
 
 async def _version(grants: GrantsCopy, access: Access, connection: ASGIConnection[Any, Any, Any, Any]) -> str:

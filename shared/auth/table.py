@@ -1,4 +1,4 @@
-"""The grants as a service keeps them: one table in its own schema, written by the tail, read on a cache miss."""
+"""The grants and signing keys as a service keeps them: tables in its own schema, written by the tail, read on a miss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from shared.auth.access import Access, KnownGrant
-from shared.contracts.access import Grant
+from shared.contracts.access import Grant, PublicKey, SigningKey
 from shared.postgres import Connection, Pool, transaction
 
 GRANTS_TABLE = """
@@ -32,6 +32,18 @@ CREATE TABLE grant_offsets (
 """
 """For the service's first migration."""
 
+SIGNING_KEYS_TABLE = """
+CREATE TABLE signing_keys (
+    kid text PRIMARY KEY,
+    x text NOT NULL,
+    y text NOT NULL,
+    status text NOT NULL,
+    topic_partition integer NOT NULL,
+    topic_offset bigint NOT NULL
+)
+"""
+"""For a service's migration; belongs to the grants' tables."""
+
 
 @dataclass(frozen=True, slots=True)
 class GrantRecord:
@@ -43,10 +55,25 @@ class GrantRecord:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One record of the topic that is about a signing key."""
+
+    key: SigningKey
+    partition: int
+    offset: int
+
+
 async def load_grant(pool: Pool, credential_hash: str) -> KnownGrant | None:
     """The grant of a credential, whatever its status; raises `Transient` while the database is away."""
     row = await pool.fetchrow("SELECT * FROM grants WHERE credential_hash = $1", credential_hash)
     return None if row is None else _known(row)
+
+
+async def load_signing_keys(pool: Pool) -> dict[str, PublicKey]:
+    """The keys whose signatures count, by `kid`; raises `Transient` while the database is away."""
+    rows = await pool.fetch("SELECT kid, x, y FROM signing_keys WHERE status = 'active'")
+    return {row["kid"]: PublicKey(x=row["x"], y=row["y"]) for row in rows}
 
 
 async def origin_is_listed(pool: Pool, origin: str) -> bool:
@@ -70,16 +97,22 @@ async def forget_offsets(pool: Pool, partition: int) -> None:
     async with transaction(pool) as connection:
         await connection.execute("DELETE FROM grant_offsets WHERE topic_partition = $1", partition)
         await connection.execute("UPDATE grants SET topic_offset = -1 WHERE topic_partition = $1", partition)
+        await connection.execute("UPDATE signing_keys SET topic_offset = -1 WHERE topic_partition = $1", partition)
 
 
-async def save_records(pool: Pool, records: Sequence[GrantRecord], next_offsets: Mapping[int, int]) -> None:
-    """The newest record of each credential counts, however often and by however many processes it is saved."""
+async def save_records(
+    pool: Pool, records: Sequence[GrantRecord], next_offsets: Mapping[int, int], keys: Sequence[KeyRecord] = ()
+) -> None:
+    """The newest record of each credential counts, however often and by however many processes it is saved; so does
+    the newest of each signing key."""
     newest = {record.credential_hash: record for record in records}
+    newest_keys = {record.key.kid: record for record in keys}
     async with transaction(pool) as connection:
         # Every process of the service saves the same records: one order of locks for all of them.
         ordered = [newest[key] for key in sorted(newest)]
         await _upsert(connection, [(record, record.grant) for record in ordered if record.grant is not None])
         await connection.executemany(_REVOKE, [_tombstone(record) for record in ordered if record.grant is None])
+        await connection.executemany(_UPSERT_KEY, [_key_row(newest_keys[kid]) for kid in sorted(newest_keys)])
         await connection.executemany(_ADVANCE, sorted(next_offsets.items()))
 
 
@@ -100,6 +133,13 @@ ON CONFLICT (credential_hash) DO UPDATE SET
 WHERE grants.topic_offset < excluded.topic_offset
 """
 _REVOKE = "UPDATE grants SET status = 'revoked', topic_offset = $2 WHERE credential_hash = $1 AND topic_offset < $2"
+_UPSERT_KEY = """
+INSERT INTO signing_keys (kid, x, y, status, topic_partition, topic_offset) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (kid) DO UPDATE SET
+    x = excluded.x, y = excluded.y, status = excluded.status,
+    topic_partition = excluded.topic_partition, topic_offset = excluded.topic_offset
+WHERE signing_keys.topic_offset < excluded.topic_offset
+"""
 _ADVANCE = """
 INSERT INTO grant_offsets (topic_partition, next_offset) VALUES ($1, $2)
 ON CONFLICT (topic_partition) DO UPDATE SET next_offset = excluded.next_offset
@@ -131,6 +171,11 @@ async def _upsert(connection: Connection, records: Sequence[tuple[GrantRecord, G
 
 def _tombstone(record: GrantRecord) -> tuple[str, int]:
     return record.credential_hash, record.offset
+
+
+def _key_row(record: KeyRecord) -> tuple[str, str, str, str, int, int]:
+    key = record.key
+    return key.kid, key.public_jwk.x, key.public_jwk.y, key.status, record.partition, record.offset
 
 
 def _known(row: asyncpg.Record) -> KnownGrant:

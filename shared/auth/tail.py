@@ -3,8 +3,8 @@
 Order of work for each batch: drop what changed from the cache, save, drop again, go on. While the database refuses to
 save a change, requests with that credential are told to try later: a revocation that was seen holds.
 
-A tail without a group commits no offsets and shares no dead-letter topic: a record that is no grant is counted, logged
-and skipped. The dead letters of the topic are the publisher's.
+A tail without a group commits no offsets and shares no dead-letter topic: a record that is no grant and no signing key
+is counted, logged and skipped. The dead letters of the topic are the publisher's.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
 from shared.auth import table
-from shared.auth.cache import GrantCache
-from shared.auth.table import GrantRecord
+from shared.auth.cache import GrantCache, KeyCache
+from shared.auth.table import GrantRecord, KeyRecord
 from shared.clock import monotonic
-from shared.contracts.access import Grant
+from shared.contracts.access import SIGNING_KEY_V1, Grant, SigningKey
 from shared.faults import Transient
 from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.kafka.connection import client_options
@@ -35,7 +35,7 @@ _STUCK_CHECKS = 3
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _STALLED_AFTER_S = 60.0
 
-_SKIPPED = Counter("throughline_grants_skipped_total", "Records of the grants topic that are no grants.", ["service"])
+_SKIPPED = Counter("throughline_grants_skipped_total", "Records of the grants topic that mean nothing.", ["service"])
 _LAG = Gauge("throughline_grants_lag", "Records of the grants topic not yet in this process.", ["service"])
 
 _log = structlog.get_logger(__name__)
@@ -49,11 +49,18 @@ class GrantsTail:
     """Keeps the table and the cache up with the topic, through outages of either side."""
 
     def __init__(
-        self, kafka: KafkaSettings, service: str, topic: str, cache: GrantCache, clients: Clients = REAL_CLIENTS
+        self,
+        kafka: KafkaSettings,
+        service: str,
+        topic: str,
+        cache: GrantCache,
+        clients: Clients = REAL_CLIENTS,
+        keys: KeyCache | None = None,
     ) -> None:
         self._kafka, self._clients = kafka, clients
         self._topic = topic
         self._cache = cache
+        self._keys = keys or KeyCache()
         self._lag = _LAG.labels(service)
         self._skipped = _SKIPPED.labels(service)
         self._beat = monotonic()
@@ -106,6 +113,7 @@ class GrantsTail:
             consumer.seek(partition, start)
         # What this process cached while it was away may have changed without its seeing.
         self._cache.clear()
+        self._keys.drop()
         return ends
 
     async def _poll(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], pool: Pool) -> None:
@@ -133,23 +141,34 @@ class GrantsTail:
 
     async def _take(self, batches: dict[TopicPartition, list[ConsumerRecord]], pool: Pool) -> None:
         messages = [message for batch in batches.values() for message in batch]
-        records = list(self._decoded(messages))
+        decoded = list(self._decoded(messages))
+        records = [record for record in decoded if isinstance(record, GrantRecord)]
+        keys = [record for record in decoded if isinstance(record, KeyRecord)]
         changed = {record.credential_hash for record in records}
         next_offsets = {partition.partition: batch[-1].offset + 1 for partition, batch in batches.items() if batch}
-        self._cache.drop(changed)
+        self._drop(changed, keys)
         try:
-            await table.save_records(pool, records, next_offsets)
+            await table.save_records(pool, records, next_offsets, keys)
         except BaseException:
             self._cache.mark_unsaved(changed)
+            self._keys.unsaved |= bool(keys)
             raise
         self._cache.mark_saved(changed)
+        self._keys.unsaved &= not keys
+        self._drop(set(), keys)
 
-    def _decoded(self, messages: Iterable[ConsumerRecord]) -> Iterable[GrantRecord]:
+    def _drop(self, changed: set[str], keys: list[KeyRecord]) -> None:
+        self._cache.drop(changed)
+        if keys:
+            self._keys.drop()
+
+    def _decoded(self, messages: Iterable[ConsumerRecord]) -> Iterable[GrantRecord | KeyRecord]:
         for message in messages:
-            record = decode(message.key, message.value, message.partition, message.offset)
+            read = decode_key if _type_of(message) == SIGNING_KEY_V1 else decode
+            record = read(message.key, message.value, message.partition, message.offset)
             if record is None:
                 self._skipped.inc()
-                _log.warning("no grant in this record", partition=message.partition, offset=message.offset)
+                _log.warning("no grant or key in this record", partition=message.partition, offset=message.offset)
             else:
                 yield record
 
@@ -164,6 +183,19 @@ def decode(key: bytes | None, value: bytes | None, partition: int, offset: int) 
     matches = bool(credential_hash) and (grant is None or grant.credential_hash == credential_hash)
     storable = "\0" not in credential_hash
     return GrantRecord(credential_hash, grant, partition, offset) if matches and storable else None
+
+
+def decode_key(key: bytes | None, value: bytes | None, partition: int, offset: int) -> KeyRecord | None:
+    """The signing key in the record; None when there is none. Keys are never tombstoned, they retire."""
+    try:
+        signing_key = SigningKey.model_validate_json(value or b"")
+    except ValidationError:
+        return None
+    return KeyRecord(signing_key, partition, offset) if key == signing_key.kid.encode() else None
+
+
+def _type_of(message: ConsumerRecord) -> str:
+    return next((value.decode("latin-1") for name, value in message.headers or () if name == "ce_type"), "")
 
 
 async def _lag(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> int:

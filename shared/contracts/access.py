@@ -1,12 +1,14 @@
-"""Grants: who may do what, on the compacted topic `access.grants`; and when they were used, on `access.used`."""
+"""Who may do what, and by which keys tokens are known, on the compacted topic `access.grants`; when credentials were
+used, on `access.used`."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from shared.contracts.model import Identifier, Message, Timestamp
+from shared.contracts.model import Identifier, Message, Part, Timestamp
 
 GRANT_V1 = "access.grant.v1"
+SIGNING_KEY_V1 = "access.signing_key.v1"
 
 MOST_USES = 5_000
 """In one message, which then has about 300 KB."""
@@ -48,7 +50,8 @@ SCOPES: tuple[str, ...] = tuple(
 class Grant(Message):
     """What the holder of one credential may do. The newest message for a key wins; revoked ones stay as such.
 
-    The message key is `credential_hash`: the lower-case hex SHA-256 of an API key, or an installation's id.
+    The message key is `credential_hash`: the lower-case hex SHA-256 of an API key, or an installation's environment
+    grant id, which its access tokens name.
     `platform` grants belong to no merchant and may create merchants.
     """
 
@@ -74,3 +77,29 @@ class CredentialsUsed(Message):
 
     uses: Annotated[dict[Identifier, Timestamp], Field(max_length=MOST_USES)]
     """Grant id → when."""
+
+
+Coordinate = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+
+
+class PublicKey(Part):
+    """A JSON Web Key (RFC 7517) on the curve P-256."""
+
+    kty: Literal["EC"] = "EC"
+    crv: Literal["P-256"] = "P-256"
+    x: Coordinate
+    y: Coordinate
+
+
+class SigningKey(Message):
+    """The public half of a key that signs access tokens. The message key is `kid`; the newest message for it wins.
+
+    What a retired key signed is accepted no longer.
+    """
+
+    wire_type: ClassVar[str] = SIGNING_KEY_V1
+
+    kid: Identifier
+    algorithm: Literal["ES256"] = "ES256"
+    public_jwk: PublicKey
+    status: Literal["active", "retired"] = "active"

@@ -5,7 +5,7 @@ from typing import Final
 
 from shared import topics
 from shared.contracts import payments
-from shared.contracts.access import CredentialsUsed, Grant
+from shared.contracts.access import CredentialsUsed, Grant, SigningKey
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.contracts.model import Message
 from shared.contracts.orders import COMMANDS, CommandAccepted, CommandRefused, OrderVersion
@@ -23,8 +23,8 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
         payments.UnmatchedMoneyFound,
         payments.UnmatchedMoneyAttached,
     ),
-    topics.ACCESS_GRANTS: (Grant,),
     topics.ACCESS_USED: (CredentialsUsed,),
+    topics.ACCESS_GRANTS: (Grant, SigningKey),
     CHANNEL_PAYMENTS: tuple(CHANNEL_EVENTS.values()),
 }
 """`ce_type` is the message's wire type, except in `orders.events`, where it is that of the version's leading event."""

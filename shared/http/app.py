@@ -43,7 +43,7 @@ def http_app(
     document = cache(lambda: describe(f"Throughline {service}", controllers))
     app = Litestar(
         route_handlers=[*controllers, *health_routes(health), *reference_routes(lambda: [document()])],
-        middleware=[*middleware, *([authentication(grants)] if grants is not None else [])],
+        middleware=[*middleware, *([authentication(grants, settings.public_base_url)] if grants is not None else [])],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=list(lifespan),
         request_max_body_size=body_limit,
