@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from deploy.local.datadir import DataDirLock, default_data_dir
 from deploy.local.ports import Ports
 from deploy.local.problem import RuntimeProblem
@@ -16,9 +18,12 @@ class ExternalServers:
     def __init__(self, data_dir: Path) -> None:
         self._lock = DataDirLock(data_dir)
 
-    def settings(self, base_url: str) -> Settings:
-        """The environment's settings."""
-        return Settings(public_base_url=base_url)
+    def settings(self, base_url: str, sealing_key: str) -> Settings:
+        """The environment's settings; the key only where it names none."""
+        named = Settings(public_base_url=base_url)
+        if named.sealing_key.get_secret_value():
+            return named
+        return named.model_copy(update={"sealing_key": SecretStr(sealing_key)})
 
     def launch(self) -> None:
         """Nobody else uses the data directory afterwards."""
@@ -41,7 +46,7 @@ class ExternalServers:
 class OwnServers(LocalServers):
     """The servers from packages, with the settings that lead to them."""
 
-    def settings(self, base_url: str) -> Settings:
+    def settings(self, base_url: str, sealing_key: str) -> Settings:
         """The environment's settings, but for where the servers are, and with a terminal that stays readable."""
         kafka = KafkaSettings(
             bootstrap_servers=self.kafka_bootstrap_servers,
@@ -52,6 +57,7 @@ class OwnServers(LocalServers):
                 "database_url": self.database_url,
                 "kafka": kafka,
                 "public_base_url": base_url,
+                "sealing_key": sealing_key,
                 "log_level": os.environ.get("LOG_LEVEL", "warning"),
                 "log_format": os.environ.get("LOG_FORMAT", "text"),
             }

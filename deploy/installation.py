@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ class Installation:
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace what is remembered, in one step; only this user may read it."""
         _write(self._state, state)
+
+    def secret(self, name: str, make: Callable[[], str]) -> str:
+        """A secret that is made once and remembered."""
+        state = self.load_state()
+        if name not in state:
+            state |= {name: make()}
+            self.save_state(state)
+        return str(state[name])
 
     def announce(self, where: dict[str, Any]) -> None:
         """Tell other processes where this installation can be reached."""

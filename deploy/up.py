@@ -37,8 +37,9 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
         # Imported while the servers start, for it takes about as long as they do.
         from deploy.seed import ensure_channel
         from deploy.server import run_server
+        from shared.sealing import new_sealing_key
 
-        settings = servers.settings(base_url)
+        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key))
         app = _prepare(servers, settings, installation)
 
         async def ready() -> None:

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     """The SHA-256 of the key that may create merchants, in hex; read by the apps service. `throughline platform-key`
     makes both. Once admitted it is managed like any other key: rotated or revoked, it does not come back."""
 
+    sealing_key: SecretStr = SecretStr("")
+    """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
+
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Traces go there (OTLP over HTTP); none are recorded when it is not set."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -11,6 +11,7 @@ import httpx
 import orjson
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from pydantic import SecretStr
 
 from deploy.local.ports import HOST, Ports
 from deploy.prepare import prepare_database, prepare_topics
@@ -21,11 +22,13 @@ from shared.contracts.model import Message
 from shared.envelope import Envelope
 from shared.ids import new_id
 from shared.kafka import client_options, producer
+from shared.sealing import new_sealing_key
 from shared.settings import KafkaSettings, Settings
 from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS
 from tests.servers import Servers
 
 PARTITIONS = 4
+SEALING_KEY = SecretStr(new_sealing_key())
 _PATIENCE_S = 20.0
 
 
@@ -159,7 +162,12 @@ def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **mo
         client_bootstrap_servers=servers.kafka_client_bootstrap_servers,
     )
     return Settings(
-        database_url=servers.database_url, kafka=kafka, command_partitions=PARTITIONS, public_base_url=base_url, **more
+        database_url=servers.database_url,
+        kafka=kafka,
+        command_partitions=PARTITIONS,
+        public_base_url=base_url,
+        sealing_key=SEALING_KEY,
+        **more,
     )
 
 

@@ -41,7 +41,7 @@ class GrantsCopy:
         self._cache = GrantCache()
         self.uses = Uses(service, clock)
         self._keys = KeyCache()
-        self._tail = GrantsTail(kafka, service, topic, self._cache, clients, self._keys)
+        self._tail = GrantsTail(kafka, service, topic, self._cache, clients, keys=self._keys)
         self._pool: Pool | None = None
         self._task: asyncio.Task[None] | None = None
 

@@ -1,4 +1,4 @@
-"""The grants and signing keys as a service keeps them: tables in its own schema, written by the tail, read on a miss."""
+"""The grants and signing keys as a service keeps them: tables of its own, written by the tail, read on a cache miss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

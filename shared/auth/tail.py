@@ -55,6 +55,7 @@ class GrantsTail:
         topic: str,
         cache: GrantCache,
         clients: Clients = REAL_CLIENTS,
+        *,
         keys: KeyCache | None = None,
     ) -> None:
         self._kafka, self._clients = kafka, clients
