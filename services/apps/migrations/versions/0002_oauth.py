@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from shared.auth.table import SIGNING_KEYS_TABLE
+
 revision = "0002"
 down_revision = "0001"
 
@@ -147,6 +149,6 @@ CREATE INDEX sign_in_failures_over ON sign_in_failures (failed_at)
 
 def upgrade() -> None:
     """Add the tables."""
-    for tables in (PARTNER_APPS, INSTALLS, OAUTH, STAFF):
+    for tables in (SIGNING_KEYS_TABLE, PARTNER_APPS, INSTALLS, OAUTH, STAFF):
         for statement in tables.split(";"):
             op.execute(statement)
