@@ -30,6 +30,14 @@ ROUTES = {
     "/v1/api-keys": "apps",
     "/v1/auth-context": "apps",
     "/v1/audit-log": "apps",
+    "/v1/developer": "apps",
+    "/v1/oauth": "apps",
+    "/v1/staff-users": "apps",
+    "/.well-known": "apps",
+    "/sign-in": "apps",
+    "/sign-out": "apps",
+    "/join": "apps",
+    "/account": "apps",
 }
 """Which service answers a path and everything below it."""
 

@@ -26,5 +26,9 @@ PREFIXES = {
     "unmatched_money_id": "um",
     "merchant_id": "mer",
     "api_key_id": "key",
+    "partner_app_id": "app",
+    "install_id": "ins",
+    "grant_id": "grt",
+    "staff_user_id": "usr",
 }
 """What the identifiers in a field begin with, as the API reference says it of the parts of a path."""

@@ -9,6 +9,7 @@ from services.apps.http.auth_context import AuthContextController
 from services.apps.http.merchants import MerchantController
 from services.apps.http.wiring import Wiring
 from services.apps.keys import AdmitPlatformKey
+from services.apps.install_parts import INSTALL_CONTROLLERS, install_parts
 from shared.outside import REAL, Outside
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
@@ -25,7 +26,9 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     if settings.platform_key_hash is not None:
         process.at_start("jobs.admit_platform_key", AdmitPlatformKey(pool, clock, wake, settings.platform_key_hash))
     wiring = Wiring(pool, clock, wake)
-    process.serve([MerchantController, ApiKeyController, AuthContextController, AuditLogController], apps=wiring)
+    installing = install_parts(process)
+    controllers = [MerchantController, ApiKeyController, AuthContextController, AuditLogController]
+    process.serve([*controllers, *INSTALL_CONTROLLERS], apps=wiring, installing=installing)
     return process
 
 

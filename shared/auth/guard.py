@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential, looks_like_key
-from shared.auth.tokens import AccessTokens
+from shared.auth.tokens import GRANT_CLAIM, AccessTokens
 from shared.http.edge import RawHeader
 from shared.http.problems import Problem
 from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
@@ -115,8 +115,8 @@ async def _of_key(grants: GrantsCopy, key: str) -> Access | None:
 
 
 async def _of_token(grants: GrantsCopy, tokens: AccessTokens, token: str) -> Access | None:
-    grant_id = await tokens.grant_of(token)
-    access = None if grant_id is None else await grants.find(grant_id)
+    claims = await tokens.claims_of(token)
+    access = None if claims is None else await grants.find(claims[GRANT_CLAIM])
     # A token speaks for an installation and for nobody else.
     return access if access is not None and access.kind == "installation" else None
 

@@ -28,6 +28,8 @@ LONGEST_TOKEN = 4_096
 SKEW_S = 10
 """How far the clocks of the machines that sign and verify may be apart."""
 
+Claims = Mapping[str, Any]
+
 _ESSENTIAL = ("exp", "iat", "sub", "jti", "client_id", GRANT_CLAIM)
 
 
@@ -38,7 +40,7 @@ def audience_of(base_url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    grant_id: str
+    claims: Claims
     until: float
 
 
@@ -50,8 +52,8 @@ class AccessTokens:
         self._verified: dict[bytes, _Verified] = {}
         self._generation = keys.generation
 
-    async def grant_of(self, token: str) -> str | None:
-        """The environment grant that the token names; None when it is not ours, not for this API, or over."""
+    async def claims_of(self, token: str) -> Claims | None:
+        """What the token says; None when it is not ours, not for this API, or over. It counts while its grant does."""
         if len(token) > LONGEST_TOKEN:
             return None
         if self._keys.unsaved:
@@ -68,7 +70,7 @@ class AccessTokens:
                 return None
             if self._keys.get() is keys:
                 self._keep(digest, known)
-        return known.grant_id if self._clock().timestamp() < known.until else None
+        return known.claims if self._clock().timestamp() < known.until else None
 
     def _keep(self, digest: bytes, verified: _Verified) -> None:
         while len(self._verified) >= LARGEST:
@@ -103,5 +105,6 @@ def _verify(token: str, keys: Mapping[str, ECKey], issuer: str, now: int) -> _Ve
         return None
     if found.header.get("typ") != TYPE or found.header.get("alg") != ALGORITHM:
         return None
-    grant_id = found.claims[GRANT_CLAIM]
-    return _Verified(grant_id, found.claims["exp"] + SKEW_S) if isinstance(grant_id, str) else None
+    if not isinstance(found.claims[GRANT_CLAIM], str):
+        return None
+    return _Verified(found.claims, found.claims["exp"] + SKEW_S)

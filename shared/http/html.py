@@ -67,6 +67,16 @@ def problems_page() -> str:
     return _page("Problems · Throughline", f"<main><h1>Problems</h1><table>{rows}</table></main>")
 
 
+def people_page(title: str, body: str, corner: str = "") -> str:
+    """A page for people who do business here rather than program; `body` and `corner` are HTML."""
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs-assets/pages.css"></head>
+<body><header><span class="brand">Throughline</span>{corner}</header>{body}</body></html>"""
+
+
 def _page(title: str, body: str, head: str = "") -> str:
     return f"""<!doctype html>
 <html lang="en">

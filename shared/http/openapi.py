@@ -22,6 +22,7 @@ from shared.ids import PREFIXES
 Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"
 _TEXT: Json = {"type": "string"}
+_STATUSES_OF_STANDARDS = (400, 401)
 _Mode = Literal["validation", "serialization"]
 _RULES = "No text may hold a NUL character, and a whole number is written without a decimal point."
 """What holds for every field, and JSON Schema would have to repeat for each or cannot say."""
@@ -73,8 +74,9 @@ def _schemas(operations: Sequence[tuple[str, str, HTTPRouteHandler, Operation]])
     for _, _, _, described in operations:
         for model in described.takes.values():
             used[model, "validation"] = None
-        if described.gives is not None:
-            used[described.gives, "serialization"] = None
+        for answer in (described.gives, described.errors):
+            if answer is not None:
+                used[answer, "serialization"] = None
     references, definitions = models_json_schema(list(used), ref_template=_REF)
     schemas = definitions.get("$defs", {})
     for _, _, _, described in operations:
@@ -91,12 +93,16 @@ def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Ope
     text = [known.get("description"), f"Scope: `{'`, `'.join(scopes)}`." if scopes else None]
     if any(guard is platform_only or (isinstance(guard, Requires) and guard.platform) for guard in guards):
         text.append("A platform key may do this." if scopes else "Only a platform key may do this.")
+    open_to_all = bool(handler.opt.get("open"))
+    refusals = [*([] if open_to_all else ["UNAUTHENTICATED"]), *_refusals(guards)]
     found: Json = {
         "operationId": _operation_id(handler),
         "parameters": parameters,
-        "responses": _responses(described, _refusals(guards), "{" in path, ref),
+        "responses": _responses(described, _possible(described, refusals, "{" in path), ref),
         "description": "\n\n".join(part for part in text if part),
     }
+    if open_to_all:
+        found["security"] = []
     if described.takes:
         content = {media_type: {"schema": ref(model, "validation")} for media_type, model in described.takes.items()}
         found["requestBody"] = {"required": True, "content": content}
@@ -167,17 +173,22 @@ def _header_parameters(described: Operation) -> list[Json]:
     return headers
 
 
-def _responses(described: Operation, refusals: list[str], has_id: bool, ref: _Names) -> Json:
+def _responses(described: Operation, codes: list[str], ref: _Names) -> Json:
     statuses = [described.status, *([202] if described.waits or described.postponed else [])]
     answers = {str(status): _success(status, described, ref) for status in statuses}
     by_status: dict[int, list[str]] = {}
-    for code in _possible(described, refusals, has_id):
+    for code in codes:
         by_status.setdefault(CODES[code].status, []).append(code)
-    return answers | {str(status): _problem(codes) for status, codes in sorted(by_status.items())}
+    answers |= {str(status): _problem(found) for status, found in sorted(by_status.items())}
+    if described.errors is not None:
+        content = {"application/json": {"schema": ref(described.errors, "serialization")}}
+        refused = {"description": "Refused", "headers": _headers("X-Request-Id"), "content": content}
+        answers |= {str(status): refused for status in _STATUSES_OF_STANDARDS}
+    return answers
 
 
 def _possible(described: Operation, refusals: list[str], has_id: bool) -> list[str]:
-    codes = ["UNAUTHENTICATED", "RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER", "UNKNOWN_FIELD", *refusals]
+    codes = ["RATE_LIMITED", "INTERNAL_ERROR", "TRY_LATER", "UNKNOWN_FIELD", *refusals]
     if has_id:
         codes.append("NOT_FOUND")
     if described.query is not None:
@@ -195,7 +206,8 @@ def _success(status: int, described: Operation, ref: _Names) -> Json:
     if described.idempotent:
         answer["headers"] |= _headers("Idempotent-Replayed")
     if described.gives is not None and status != 204:
-        envelope = _envelope(ref(described.gives, "serialization"), described.listed)
+        schema = ref(described.gives, "serialization")
+        envelope = _envelope(schema, described.listed) if described.errors is None else schema
         answer["content"] = {"application/json": {"schema": envelope}}
     return answer
 

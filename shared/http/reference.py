@@ -29,7 +29,7 @@ Documents = Callable[[], Sequence[dict[str, Any]]]
 
 TITLE = "Throughline API"
 
-_OWN = {"reference.css": "text/css", "reference.js": "text/javascript"}
+_OWN = {"reference.css": "text/css", "pages.css": "text/css", "reference.js": "text/javascript"}
 _BUNDLED = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 _VIEWER_DOCUMENT = "openapi-3.0.json"
 _A_DAY = {"Cache-Control": "public, max-age=86400"}

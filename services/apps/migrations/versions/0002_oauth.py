@@ -93,6 +93,7 @@ CREATE TABLE refresh_tokens (
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX refresh_tokens_by_grant ON refresh_tokens (grant_id) WHERE status = 'active';
+CREATE INDEX refresh_tokens_by_family ON refresh_tokens (family_id) WHERE status = 'active';
 CREATE INDEX refresh_tokens_over ON refresh_tokens (expires_at);
 CREATE TABLE private_signing_keys (
     kid text PRIMARY KEY,

@@ -1,0 +1,221 @@
+"""The pages on which people sign in and out, join a merchant, and take apps out again."""
+
+import re
+from dataclasses import dataclass
+
+from litestar import Controller, get, post
+from litestar.datastructures import State
+from litestar.params import FromPath
+
+from services.apps import installing
+from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PASSWORD
+from services.apps.http.browser import (
+    FOR_PEOPLE,
+    Cookies,
+    Form,
+    Page,
+    address_of,
+    field,
+    is_our_form,
+    page,
+    read_form,
+    redirect,
+)
+from services.apps.http.install_wiring import InstallWiring, act_of
+from services.apps.pages.parts import message
+from services.apps.pages.staff import Offer, account_page, join_page, sign_in_page
+from services.apps.secrets import new_secret
+from services.apps.staff import SignedIn, TooManyAttempts, csrf_token, operator
+from services.apps.store import installs, partner_apps, staff
+from shared.auth.keys import hash_credential
+from shared.http.answers import AnyRequest
+from shared.http.requests import request_id_of
+from shared.postgres import transaction
+
+_OWN_PATH = re.compile(r"/v1/oauth/authorize\?[!-\[\]-~]*|/account")
+_STALE = "This page had been open for too long, or was not ours. Please try again."
+_WRONG = "This e-mail address and password do not belong together."
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a browser."""
+
+    request: AnyRequest
+    wiring: InstallWiring
+
+    @property
+    def cookies(self) -> Cookies:
+        return Cookies(self.wiring.base_url)
+
+    async def session(self) -> SignedIn | None:
+        """Who is signed in here."""
+        return await self.wiring.staff.signed_in(self.cookies.read(self.request, "session"))
+
+    def has_our_form(self, form: Form, secret: str | None) -> bool:
+        """Whether the form comes from a page of ours that had this secret."""
+        return is_our_form(self.request, form, secret, self.wiring.base_url)
+
+    def with_form(self, build: str, secret: str, status: int = 200, **headers: str) -> Page:
+        """A page with a form for somebody who is not signed in, tied to this browser."""
+        shown = page(build, status, **headers)
+        shown.set_cookie(self.cookies.make("form", secret))
+        return shown
+
+    @property
+    def form_secret(self) -> str:
+        """The secret that ties forms to this browser; a new one on its first visit."""
+        return self.cookies.read(self.request, "form") or new_secret("form")
+
+
+def own_path(text: str) -> str:
+    """Where to go after signing in: only ever a page of ours."""
+    return text if _OWN_PATH.fullmatch(text) else "/account"
+
+
+class SignInController(Controller):
+    """Sign in and out."""
+
+    @get("/sign-in", **FOR_PEOPLE)
+    async def show_sign_in(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        next_path = own_path(request.query_params.get("next", ""))
+        if await visit.session() is not None:
+            return redirect(next_path)
+        secret = visit.form_secret
+        return visit.with_form(sign_in_page(csrf_token(secret), next_path), secret)
+
+    @post("/sign-in", status_code=200, **FOR_PEOPLE)
+    async def sign_in(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        form = await read_form(request)
+        next_path, email = own_path(field(form, "next")), field(form, "email")[:300]
+        secret = visit.form_secret
+
+        def again(problem: str, status: int, **headers: str) -> Page:
+            return visit.with_form(
+                sign_in_page(csrf_token(secret), next_path, email, problem), secret, status, **headers
+            )
+
+        if not visit.has_our_form(form, visit.cookies.read(request, "form")):
+            return again(_STALE, 403)
+        before = visit.cookies.read(request, "session")
+        found = await visit.wiring.staff.sign_in(
+            email, field(form, "password")[:LONGEST_PASSWORD], address_of(request), before, request_id_of(request.scope)
+        )
+        if isinstance(found, TooManyAttempts):
+            return again(_too_many(found), 429, **{"Retry-After": str(found.retry_after_s)})
+        if found is None:
+            return again(_WRONG, 403)
+        answer = redirect(next_path)
+        answer.set_cookie(visit.cookies.make("session", found.secret))
+        answer.set_cookie(visit.cookies.clear("form"))
+        return answer
+
+    @post("/sign-out", status_code=200, **FOR_PEOPLE)
+    async def sign_out(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        session, form = await visit.session(), await read_form(request)
+        if session is not None and not visit.has_our_form(form, session.secret):
+            return page(message("Not done", _STALE, session), 403)
+        if session is not None:
+            await visit.wiring.staff.sign_out(session, request_id_of(request.scope))
+        answer = redirect("/sign-in")
+        answer.set_cookie(visit.cookies.clear("session"))
+        return answer
+
+
+class JoinController(Controller):
+    """Accept an invitation."""
+
+    path = "/join"
+
+    @get(**FOR_PEOPLE)
+    async def show_join(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        offer = await _offer(visit, request.query_params.get("invitation", ""))
+        if offer is None:
+            return _no_offer()
+        secret = visit.form_secret
+        return visit.with_form(join_page(csrf_token(secret), offer), secret)
+
+    @post(status_code=200, **FOR_PEOPLE)
+    async def join(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        form = await read_form(request)
+        offer = await _offer(visit, field(form, "invitation"))
+        if offer is None:
+            return _no_offer()
+        secret, password = visit.form_secret, field(form, "password")
+
+        def again(problem: str, status: int, **headers: str) -> Page:
+            return visit.with_form(join_page(csrf_token(secret), offer, problem), secret, status, **headers)
+
+        if not visit.has_our_form(form, visit.cookies.read(request, "form")):
+            return again(_STALE, 403)
+        if offer.is_new and not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            return again(f"The password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.", 400)
+        found = await visit.wiring.staff.join(
+            offer.secret, password[:LONGEST_PASSWORD], address_of(request), request_id_of(request.scope)
+        )
+        if isinstance(found, TooManyAttempts):
+            return again(_too_many(found), 429, **{"Retry-After": str(found.retry_after_s)})
+        if found is None:
+            return again("This is not the password of your account.", 403)
+        return redirect("/sign-in")
+
+
+class AccountController(Controller):
+    """What somebody's merchants have installed."""
+
+    path = "/account"
+
+    @get(**FOR_PEOPLE)
+    async def show_account(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.installing)
+        session = await visit.session()
+        if session is None:
+            return redirect("/sign-in?next=/account")
+        pool = visit.wiring.pool
+        memberships = await staff.memberships(pool, session.user.user_id)
+        grants = {each.merchant_id: await installs.live_at(pool, each.merchant_id) for each in memberships}
+        app_ids = {grant.app_id for found in grants.values() for grant in found}
+        names = await partner_apps.names(pool, sorted(app_ids))
+        return page(account_page(session, memberships, grants, names))
+
+    @post("/grants/{grant_id:str}/revoke", status_code=200, **FOR_PEOPLE)
+    async def revoke(self, request: AnyRequest, state: State, grant_id: FromPath[str]) -> Page:
+        visit = Visit(request, state.installing)
+        session, form = await visit.session(), await read_form(request)
+        if session is None:
+            return redirect("/sign-in?next=/account")
+        if not visit.has_our_form(form, session.secret):
+            return page(message("Not done", _STALE, session), 403)
+        act = act_of(request, visit.wiring, operator(session.user.user_id))
+        async with transaction(visit.wiring.pool) as connection:
+            install_id = await installs.install_of_grant(connection, grant_id)
+            held = None if install_id is None else await installs.lock(connection, install_id)
+            role = None if held is None else await staff.role_at(connection, session.user.user_id, held[0].merchant_id)
+            if held is None or role not in MAY_INSTALL:
+                return page(message("Not found", "There is no such app at your merchants.", session), 404)
+            await installing.revoke(connection, act, *held, [grant_id])
+        visit.wiring.committed()
+        return redirect("/account")
+
+
+async def _offer(visit: Visit, secret: str) -> Offer | None:
+    found = await staff.read_invitation(visit.wiring.pool, hash_credential(secret), visit.wiring.clock())
+    if found is None:
+        return None
+    _, user = found
+    return Offer(secret, user.email, user.password_hash is None)
+
+
+def _no_offer() -> Page:
+    return page(
+        message("No longer valid", "This invitation was used, or is older than a week. Ask for a new one."), 404
+    )
+
+
+def _too_many(waiting: TooManyAttempts) -> str:
+    return f"Too many attempts. Please wait {waiting.retry_after_s} seconds and try again."

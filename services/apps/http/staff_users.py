@@ -1,0 +1,218 @@
+"""Routes of a merchant's staff."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Controller, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
+from pydantic import AfterValidator, StringConstraints
+
+from services.apps.audit import AuditEntry, note
+from services.apps.core.staff import Role
+from services.apps.http.install_wiring import InstallWiring, act_of_key
+from services.apps.http.partner_app_models import Name
+from services.apps.store import staff
+from services.apps.store.staff import Member
+from shared.auth.access import Access
+from shared.auth.guard import ApiRequest, requires
+from shared.contracts.model import Clean, Identifier
+from shared.http.answers import REPLAYED_HEADER, Answer, AnswerModel, many, one, one_bytes
+from shared.http.bodies import RequestModel, read_body, read_query, shown
+from shared.http.operations import operation
+from shared.http.pages import ListQuery, page_by_time
+from shared.http.problems import Problem, not_found
+from shared.idempotency import idempotency_key, run_idempotent
+from shared.postgres import Connection
+
+MANAGE = requires("keys.write")
+"""Whoever can make credentials can let people in."""
+
+_USER: dict[str, Any] = {
+    "staff_user_id": "usr_01KA6M4T2V9C3R8E5XQWJHZ7NB",
+    "email": "ada@shop.example",
+    "name": "Ada",
+    "role": "owner",
+}
+
+
+def _email(text: str) -> str:
+    name, at, host = text.partition("@")
+    if not (name and at and "." in host and text.isprintable()) or " " in text or "@" in host:
+        raise ValueError("must be an e-mail address")
+    return text
+
+
+Email = Annotated[str, StringConstraints(min_length=3, max_length=254), Clean, AfterValidator(_email)]
+
+
+class StaffUserRequest(RequestModel):
+    model_config = shown({"email": "ada@shop.example", "name": "Ada", "role": "owner"})
+
+    email: Email
+    name: Name
+    role: Role
+    merchant_id: Identifier | None = None
+    """Only with a platform key, which belongs to no merchant."""
+
+
+class InvitationView(AnswerModel):
+    """An invitation; the person belongs to the merchant once it is accepted."""
+
+    model_config = shown(
+        {
+            **_USER,
+            "merchant_id": "mer_01KA6M4T2VQ6W8N3D5ZB7XJ9HC",
+            "invitation_url": None,
+            "expires_at": "2026-11-28T11:58:00Z",
+        }
+    )
+
+    staff_user_id: str
+    merchant_id: str
+    email: str
+    name: str
+    role: Role
+    invitation_url: str | None
+    """For the invited person alone, who chooses a password there. Shown once: `null` in a replayed answer."""
+    expires_at: datetime
+
+
+class StaffUserView(AnswerModel):
+    """A person who can act for the merchant."""
+
+    model_config = shown({**_USER, "created_at": "2026-11-21T11:58:00Z"})
+
+    staff_user_id: str
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+async def platform_or_owner(connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
+    """A platform's key, or a merchant's that can make credentials; never an app."""
+    if connection.user.kind != "platform":
+        await MANAGE(connection, handler)
+
+
+class StaffUserController(Controller):
+    """The people who sign in for a merchant."""
+
+    path = "/v1/staff-users"
+    tags = ("Staff",)
+
+    @post(
+        guards=[platform_or_owner],
+        **operation(
+            "Invite somebody",
+            description=(
+                "Give the link to the person and nobody else; it works once, for a week. Another invitation of the "
+                "same person replaces it. Needs a platform key, or a merchant's with the scope `keys.write`."
+            ),
+            takes=StaffUserRequest,
+            gives=InvitationView,
+            status=201,
+            problems=("NOT_FOUND", "INSUFFICIENT_SCOPE"),
+            idempotent=True,
+        ),
+    )
+    async def invite_staff_user(self, request: ApiRequest, state: State) -> Answer:
+        body = await read_body(request, StaffUserRequest)
+        wiring: InstallWiring = state.installing
+        merchant_id, act = _merchant(request.user, body), act_of_key(request, wiring)
+        made: list[tuple[InvitationView, str]] = []
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            if request.user.kind == "platform" and not await staff.merchant_exists(connection, merchant_id):
+                raise not_found("There is no such merchant.")
+            user, secret, invitation = await wiring.staff.invite(
+                connection, act, merchant_id, email=body.email, name=body.name, role=body.role
+            )
+            view = InvitationView(
+                staff_user_id=user.user_id,
+                merchant_id=merchant_id,
+                email=user.email,
+                name=body.name,
+                role=body.role,
+                invitation_url=None,
+                expires_at=invitation.expires_at,
+            )
+            made.append((view, secret))
+            return 201, one_bytes(request, view)
+
+        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+        if REPLAYED_HEADER in answer.headers:
+            return answer
+        view, secret = made[0]
+        url = f"{wiring.base_url}/join?invitation={secret}"
+        return one(request, view.model_copy(update={"invitation_url": url}), 201)
+
+    @get(
+        guards=[MANAGE],
+        **operation(
+            "List staff",
+            description="Those who came last come first.",
+            query=ListQuery,
+            gives=StaffUserView,
+            listed=True,
+        ),
+    )
+    async def list_staff_users(self, request: ApiRequest, state: State) -> Answer:
+        query = read_query(request, ListQuery)
+        wiring: InstallWiring = state.installing
+        found = await staff.members(wiring.pool, request.user.merchant, query.time_position(), query.page_size + 1)
+        page, token = page_by_time(found, query, lambda member: (member.created_at, member.user_id))
+        return many(request, [_view(member) for member in page], token)
+
+    @delete(
+        "/{staff_user_id:str}",
+        guards=[MANAGE],
+        **operation(
+            "Remove somebody",
+            description="The person no longer acts for the merchant, at once; what they installed stays.",
+            status=204,
+            idempotent=True,
+        ),
+    )
+    async def remove_staff_user(self, request: ApiRequest, state: State, staff_user_id: FromPath[str]) -> Answer:
+        wiring: InstallWiring = state.installing
+        act, merchant_id = act_of_key(request, wiring), request.user.merchant
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            if not await staff.end_membership(connection, staff_user_id, merchant_id):
+                raise not_found("There is no such person at this merchant.")
+            entry = AuditEntry(
+                at=act.at,
+                actor=act.actor,
+                action="staff_user.removed",
+                target_id=staff_user_id,
+                merchant_id=merchant_id,
+                request_id=act.request_id,
+            )
+            await note(connection, entry)
+            return 204, b""
+
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+
+
+def _merchant(access: Access, body: StaffUserRequest) -> str:
+    if access.merchant_id is not None:
+        if body.merchant_id not in (None, access.merchant_id):
+            raise not_found("There is no such merchant.")
+        return access.merchant_id
+    if body.merchant_id is None:
+        raise Problem("VALIDATION_FAILED", "A platform key must name the merchant.", param="merchant_id")
+    return body.merchant_id
+
+
+def _view(member: Member) -> StaffUserView:
+    return StaffUserView(
+        staff_user_id=member.user_id,
+        email=member.email,
+        name=member.name,
+        role=member.role,
+        created_at=member.created_at,
+    )

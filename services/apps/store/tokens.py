@@ -1,0 +1,135 @@
+"""Authorization codes and refresh tokens, by their hashes. Changed only by whoever holds the lock of the install."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from shared.postgres import Connection, Pool
+
+CodeStatus = Literal["fresh", "exchanged", "spent"]
+RefreshStatus = Literal["active", "used", "revoked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An approval on its way to the app; `exchanged` once it gave tokens, `spent` once it was presented wrongly."""
+
+    code_hash: str
+    app_id: str
+    grant_id: str
+    redirect_uri: str
+    code_challenge: str
+    permission_ids: tuple[str, ...]
+    scopes: tuple[str, ...]
+    approved_by: str
+    status: CodeStatus
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """One of a family: each use gives the next one, and of the family only one is active."""
+
+    token_hash: str
+    app_id: str
+    grant_id: str
+    family_id: str
+    status: RefreshStatus
+    created_at: datetime
+    expires_at: datetime
+
+
+_CODE = (
+    "code_hash, app_id, grant_id, redirect_uri, code_challenge, permission_ids, scopes, approved_by, status, expires_at"
+)
+_REFRESH = "token_hash, app_id, grant_id, family_id, status, created_at, expires_at"
+
+
+async def insert_code(connection: Connection, code: Code) -> None:
+    """A new code."""
+    await connection.execute(
+        f"INSERT INTO oauth_codes ({_CODE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        code.code_hash,
+        code.app_id,
+        code.grant_id,
+        code.redirect_uri,
+        code.code_challenge,
+        list(code.permission_ids),
+        list(code.scopes),
+        code.approved_by,
+        code.status,
+        code.expires_at,
+    )
+
+
+async def read_code(connection: Connection, code_hash: str) -> Code | None:
+    """The code, whatever became of it."""
+    row = await connection.fetchrow(f"SELECT {_CODE} FROM oauth_codes WHERE code_hash = $1", code_hash)
+    if row is None:
+        return None
+    return Code(**{**row, "permission_ids": tuple(row["permission_ids"]), "scopes": tuple(row["scopes"])})
+
+
+async def mark_code(connection: Connection, code_hash: str, status: CodeStatus) -> None:
+    """What became of the code."""
+    await connection.execute("UPDATE oauth_codes SET status = $2 WHERE code_hash = $1", code_hash, status)
+
+
+async def insert_refresh(connection: Connection, token: RefreshToken) -> None:
+    """A new refresh token."""
+    await connection.execute(
+        f"INSERT INTO refresh_tokens ({_REFRESH}) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        token.token_hash,
+        token.app_id,
+        token.grant_id,
+        token.family_id,
+        token.status,
+        token.created_at,
+        token.expires_at,
+    )
+
+
+async def read_refresh(connection: Connection | Pool, token_hash: str) -> RefreshToken | None:
+    """The refresh token, whatever became of it."""
+    row = await connection.fetchrow(f"SELECT {_REFRESH} FROM refresh_tokens WHERE token_hash = $1", token_hash)
+    return None if row is None else RefreshToken(**row)
+
+
+async def use_refresh(connection: Connection, token_hash: str) -> None:
+    """The token has given its successor."""
+    await connection.execute("UPDATE refresh_tokens SET status = 'used' WHERE token_hash = $1", token_hash)
+
+
+async def family_lives(connection: Connection, family_id: str) -> bool:
+    """Whether the family still has a token that works."""
+    query = "SELECT EXISTS (SELECT FROM refresh_tokens WHERE family_id = $1 AND status = 'active')"
+    return bool(await connection.fetchval(query, family_id))
+
+
+async def revoke_refresh(connection: Connection, grant_id: str) -> None:
+    """No refresh token of the grant works any more."""
+    await connection.execute(
+        "UPDATE refresh_tokens SET status = 'revoked' WHERE grant_id = $1 AND status = 'active'", grant_id
+    )
+
+
+async def forget_over(pool: Pool, now: datetime, remember: timedelta, limit: int) -> int:
+    """Deletes codes and tokens that have been over for that long, at most `limit` of each, and says how many."""
+    done = 0
+    for table, key in (("oauth_codes", "code_hash"), ("refresh_tokens", "token_hash")):
+        done += _count(
+            await pool.execute(
+                f"""
+                DELETE FROM {table} WHERE {key} IN (
+                    SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+                )
+                """,
+                now - remember,
+                limit,
+            )
+        )
+    return done
+
+
+def _count(status: Any) -> int:
+    return int(str(status).rpartition(" ")[2])
