@@ -6,16 +6,42 @@ from services.apps.consumers import UseConsumer
 from services.apps.http.api_keys import ApiKeyController
 from services.apps.http.audit_log import AuditLogController
 from services.apps.http.auth_context import AuthContextController
+from services.apps.http.authorize import AuthorizationController
+from services.apps.http.installs import InstallController
 from services.apps.http.merchants import MerchantController
+from services.apps.http.oauth import OAuthController, WellKnownController
+from services.apps.http.pages import AccountController, JoinController, SignInController
+from services.apps.http.partner_apps import PartnerAppController
+from services.apps.http.staff_users import StaffUserController
 from services.apps.http.wiring import Wiring
 from services.apps.keys import AdmitPlatformKey
-from services.apps.install_parts import INSTALL_CONTROLLERS, install_parts
+from services.apps.oauth import OAuth
+from services.apps.signing_keys import TokenSigner
+from services.apps.staff import Staff
 from shared.outside import REAL, Outside
+from shared.sealing import Sealer
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
 from shared.topics import ACCESS_USED
 
 SERVICE = "apps"
+CONTROLLERS = [
+    MerchantController,
+    ApiKeyController,
+    AuthContextController,
+    AuditLogController,
+    PartnerAppController,
+    InstallController,
+    AuthorizationController,
+    OAuthController,
+    WellKnownController,
+    SignInController,
+    JoinController,
+    AccountController,
+    StaffUserController,
+]
+_KEEP_KEYS_EVERY_S = 60.0
+_TIDY_EVERY_S = 300.0
 
 
 def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
@@ -25,10 +51,15 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.consume("uses", UseConsumer(pool), topics=[ACCESS_USED])
     if settings.platform_key_hash is not None:
         process.at_start("jobs.admit_platform_key", AdmitPlatformKey(pool, clock, wake, settings.platform_key_hash))
-    wiring = Wiring(pool, clock, wake)
-    installing = install_parts(process)
-    controllers = [MerchantController, ApiKeyController, AuthContextController, AuditLogController]
-    process.serve([*controllers, *INSTALL_CONTROLLERS], apps=wiring, installing=installing)
+    signer = TokenSigner(pool, Sealer(settings.sealing_key), clock, wake)
+    oauth = OAuth(pool, signer, process.grants, settings.public_base_url, wake)
+    staff = Staff(pool, clock)
+    process.every(_KEEP_KEYS_EVERY_S, "jobs.keep_signing_keys", signer.keep)
+    process.every(_TIDY_EVERY_S, "jobs.tidy_oauth", lambda: oauth.tidy(clock()))
+    process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)
+    tokens = process.grants.access_tokens(settings.public_base_url)
+    wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff)
+    process.serve(CONTROLLERS, apps=wiring)
     return process
 
 

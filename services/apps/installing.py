@@ -5,30 +5,21 @@ transaction commits, every service refuses its tokens within a second.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from typing import Literal
 
-from services.apps import audit, grants
-from services.apps.audit import AuditEntry
+from services.apps import grants
+from services.apps.audit import By, changes_between, note
 from services.apps.store import installs, tokens
 from services.apps.store.installs import EnvironmentGrant, Install
 from services.apps.store.tokens import Code
 from shared.contracts.access import Grant
-from shared.contracts.model import Actor, JsonObject
+from shared.contracts.model import JsonObject
 from shared.postgres import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Who does it, when, and in which request."""
-
-    actor: Actor
-    at: datetime
-    request_id: str | None = None
-
-
 async def bring_to_life(
-    connection: Connection, act: Act, install: Install, grant: EnvironmentGrant, code: Code
+    connection: Connection, by: By, install: Install, grant: EnvironmentGrant, code: Code
 ) -> EnvironmentGrant:
     """The grant as the code's approval has it; refresh tokens of an earlier exchange end."""
     new = replace(
@@ -37,7 +28,7 @@ async def bring_to_life(
         permission_ids=code.permission_ids,
         scopes=code.scopes,
         approved_by=code.approved_by,
-        updated_at=act.at,
+        updated_at=by.at,
     )
     await tokens.revoke_refresh(connection, grant.grant_id)
     if (new.status, new.permission_ids, new.scopes) == (grant.status, grant.permission_ids, grant.scopes):
@@ -46,28 +37,33 @@ async def bring_to_life(
     await grants.publish(connection, [_announced(new)])
     created = grant.status == "pending_exchange"
     action = "environment_grant.created" if created else "environment_grant.permissions_updated"
-    await _note(connection, act, action, new, audit.changes(_noted(grant) if not created else {}, _noted(new)))
+    await _note(connection, by, action, new, changes_between({} if created else _noted(grant), _noted(new)))
     if install.status != "active":
-        await installs.save_install(connection, replace(install, status="active", updated_at=act.at))
+        await installs.save_install(connection, replace(install, status="active", updated_at=by.at))
     return new
 
 
 async def revoke(
-    connection: Connection, act: Act, install: Install, owned: Sequence[EnvironmentGrant], ending: Sequence[str]
+    connection: Connection, by: By, install: Install, owned: Sequence[EnvironmentGrant], ending: Sequence[str]
 ) -> None:
     """These of the install's grants end, and the install with its last one; what has ended stays as it is."""
     live = [grant for grant in owned if grant.status != "revoked"]
     ended = [grant for grant in live if grant.grant_id in ending]
     for grant in ended:
-        revoked = replace(grant, status="revoked", updated_at=act.at, revoked_at=act.at)
+        revoked = replace(grant, status="revoked", updated_at=by.at, revoked_at=by.at)
         await installs.save_grant(connection, revoked)
         await tokens.revoke_refresh(connection, grant.grant_id)
-        await _note(connection, act, "environment_grant.revoked", grant, {})
+        await _note(connection, by, "environment_grant.revoked", grant, {})
     await grants.publish(connection, [_announced(replace(grant, status="revoked")) for grant in ended])
     if install.status != "revoked" and len(ended) == len(live):
-        await installs.save_install(
-            connection, replace(install, status="revoked", updated_at=act.at, revoked_at=act.at)
-        )
+        await installs.save_install(connection, replace(install, status="revoked", updated_at=by.at, revoked_at=by.at))
+
+
+async def announce(connection: Connection, merchant_id: str, *, merchant_active: bool) -> None:
+    """Every service is told what the merchant's installs are worth now; the merchant is locked by the caller."""
+    held = await installs.lock_live_at(connection, merchant_id)
+    status: Literal["active", "revoked"] = "active" if merchant_active else "revoked"
+    await grants.publish(connection, [_announced(grant).model_copy(update={"status": status}) for grant in held])
 
 
 def _announced(grant: EnvironmentGrant) -> Grant:
@@ -86,15 +82,8 @@ def _noted(grant: EnvironmentGrant) -> JsonObject:
     return {"permission_ids": list(grant.permission_ids), "scopes": list(grant.scopes)}
 
 
-async def _note(connection: Connection, act: Act, action: str, grant: EnvironmentGrant, changes: JsonObject) -> None:
-    entry = AuditEntry(
-        at=act.at,
-        actor=act.actor,
-        action=action,
-        target_id=grant.grant_id,
-        merchant_id=grant.merchant_id,
-        environment=grant.environment,
-        request_id=act.request_id,
-        changes=changes,
+async def _note(connection: Connection, by: By, action: str, grant: EnvironmentGrant, changes: JsonObject) -> None:
+    entry = by.did(
+        action, grant.grant_id, merchant_id=grant.merchant_id, environment=grant.environment, changes=changes
     )
-    await audit.note(connection, entry)
+    await note(connection, entry)

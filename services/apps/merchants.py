@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.apps import keys
+from services.apps import installing, keys
 from services.apps.audit import By, changes_between, note
 from services.apps.core.merchants import Merchant
 from services.apps.store import api_keys, merchants
@@ -43,7 +43,9 @@ async def change(connection: Connection, by: By, before: Merchant, fields: Mappi
 async def _announce(connection: Connection, by: By, merchant: Merchant) -> None:
     """Every service is told what the merchant's credentials are worth now."""
     held = await api_keys.lock_all_of(connection, merchant.merchant_id)
-    await keys.announce(connection, held, by.at, merchant_active=merchant.status == "active")
+    active = merchant.status == "active"
+    await keys.announce(connection, held, by.at, merchant_active=active)
+    await installing.announce(connection, merchant.merchant_id, merchant_active=active)
 
 
 def _said(merchant: Merchant) -> dict[str, object]:

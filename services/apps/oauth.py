@@ -8,26 +8,26 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from services.apps import audit, installing
-from services.apps.audit import AuditEntry
+from services.apps import installing
+from services.apps.audit import By, changes_between, note
 from services.apps.core.authorization import AuthorizationRequest, matches_challenge
 from services.apps.core.errors import TokenError
 from services.apps.core.partner_apps import PartnerApp, Permission, scopes_of
 from services.apps.core.staff import MAY_INSTALL
-from services.apps.installing import Act
 from services.apps.secrets import new_secret
 from services.apps.signing_keys import TokenSigner
-from services.apps.store import installs, partner_apps, staff, tokens
+from services.apps.store import installs, merchants, partner_apps, staff, tokens
 from services.apps.store.installs import EnvironmentGrant, Install
 from services.apps.store.tokens import Code, RefreshToken
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential
 from shared.auth.tokens import GRANT_CLAIM, audience_of
 from shared.contracts.access import Environment
+from shared.contracts.model import Actor
 from shared.faults import Transient
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
@@ -81,14 +81,16 @@ class OAuth:
         self._pool, self._signer, self._copy = pool, signer, copy
         self._issuer, self._committed = issuer, committed
 
-    async def approve(self, asked: AuthorizationRequest, approval: Approval, act: Act) -> str | None:
-        """A code for the app; `None` when the app is gone, or the person may not let apps in at this merchant."""
+    async def approve(self, asked: AuthorizationRequest, approval: Approval, by: By) -> str | None:
+        """A code for the app; `None` when the app is gone, the merchant not active, or the person may not install."""
         code = new_secret("code")
         async with transaction(self._pool) as connection:
-            role = await staff.role_at(connection, act.actor.id, approval.merchant_id)
+            role = await staff.role_at(connection, by.actor.id, approval.merchant_id)
             if role not in MAY_INSTALL or not await partner_apps.hold(connection, asked.app.app_id):
                 return None
-            grant = await self._pending_grant(connection, asked.app, approval, act)
+            if await merchants.hold_status(connection, approval.merchant_id) != "active":
+                return None
+            grant = await self._pending_grant(connection, asked.app, approval, by)
             row = Code(
                 code_hash=hash_credential(code),
                 app_id=asked.app.app_id,
@@ -97,75 +99,71 @@ class OAuth:
                 code_challenge=asked.code_challenge,
                 permission_ids=_ids(approval.permissions),
                 scopes=scopes_of(approval.permissions),
-                approved_by=act.actor.id,
+                approved_by=by.actor.id,
                 status="fresh",
-                expires_at=act.at + CODE_LASTS,
+                expires_at=by.at + CODE_LASTS,
             )
             await tokens.insert_code(connection, row)
-            await audit.note(
-                connection,
-                AuditEntry(
-                    at=act.at,
-                    actor=act.actor,
-                    action="environment_grant.approved",
-                    target_id=grant.grant_id,
-                    merchant_id=approval.merchant_id,
-                    environment=approval.mode,
-                    request_id=act.request_id,
-                    changes=audit.changes({}, {"app_id": row.app_id, "permission_ids": list(row.permission_ids)}),
-                ),
+            fields = {"app_id": row.app_id, "permission_ids": list(row.permission_ids)}
+            entry = by.did(
+                "environment_grant.approved",
+                grant.grant_id,
+                merchant_id=approval.merchant_id,
+                environment=approval.mode,
+                changes=changes_between({}, fields),
             )
+            await note(connection, entry)
         return code
 
-    async def exchange(self, app: PartnerApp, presented: Presented, act: Act) -> Tokens | TokenError:
+    async def exchange(self, app: PartnerApp, presented: Presented, by: By) -> Tokens | TokenError:
         """Tokens for a code; a code that already gave some ends what it gave."""
         await self._signer.ready()
         async with transaction(self._pool) as connection:
-            found = await self._exchange(connection, app, presented, act)
+            found = await self._exchange(connection, app, presented, by)
         self._committed()
         if isinstance(found, Tokens):
             await self._until_known(found.grant.grant_id)
         return found
 
-    async def refresh(self, app: PartnerApp, token: str, scope: str | None, act: Act) -> Tokens | TokenError:
+    async def refresh(self, app: PartnerApp, token: str, scope: str | None, by: By) -> Tokens | TokenError:
         """The next tokens of the family; a refresh token that was used before ends its whole family.
 
         `scope` can only repeat what the merchant has granted.
         """
         await self._signer.ready()
         async with transaction(self._pool) as connection:
-            found = await self._refresh(connection, app, hash_credential(token), scope, act=act)
+            found = await self._refresh(connection, app, hash_credential(token), scope, by=by)
         self._committed()
         return found
 
-    async def revoke(self, app: PartnerApp, grant_id: str, act: Act) -> None:
+    async def revoke(self, app: PartnerApp, grant_id: str, by: By) -> None:
         """The app gives back what it may do; nothing happens when it is not its own."""
         async with transaction(self._pool) as connection:
-            install_id = await installs.install_of_grant(connection, grant_id)
-            held = None if install_id is None else await installs.lock(connection, install_id)
+            held = await installs.lock_by_grant(connection, grant_id)
             if held is not None and held[0].app_id == app.app_id:
-                await installing.revoke(connection, act, *held, [grant_id])
+                await installing.revoke(connection, by, *held, [grant_id])
         self._committed()
 
-    async def tidy(self, act: Act) -> None:
+    async def tidy(self, now: datetime) -> None:
         """What was approved and never exchanged ends, and what has long been over is forgotten."""
-        for grant in await installs.never_exchanged(self._pool, act.at - REMEMBERED_FOR, _FORGET_AT_ONCE):
+        by = By(Actor(type="system", id="apps"), now)
+        for grant in await installs.never_exchanged(self._pool, by.at - REMEMBERED_FOR, _FORGET_AT_ONCE):
             async with transaction(self._pool) as connection:
                 held = await installs.lock(connection, grant.install_id)
                 pending = [each.grant_id for each in held[1] if each.status == "pending_exchange"] if held else []
                 if held is not None and grant.grant_id in pending:
-                    await installing.revoke(connection, act, *held, [grant.grant_id])
+                    await installing.revoke(connection, by, *held, [grant.grant_id])
         self._committed()
-        while await tokens.forget_over(self._pool, act.at, REMEMBERED_FOR, _FORGET_AT_ONCE):
+        while await tokens.forget_over(self._pool, by.at, REMEMBERED_FOR, _FORGET_AT_ONCE):
             pass
 
     async def _pending_grant(
-        self, connection: Connection, app: PartnerApp, approval: Approval, act: Act
+        self, connection: Connection, app: PartnerApp, approval: Approval, by: By
     ) -> EnvironmentGrant:
         """The merchant's grant for the app, or one that waits for the exchange; the install is locked."""
         install = await installs.live_install(
             connection,
-            Install(new_id("ins"), app.app_id, approval.merchant_id, "pending_exchange", act.at, act.at, None),
+            Install(new_id("ins"), app.app_id, approval.merchant_id, "pending_exchange", by.at, by.at, None),
         )
         waiting = EnvironmentGrant(
             grant_id=new_id("grt"),
@@ -176,41 +174,44 @@ class OAuth:
             permission_ids=_ids(approval.permissions),
             scopes=scopes_of(approval.permissions),
             status="pending_exchange",
-            approved_by=act.actor.id,
-            created_at=act.at,
-            updated_at=act.at,
+            approved_by=by.actor.id,
+            created_at=by.at,
+            updated_at=by.at,
             revoked_at=None,
         )
         return await installs.live_grant(connection, waiting)
 
     async def _exchange(
-        self, connection: Connection, app: PartnerApp, presented: Presented, act: Act
+        self, connection: Connection, app: PartnerApp, presented: Presented, by: By
     ) -> Tokens | TokenError:
         code_hash = hash_credential(presented.code)
         known = await tokens.read_code(connection, code_hash)
         if known is None or known.app_id != app.app_id:
             return _refused_code()
+        whose = await installs.whose(connection, known.grant_id)
+        # The merchant before the install, as everybody who locks both.
+        open_for_business = whose is not None and await merchants.hold_status(connection, whose[1]) == "active"
         install, owned, grant = await _lock(connection, known.grant_id)
         # As it is now that nobody else can use it.
         code = await tokens.read_code(connection, code_hash) or known
         if code.status == "exchanged":
             log.warning("oauth_code_reused", app_id=app.app_id, grant_id=grant.grant_id)
-            await installing.revoke(connection, act, install, owned, [grant.grant_id])
+            await installing.revoke(connection, by, install, owned, [grant.grant_id])
             return _refused_code()
         right = presented.redirect_uri in (None, code.redirect_uri) and matches_challenge(
             presented.verifier, code.code_challenge
         )
-        usable = code.status == "fresh" and act.at < code.expires_at and grant.status != "revoked"
-        if not right or not usable:
+        usable = code.status == "fresh" and by.at < code.expires_at and grant.status != "revoked"
+        if not (right and usable and open_for_business):
             if code.status == "fresh":
                 await tokens.mark_code(connection, code_hash, "spent")
             return _refused_code()
         await tokens.mark_code(connection, code_hash, "exchanged")
-        grant = await installing.bring_to_life(connection, act, install, grant, code)
-        return await self._issue(connection, grant, new_id("fam"), act)
+        grant = await installing.bring_to_life(connection, by, install, grant, code)
+        return await self._issue(connection, grant, new_id("fam"), by)
 
     async def _refresh(
-        self, connection: Connection, app: PartnerApp, token_hash: str, scope: str | None, *, act: Act
+        self, connection: Connection, app: PartnerApp, token_hash: str, scope: str | None, *, by: By
     ) -> Tokens | TokenError:
         known = await tokens.read_refresh(connection, token_hash)
         if known is None or known.app_id != app.app_id:
@@ -219,15 +220,15 @@ class OAuth:
         token = await tokens.read_refresh(connection, token_hash) or known
         if token.status == "used" and await tokens.family_lives(connection, token.family_id):
             log.warning("oauth_refresh_token_reused", app_id=app.app_id, grant_id=grant.grant_id)
-            await installing.revoke(connection, act, install, owned, [grant.grant_id])
-        if token.status != "active" or act.at >= token.expires_at or grant.status != "active":
+            await installing.revoke(connection, by, install, owned, [grant.grant_id])
+        if token.status != "active" or by.at >= token.expires_at or grant.status != "active":
             return _refused_refresh()
         if set((scope or "").split()) - set(grant.scopes):
             return TokenError("invalid_scope", "scope names more than the merchant has granted.")
         await tokens.use_refresh(connection, token_hash)
-        return await self._issue(connection, grant, token.family_id, act)
+        return await self._issue(connection, grant, token.family_id, by)
 
-    async def _issue(self, connection: Connection, grant: EnvironmentGrant, family_id: str, act: Act) -> Tokens:
+    async def _issue(self, connection: Connection, grant: EnvironmentGrant, family_id: str, by: By) -> Tokens:
         secret = new_secret("refresh")
         row = RefreshToken(
             token_hash=hash_credential(secret),
@@ -235,11 +236,11 @@ class OAuth:
             grant_id=grant.grant_id,
             family_id=family_id,
             status="active",
-            created_at=act.at,
-            expires_at=act.at + REFRESH_LASTS,
+            created_at=by.at,
+            expires_at=by.at + REFRESH_LASTS,
         )
         await tokens.insert_refresh(connection, row)
-        now = int(act.at.timestamp())
+        now = int(by.at.timestamp())
         claims = {
             "iss": self._issuer,
             "aud": audience_of(self._issuer),
@@ -262,8 +263,7 @@ class OAuth:
 
 
 async def _lock(connection: Connection, grant_id: str) -> tuple[Install, list[EnvironmentGrant], EnvironmentGrant]:
-    install_id = await installs.install_of_grant(connection, grant_id)
-    held = None if install_id is None else await installs.lock(connection, install_id)
+    held = await installs.lock_by_grant(connection, grant_id)
     assert held is not None, "a code or token of a grant that never was"
     install, owned = held
     return install, owned, next(grant for grant in owned if grant.grant_id == grant_id)

@@ -13,8 +13,7 @@ import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
-from services.apps import audit
-from services.apps.audit import AuditEntry
+from services.apps.audit import By, changes_between, note
 from services.apps.core.staff import (
     ACCOUNT,
     ADDRESS,
@@ -25,7 +24,6 @@ from services.apps.core.staff import (
     after_failure,
     email_key,
 )
-from services.apps.installing import Act
 from services.apps.secrets import new_secret
 from services.apps.store import staff
 from services.apps.store.staff import Invitation, StaffUser
@@ -117,11 +115,11 @@ class Staff:
         await self._note_sign_in(session.user, "staff_user.signed_out", request_id)
 
     async def invite(
-        self, connection: Connection, act: Act, merchant_id: str, *, email: str, name: str, role: Role
+        self, connection: Connection, by: By, merchant_id: str, *, email: str, name: str, role: Role
     ) -> tuple[StaffUser, str, Invitation]:
         """The person, the secret of the invitation, and it; whether the address was known before nobody learns."""
         new = StaffUser(new_id("usr"), email_key(email), name, None)
-        await staff.insert_user(connection, new, act.at)
+        await staff.insert_user(connection, new, by.at)
         user = await staff.user_by_email(connection, new.email) or new
         secret = new_secret("invitation")
         invitation = Invitation(
@@ -129,12 +127,12 @@ class Staff:
             user_id=user.user_id,
             merchant_id=merchant_id,
             role=role,
-            invited_by=act.actor.id,
-            created_at=act.at,
-            expires_at=act.at + INVITATION_LASTS,
+            invited_by=by.actor.id,
+            created_at=by.at,
+            expires_at=by.at + INVITATION_LASTS,
         )
         await staff.insert_invitation(connection, invitation)
-        await _note(connection, act, "staff_user.invited", user.user_id, merchant_id, role=role)
+        await _note(connection, by, "staff_user.invited", user.user_id, merchant_id, role=role)
         return user, secret, invitation
 
     async def join(
@@ -145,7 +143,7 @@ class Staff:
         if found is None:
             return None
         invitation, user = found
-        act = Act(operator(user.user_id), self._clock(), request_id)
+        by = By(operator(user.user_id), self._clock(), request_id)
         if user.password_hash is not None:
             account = f"account:{sha256(user.email.encode()).hexdigest()}"
             waiting = await self._count(account, f"address:{address}")
@@ -158,11 +156,9 @@ class Staff:
             if not await staff.take_invitation(connection, invitation.token_hash):
                 return None
             if chosen is not None:
-                await staff.set_password(connection, user.user_id, chosen, act.at)
-            await staff.save_membership(connection, user.user_id, invitation.merchant_id, invitation.role, act.at)
-            await _note(
-                connection, act, "staff_user.joined", user.user_id, invitation.merchant_id, role=invitation.role
-            )
+                await staff.set_password(connection, user.user_id, chosen, by.at)
+            await staff.save_membership(connection, user.user_id, invitation.merchant_id, invitation.role, by.at)
+            await _note(connection, by, "staff_user.joined", user.user_id, invitation.merchant_id, role=invitation.role)
         return user
 
     async def tidy(self) -> None:
@@ -203,20 +199,11 @@ class Staff:
 
     async def _note_sign_in(self, user: StaffUser, action: str, request_id: str) -> None:
         """Each merchant that the person belongs to can read it."""
-        act = Act(operator(user.user_id), self._clock(), request_id)
+        by = By(operator(user.user_id), self._clock(), request_id)
         async with transaction(self._pool) as connection:
             for membership in await staff.memberships(connection, user.user_id):
-                await _note(connection, act, action, user.user_id, membership.merchant_id)
+                await _note(connection, by, action, user.user_id, membership.merchant_id)
 
 
-async def _note(connection: Connection, act: Act, action: str, user_id: str, merchant_id: str, **facts: object) -> None:
-    entry = AuditEntry(
-        at=act.at,
-        actor=act.actor,
-        action=action,
-        target_id=user_id,
-        merchant_id=merchant_id,
-        request_id=act.request_id,
-        changes=audit.changes({}, facts),
-    )
-    await audit.note(connection, entry)
+async def _note(connection: Connection, by: By, action: str, user_id: str, merchant_id: str, **facts: object) -> None:
+    await note(connection, by.did(action, user_id, merchant_id=merchant_id, changes=changes_between({}, facts)))

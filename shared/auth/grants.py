@@ -13,8 +13,8 @@ from shared.auth import table
 from shared.auth.access import Access
 from shared.auth.cache import GrantCache, KeyCache
 from shared.auth.tail import GrantsTail
-from shared.auth.uses import Uses
 from shared.auth.tokens import AccessTokens
+from shared.auth.uses import Uses
 from shared.clock import Clock, utc_now
 from shared.faults import Transient
 from shared.isolation import describe

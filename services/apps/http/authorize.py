@@ -11,10 +11,10 @@ from services.apps.core.partner_apps import origin_of, scopes_of
 from services.apps.core.staff import MAY_INSTALL
 from services.apps.core.words import budget_words, money_effects
 from services.apps.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
-from services.apps.http.install_wiring import InstallWiring, act_of
 from services.apps.http.oauth_models import PreviewQuery, PreviewView
 from services.apps.http.pages import Visit
 from services.apps.http.partner_app_models import permission_model
+from services.apps.http.wiring import Wiring, by_actor
 from services.apps.oauth import Approval
 from services.apps.pages.consent import Consent, consent_page
 from services.apps.pages.parts import message
@@ -49,7 +49,7 @@ class AuthorizationController(Controller):
         ),
     )
     async def preview_authorization(self, request: AnyRequest, state: State) -> Answer:
-        judged = await _judged(request, state.installing)
+        judged = await _judged(request, state.apps)
         if isinstance(judged, Misdirected):
             raise Problem("VALIDATION_FAILED", judged.detail, facts={"error": "invalid_request"})
         if isinstance(judged, BadRequest):
@@ -58,7 +58,7 @@ class AuthorizationController(Controller):
 
     @get(**FOR_PEOPLE)
     async def show_consent(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         judged = await _judged(request, visit.wiring)
         if not isinstance(judged, AuthorizationRequest):
             return _refused(judged, visit.wiring)
@@ -69,7 +69,7 @@ class AuthorizationController(Controller):
 
     @post(status_code=200, **FOR_PEOPLE)
     async def decide(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         judged = await _judged(request, visit.wiring)
         if not isinstance(judged, AuthorizationRequest):
             return _refused(judged, visit.wiring)
@@ -84,14 +84,14 @@ class AuthorizationController(Controller):
         approval = _approval(judged, form)
         if decision != "approve" or approval is None:
             return await _shown(visit, session, judged, "Choose a merchant and an environment.", 400)
-        act = act_of(request, visit.wiring, operator(session.user.user_id))
-        code = await visit.wiring.oauth.approve(judged, approval, act)
+        by = by_actor(request, visit.wiring, operator(session.user.user_id))
+        code = await visit.wiring.oauth.approve(judged, approval, by)
         if code is None:
             return await _shown(visit, session, judged, "You cannot install this app at this merchant.", 403)
         return _back(judged.redirect_uri, visit.wiring, code=code, state=judged.state)
 
 
-async def _judged(request: AnyRequest, wiring: InstallWiring) -> Judged:
+async def _judged(request: AnyRequest, wiring: Wiring) -> Judged:
     parameters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         parameters.setdefault(name, []).append(value)
@@ -99,14 +99,14 @@ async def _judged(request: AnyRequest, wiring: InstallWiring) -> Judged:
     return judge(parameters, await partner_apps.by_client_id(wiring.pool, client_id))
 
 
-def _refused(judged: Misdirected | BadRequest, wiring: InstallWiring) -> Page:
+def _refused(judged: Misdirected | BadRequest, wiring: Wiring) -> Page:
     if isinstance(judged, Misdirected):
         return page(message("This link does not work", judged.detail), 400)
     stated = {} if judged.state is None else {"state": judged.state}
     return _back(judged.redirect_uri, wiring, error=judged.error, error_description=judged.detail, **stated)
 
 
-def _back(redirect_uri: str, wiring: InstallWiring, **parameters: str) -> Page:
+def _back(redirect_uri: str, wiring: Wiring, **parameters: str) -> Page:
     """To the app, saying who answers (RFC 9207)."""
     query = urlencode(parameters | {"iss": wiring.base_url})
     return redirect(f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}")

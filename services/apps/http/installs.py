@@ -5,8 +5,8 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.apps import installing
-from services.apps.http.install_wiring import InstallWiring, act_of_key
 from services.apps.http.partner_app_models import InstallView, install_view
+from services.apps.http.wiring import Wiring, by_caller
 from services.apps.store import installs, partner_apps
 from services.apps.store.installs import EnvironmentGrant, Install
 from shared.auth.access import Access
@@ -35,7 +35,7 @@ class InstallController(Controller):
     )
     async def list_installs(self, request: ApiRequest, state: State, partner_app_id: FromPath[str]) -> Answer:
         query = read_query(request, ListQuery)
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         mine = None if await _owns(wiring.pool, request.user, partner_app_id) else _tenant(request.user)
         found = await installs.page(wiring.pool, partner_app_id, mine, query.time_position(), query.page_size + 1)
         page, token = page_by_time(found, query, lambda install: (install.created_at, install.install_id))
@@ -47,7 +47,7 @@ class InstallController(Controller):
     async def read_install(
         self, request: ApiRequest, state: State, partner_app_id: FromPath[str], install_id: FromPath[str]
     ) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         mine = None if await _owns(wiring.pool, request.user, partner_app_id) else _tenant(request.user)
         install = await installs.read(wiring.pool, partner_app_id, install_id)
         if install is None:
@@ -71,7 +71,7 @@ class InstallController(Controller):
     async def revoke_install(
         self, request: ApiRequest, state: State, partner_app_id: FromPath[str], install_id: FromPath[str]
     ) -> Answer:
-        return await _revoke(request, state.installing, partner_app_id, install_id, None)
+        return await _revoke(request, state.apps, partner_app_id, install_id, None)
 
     @post(
         "/grants/{grant_id:str}/revoke",
@@ -86,17 +86,15 @@ class InstallController(Controller):
     async def revoke_environment_grant(
         self, request: ApiRequest, state: State, partner_app_id: FromPath[str], grant_id: FromPath[str]
     ) -> Answer:
-        wiring: InstallWiring = state.installing
-        install_id = await installs.install_of_grant(wiring.pool, grant_id)
-        if install_id is None:
+        wiring: Wiring = state.apps
+        whose = await installs.whose(wiring.pool, grant_id)
+        if whose is None:
             raise _unknown()
-        return await _revoke(request, wiring, partner_app_id, install_id, grant_id)
+        return await _revoke(request, wiring, partner_app_id, whose[0], grant_id)
 
 
-async def _revoke(
-    request: ApiRequest, wiring: InstallWiring, app_id: str, install_id: str, grant_id: str | None
-) -> Answer:
-    act = act_of_key(request, wiring)
+async def _revoke(request: ApiRequest, wiring: Wiring, app_id: str, install_id: str, grant_id: str | None) -> Answer:
+    by = by_caller(request, wiring.clock())
     mine = None if await _owns(wiring.pool, request.user, app_id) else _tenant(request.user)
 
     async def effect(connection: Connection) -> tuple[int, bytes]:
@@ -107,11 +105,11 @@ async def _revoke(
         ending = [grant.grant_id for grant in _seen(held[1], mine) if grant_id in (None, grant.grant_id)]
         if not ending:
             raise _unknown()
-        await installing.revoke(connection, act, *held, ending)
+        await installing.revoke(connection, by, *held, ending)
         after = await installs.lock(connection, install_id)
         return 200, one_bytes(request, _visible(*(after or held), mine))
 
-    answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+    answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
     wiring.committed()
     return answer
 

@@ -17,7 +17,6 @@ from litestar.datastructures import State
 from services.apps.core.errors import TokenError
 from services.apps.core.partner_apps import GRANTABLE_SCOPES, PartnerApp
 from services.apps.http.browser import FORM, read_form
-from services.apps.http.install_wiring import InstallWiring, act_of
 from services.apps.http.oauth_models import (
     IntrospectionView,
     KeySetView,
@@ -27,6 +26,7 @@ from services.apps.http.oauth_models import (
     TokenRequest,
     TokenView,
 )
+from services.apps.http.wiring import Wiring, by_actor
 from services.apps.oauth import ACCESS_LASTS, Presented, Tokens
 from services.apps.store import installs, partner_apps, tokens
 from shared.auth.keys import hash_credential
@@ -81,16 +81,16 @@ class OAuthController(Controller):
         ),
     )
     async def issue_token(self, request: AnyRequest, state: State) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         given = await _parameters(request)
         app = await _client(request, wiring, given)
-        act = act_of(request, wiring, Actor(type="app", id=app.app_id))
+        by = by_actor(request, wiring, Actor(type="app", id=app.app_id))
         match _required(given, "grant_type"):
             case "authorization_code":
                 code, verifier = _required(given, "code"), _required(given, "code_verifier")
-                found = await wiring.oauth.exchange(app, Presented(code, given.get("redirect_uri"), verifier), act)
+                found = await wiring.oauth.exchange(app, Presented(code, given.get("redirect_uri"), verifier), by)
             case "refresh_token":
-                found = await wiring.oauth.refresh(app, _required(given, "refresh_token"), given.get("scope"), act)
+                found = await wiring.oauth.refresh(app, _required(given, "refresh_token"), given.get("scope"), by)
             case _:
                 raise OAuthError("unsupported_grant_type", "grant_type must be authorization_code or refresh_token.")
         if isinstance(found, TokenError):
@@ -111,7 +111,7 @@ class OAuthController(Controller):
         ),
     )
     async def revoke_token(self, request: AnyRequest, state: State) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         given = await _parameters(request)
         app = await _client(request, wiring, given)
         token = _required(given, "token")
@@ -120,7 +120,7 @@ class OAuthController(Controller):
         grant_id = claims[GRANT_CLAIM] if claims else refresh.grant_id if refresh else None
         works = claims is not None or (refresh is not None and refresh.status == "active")
         if grant_id is not None and works:
-            await wiring.oauth.revoke(app, grant_id, act_of(request, wiring, Actor(type="app", id=app.app_id)))
+            await wiring.oauth.revoke(app, grant_id, by_actor(request, wiring, Actor(type="app", id=app.app_id)))
         return Response(b"", status_code=200, media_type=JSON, headers=_NOT_KEPT)
 
     @post(
@@ -135,7 +135,7 @@ class OAuthController(Controller):
         ),
     )
     async def introspect_token(self, request: AnyRequest, state: State) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         given = await _parameters(request)
         app = await _client(request, wiring, given)
         view = await _introspected(wiring, app, _required(given, "token"))
@@ -161,7 +161,7 @@ class WellKnownController(Controller):
         ),
     )
     async def read_server_metadata(self, request: AnyRequest, state: State) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         return _plain(_metadata(wiring.base_url), _FOR_TEN_MINUTES)
 
     @get(
@@ -175,7 +175,7 @@ class WellKnownController(Controller):
         ),
     )
     async def read_signing_keys(self, request: AnyRequest, state: State) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         return _plain(await wiring.signer.jwks(), _FOR_TEN_MINUTES)
 
 
@@ -211,7 +211,7 @@ def _required(given: Mapping[str, str], name: str) -> str:
     return given[name]
 
 
-async def _client(request: AnyRequest, wiring: InstallWiring, given: Mapping[str, str]) -> PartnerApp:
+async def _client(request: AnyRequest, wiring: Wiring, given: Mapping[str, str]) -> PartnerApp:
     """The app that proves itself, by exactly one of the two ways."""
     header = request.headers.get("authorization")
     if header is not None and "client_secret" in given:
@@ -248,7 +248,7 @@ def _invalid_client() -> OAuthError:
     return OAuthError("invalid_client", "The client's credentials are not valid.")
 
 
-async def _introspected(wiring: InstallWiring, app: PartnerApp, token: str) -> IntrospectionView:
+async def _introspected(wiring: Wiring, app: PartnerApp, token: str) -> IntrospectionView:
     inactive = IntrospectionView(active=False)
     claims = await wiring.tokens.claims_of(token)
     refresh = None if claims else await tokens.read_refresh(wiring.pool, hash_credential(token))

@@ -21,7 +21,7 @@ from services.apps.http.browser import (
     read_form,
     redirect,
 )
-from services.apps.http.install_wiring import InstallWiring, act_of
+from services.apps.http.wiring import Wiring, by_actor
 from services.apps.pages.parts import message
 from services.apps.pages.staff import Offer, account_page, join_page, sign_in_page
 from services.apps.secrets import new_secret
@@ -42,7 +42,7 @@ class Visit:
     """One request of a browser."""
 
     request: AnyRequest
-    wiring: InstallWiring
+    wiring: Wiring
 
     @property
     def cookies(self) -> Cookies:
@@ -78,7 +78,7 @@ class SignInController(Controller):
 
     @get("/sign-in", **FOR_PEOPLE)
     async def show_sign_in(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         next_path = own_path(request.query_params.get("next", ""))
         if await visit.session() is not None:
             return redirect(next_path)
@@ -87,7 +87,7 @@ class SignInController(Controller):
 
     @post("/sign-in", status_code=200, **FOR_PEOPLE)
     async def sign_in(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         form = await read_form(request)
         next_path, email = own_path(field(form, "next")), field(form, "email")[:300]
         secret = visit.form_secret
@@ -114,7 +114,7 @@ class SignInController(Controller):
 
     @post("/sign-out", status_code=200, **FOR_PEOPLE)
     async def sign_out(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         session, form = await visit.session(), await read_form(request)
         if session is not None and not visit.has_our_form(form, session.secret):
             return page(message("Not done", _STALE, session), 403)
@@ -132,7 +132,7 @@ class JoinController(Controller):
 
     @get(**FOR_PEOPLE)
     async def show_join(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         offer = await _offer(visit, request.query_params.get("invitation", ""))
         if offer is None:
             return _no_offer()
@@ -141,7 +141,7 @@ class JoinController(Controller):
 
     @post(status_code=200, **FOR_PEOPLE)
     async def join(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         form = await read_form(request)
         offer = await _offer(visit, field(form, "invitation"))
         if offer is None:
@@ -172,7 +172,7 @@ class AccountController(Controller):
 
     @get(**FOR_PEOPLE)
     async def show_account(self, request: AnyRequest, state: State) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         session = await visit.session()
         if session is None:
             return redirect("/sign-in?next=/account")
@@ -185,20 +185,19 @@ class AccountController(Controller):
 
     @post("/grants/{grant_id:str}/revoke", status_code=200, **FOR_PEOPLE)
     async def revoke(self, request: AnyRequest, state: State, grant_id: FromPath[str]) -> Page:
-        visit = Visit(request, state.installing)
+        visit = Visit(request, state.apps)
         session, form = await visit.session(), await read_form(request)
         if session is None:
             return redirect("/sign-in?next=/account")
         if not visit.has_our_form(form, session.secret):
             return page(message("Not done", _STALE, session), 403)
-        act = act_of(request, visit.wiring, operator(session.user.user_id))
+        by = by_actor(request, visit.wiring, operator(session.user.user_id))
         async with transaction(visit.wiring.pool) as connection:
-            install_id = await installs.install_of_grant(connection, grant_id)
-            held = None if install_id is None else await installs.lock(connection, install_id)
+            held = await installs.lock_by_grant(connection, grant_id)
             role = None if held is None else await staff.role_at(connection, session.user.user_id, held[0].merchant_id)
             if held is None or role not in MAY_INSTALL:
                 return page(message("Not found", "There is no such app at your merchants.", session), 404)
-            await installing.revoke(connection, act, *held, [grant_id])
+            await installing.revoke(connection, by, *held, [grant_id])
         visit.wiring.committed()
         return redirect("/account")
 

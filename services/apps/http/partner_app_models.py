@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 from services.apps.core.partner_apps import AppType, MoneyBudget, MoneyEffect, PartnerApp, Period, Permission
+from services.apps.http.shown_once import ShowsOnce
 from services.apps.store.installs import EnvironmentGrant, Install, Status
 from services.apps.store.partner_apps import SecretRow
 from shared.contracts.access import Environment, Scope
@@ -153,8 +154,10 @@ class ClientSecretView(AnswerModel):
     ends_at: datetime | None
 
 
-class PartnerAppView(AnswerModel):
+class PartnerAppView(ShowsOnce):
     """An app that merchants can install."""
+
+    shown_once = "client_secret"
 
     model_config = shown(_APP)
 

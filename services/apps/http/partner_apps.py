@@ -8,9 +8,9 @@ from litestar import Controller, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.apps import audit, installing
+from services.apps import installing
+from services.apps.audit import By, changes_between, note
 from services.apps.core.partner_apps import PartnerApp, flaw_of
-from services.apps.http.install_wiring import InstallWiring, act_of_key
 from services.apps.http.partner_app_models import (
     PartnerAppPatch,
     PartnerAppRequest,
@@ -19,14 +19,15 @@ from services.apps.http.partner_app_models import (
     app_view,
     budgets_of,
 )
-from services.apps.installing import Act
+from services.apps.http.shown_once import answer_once
+from services.apps.http.wiring import Wiring, by_caller
 from services.apps.secrets import new_secret
 from services.apps.store import installs, partner_apps
 from services.apps.store.partner_apps import SecretRow
 from shared.auth.guard import ApiRequest, requires
 from shared.auth.keys import hash_credential
 from shared.contracts.model import JsonObject
-from shared.http.answers import REPLAYED_HEADER, Answer, many, one, one_bytes
+from shared.http.answers import Answer, many, one, one_bytes
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import ListQuery, page_by_time
@@ -61,19 +62,18 @@ class PartnerAppController(Controller):
     )
     async def create_partner_app(self, request: ApiRequest, state: State) -> Answer:
         body = await read_body(request, PartnerAppRequest)
-        wiring: InstallWiring = state.installing
-        act = act_of_key(request, wiring)
-        app = _checked(_new_app(body, request, act))
-        secret, row = _new_secret(app.app_id, act)
+        wiring: Wiring = state.apps
+        by = by_caller(request, wiring.clock())
+        app = _checked(_new_app(body, request, by))
+        secret, row = _new_secret(app.app_id, by)
 
-        async def effect(connection: Connection) -> tuple[int, bytes]:
+        async def effect(connection: Connection) -> PartnerAppView:
             await partner_apps.insert(connection, app)
             await partner_apps.insert_secret(connection, row)
-            await _note(connection, act, "partner_app.created", app, {})
-            return 201, one_bytes(request, app_view(app, [row]))
+            await _note(connection, by, "created", app)
+            return app_view(app, [row], secret)
 
-        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
-        return answer if REPLAYED_HEADER in answer.headers else one(request, app_view(app, [row], secret), 201)
+        return await answer_once(request, wiring, 201, effect)
 
     @get(
         guards=[READ],
@@ -87,7 +87,7 @@ class PartnerAppController(Controller):
     )
     async def list_partner_apps(self, request: ApiRequest, state: State) -> Answer:
         query = read_query(request, ListQuery)
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         access, after = request.user, query.time_position()
         found = await partner_apps.page(wiring.pool, access.merchant, access.environment, after, query.page_size + 1)
         page, token = page_by_time(found, query, lambda app: (app.created_at, app.app_id))
@@ -97,7 +97,7 @@ class PartnerAppController(Controller):
 
     @get("/{partner_app_id:str}", guards=[READ], **operation("Read an app", gives=PartnerAppView))
     async def read_partner_app(self, request: ApiRequest, state: State, partner_app_id: FromPath[str]) -> Answer:
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         app = await partner_apps.read(wiring.pool, request.user.merchant, request.user.environment, partner_app_id)
         if app is None:
             raise _unknown()
@@ -117,9 +117,9 @@ class PartnerAppController(Controller):
     )
     async def update_partner_app(self, request: ApiRequest, state: State, partner_app_id: FromPath[str]) -> Answer:
         body = await read_body(request, PartnerAppPatch)
-        wiring: InstallWiring = state.installing
-        act = act_of_key(request, wiring)
-        secrets = await partner_apps.live_secrets(wiring.pool, partner_app_id, act.at)
+        wiring: Wiring = state.apps
+        by = by_caller(request, wiring.clock())
+        secrets = await partner_apps.live_secrets(wiring.pool, partner_app_id, by.at)
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
             app = await _lock(connection, request, partner_app_id)
@@ -127,12 +127,12 @@ class PartnerAppController(Controller):
                 facts = {"current_version": app.version}
                 detail = f"The app is at version {app.version}."
                 raise Problem("VERSION_CONFLICT", detail, param="expected_version", facts=facts)
-            changed = _checked(_changed(app, body, act))
+            changed = _checked(_changed(app, body, by))
             await partner_apps.save(connection, changed)
-            await _note(connection, act, "partner_app.updated", app, audit.changes(_noted(app), _noted(changed)))
+            await _note(connection, by, "updated", app, changes_between(_noted(app), _noted(changed)))
             return 200, one_bytes(request, app_view(changed, secrets))
 
-        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
 
     @post(
         "/{partner_app_id:str}/rotate-secret",
@@ -152,24 +152,18 @@ class PartnerAppController(Controller):
         self, request: ApiRequest, state: State, partner_app_id: FromPath[str]
     ) -> Answer:
         body = await read_body(request, RotateSecretRequest)
-        wiring: InstallWiring = state.installing
-        act = act_of_key(request, wiring)
-        secret, row = _new_secret(partner_app_id, act)
-        apps: list[PartnerApp] = []
+        wiring: Wiring = state.apps
+        by = by_caller(request, wiring.clock())
+        secret, row = _new_secret(partner_app_id, by)
 
-        async def effect(connection: Connection) -> tuple[int, bytes]:
+        async def effect(connection: Connection) -> PartnerAppView:
             app = await _lock(connection, request, partner_app_id)
-            await partner_apps.end_secrets(connection, app.app_id, act.at + timedelta(hours=body.overlap_hours))
+            await partner_apps.end_secrets(connection, app.app_id, by.at + timedelta(hours=body.overlap_hours))
             await partner_apps.insert_secret(connection, row)
-            await _note(connection, act, "partner_app.secret_rotated", app, {})
-            apps.append(app)
-            return 200, one_bytes(request, app_view(app, [row]))
+            await _note(connection, by, "secret_rotated", app)
+            return app_view(app, await partner_apps.live_secrets(connection, app.app_id, by.at), secret)
 
-        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
-        if REPLAYED_HEADER in answer.headers:
-            return answer
-        secrets = await partner_apps.live_secrets(wiring.pool, partner_app_id, act.at)
-        return one(request, app_view(apps[0], secrets, secret))
+        return await answer_once(request, wiring, 200, effect)
 
     @delete(
         "/{partner_app_id:str}",
@@ -182,27 +176,27 @@ class PartnerAppController(Controller):
         ),
     )
     async def delete_partner_app(self, request: ApiRequest, state: State, partner_app_id: FromPath[str]) -> Answer:
-        wiring: InstallWiring = state.installing
-        act = act_of_key(request, wiring)
+        wiring: Wiring = state.apps
+        by = by_caller(request, wiring.clock())
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
             app = await _lock(connection, request, partner_app_id)
-            deleted = replace(app, status="deleted", version=app.version + 1, updated_at=act.at)
+            deleted = replace(app, status="deleted", version=app.version + 1, updated_at=by.at)
             await partner_apps.save(connection, deleted)
-            await partner_apps.end_secrets(connection, app.app_id, act.at)
+            await partner_apps.end_secrets(connection, app.app_id, by.at)
             for install_id in await installs.live_installs_of(connection, app.app_id):
                 held = await installs.lock(connection, install_id)
                 if held is not None:
-                    await installing.revoke(connection, act, *held, [grant.grant_id for grant in held[1]])
-            await _note(connection, act, "partner_app.deleted", app, {})
+                    await installing.revoke(connection, by, *held, [grant.grant_id for grant in held[1]])
+            await _note(connection, by, "deleted", app)
             return 204, b""
 
-        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
         wiring.committed()
         return answer
 
 
-def _new_app(body: PartnerAppRequest, request: ApiRequest, act: Act) -> PartnerApp:
+def _new_app(body: PartnerAppRequest, request: ApiRequest, by: By) -> PartnerApp:
     return PartnerApp(
         app_id=new_id("app"),
         merchant_id=request.user.merchant,
@@ -211,14 +205,14 @@ def _new_app(body: PartnerAppRequest, request: ApiRequest, act: Act) -> PartnerA
         type=body.type,
         redirect_uris=tuple(body.redirect_uris),
         manifest=tuple(each.permission() for each in body.manifest),
-        created_at=act.at,
-        updated_at=act.at,
+        created_at=by.at,
+        updated_at=by.at,
         default_permission_ids=tuple(body.default_permission_ids),
         money_budgets=budgets_of(body.money_budgets),
     )
 
 
-def _changed(app: PartnerApp, body: PartnerAppPatch, act: Act) -> PartnerApp:
+def _changed(app: PartnerApp, body: PartnerAppPatch, by: By) -> PartnerApp:
     given: dict[str, Any] = {
         "name": body.name,
         "redirect_uris": None if body.redirect_uris is None else tuple(body.redirect_uris),
@@ -227,7 +221,7 @@ def _changed(app: PartnerApp, body: PartnerAppPatch, act: Act) -> PartnerApp:
         "money_budgets": None if body.money_budgets is None else budgets_of(body.money_budgets),
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(app, **changes, version=app.version + 1, updated_at=act.at)
+    return replace(app, **changes, version=app.version + 1, updated_at=by.at)
 
 
 def _checked(app: PartnerApp) -> PartnerApp:
@@ -237,9 +231,9 @@ def _checked(app: PartnerApp) -> PartnerApp:
     return app
 
 
-def _new_secret(app_id: str, act: Act) -> tuple[str, SecretRow]:
+def _new_secret(app_id: str, by: By) -> tuple[str, SecretRow]:
     secret = new_secret("client")
-    return secret, SecretRow(new_id("sec"), app_id, hash_credential(secret), secret[-_HINT_CHARS:], act.at, None)
+    return secret, SecretRow(new_id("sec"), app_id, hash_credential(secret), secret[-_HINT_CHARS:], by.at, None)
 
 
 async def _lock(connection: Connection, request: ApiRequest, app_id: str) -> PartnerApp:
@@ -258,18 +252,11 @@ def _noted(app: PartnerApp) -> JsonObject:
     }
 
 
-async def _note(connection: Connection, act: Act, action: str, app: PartnerApp, changes: JsonObject) -> None:
-    entry = audit.AuditEntry(
-        at=act.at,
-        actor=act.actor,
-        action=action,
-        target_id=app.app_id,
-        merchant_id=app.merchant_id,
-        environment=app.environment,
-        request_id=act.request_id,
-        changes=changes,
+async def _note(connection: Connection, by: By, done: str, app: PartnerApp, changes: JsonObject | None = None) -> None:
+    entry = by.did(
+        f"partner_app.{done}", app.app_id, merchant_id=app.merchant_id, environment=app.environment, changes=changes
     )
-    await audit.note(connection, entry)
+    await note(connection, entry)
 
 
 def _unknown() -> Problem:

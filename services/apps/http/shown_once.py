@@ -1,7 +1,7 @@
 """Answers with a secret that is shown once: never stored, so never in a replayed answer (decision 13)."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from services.apps.http.wiring import Wiring
 from shared.auth.guard import ApiRequest
@@ -10,14 +10,22 @@ from shared.idempotency import idempotency_key, run_idempotent
 from shared.postgres import Connection
 
 
-class ShowsSecret(AnswerModel):
+class ShowsOnce(AnswerModel):
+    """An object of which one field is in its first answer only."""
+
+    shown_once: ClassVar[str]
+
+
+class ShowsSecret(ShowsOnce):
     """An object with the secret that was just made for it."""
+
+    shown_once = "secret"
 
     secret: str | None
     """Shown once, when it is made, and kept nowhere: `null` in every other answer, also in a replayed one."""
 
 
-M = TypeVar("M", bound=ShowsSecret)
+M = TypeVar("M", bound=ShowsOnce)
 
 
 async def answer_once(
@@ -32,7 +40,7 @@ async def answer_once(
     async def kept(connection: Connection) -> tuple[int, bytes]:
         nonlocal made
         made = await effect(connection)
-        return status, one_bytes(request, made.model_copy(update={"secret": None}))
+        return status, one_bytes(request, made.model_copy(update={made.shown_once: None}))
 
     key = await idempotency_key(request, request.user)
     answer = await run_idempotent(wiring.pool, key, wiring.clock(), kept)

@@ -4,22 +4,21 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Controller, delete, get, post
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from pydantic import AfterValidator, StringConstraints
 
-from services.apps.audit import AuditEntry, note
+from services.apps.audit import note
 from services.apps.core.staff import Role
-from services.apps.http.install_wiring import InstallWiring, act_of_key
 from services.apps.http.partner_app_models import Name
-from services.apps.store import staff
+from services.apps.http.shown_once import ShowsOnce, answer_once
+from services.apps.http.wiring import Wiring, by_caller
+from services.apps.store import merchants, staff
 from services.apps.store.staff import Member
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.model import Clean, Identifier
-from shared.http.answers import REPLAYED_HEADER, Answer, AnswerModel, many, one, one_bytes
+from shared.http.answers import Answer, AnswerModel, many
 from shared.http.bodies import RequestModel, read_body, read_query, shown
 from shared.http.operations import operation
 from shared.http.pages import ListQuery, page_by_time
@@ -28,7 +27,8 @@ from shared.idempotency import idempotency_key, run_idempotent
 from shared.postgres import Connection
 
 MANAGE = requires("keys.write")
-"""Whoever can make credentials can let people in."""
+"""Whoever can make credentials can let people in; never an app, which is given no such scope."""
+INVITE = requires("keys.write", platform=True)
 
 _USER: dict[str, Any] = {
     "staff_user_id": "usr_01KA6M4T2V9C3R8E5XQWJHZ7NB",
@@ -58,8 +58,10 @@ class StaffUserRequest(RequestModel):
     """Only with a platform key, which belongs to no merchant."""
 
 
-class InvitationView(AnswerModel):
+class InvitationView(ShowsOnce):
     """An invitation; the person belongs to the merchant once it is accepted."""
+
+    shown_once = "invitation_url"
 
     model_config = shown(
         {
@@ -92,12 +94,6 @@ class StaffUserView(AnswerModel):
     created_at: datetime
 
 
-async def platform_or_owner(connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
-    """A platform's key, or a merchant's that can make credentials; never an app."""
-    if connection.user.kind != "platform":
-        await MANAGE(connection, handler)
-
-
 class StaffUserController(Controller):
     """The people who sign in for a merchant."""
 
@@ -105,50 +101,42 @@ class StaffUserController(Controller):
     tags = ("Staff",)
 
     @post(
-        guards=[platform_or_owner],
+        guards=[INVITE],
         **operation(
             "Invite somebody",
             description=(
                 "Give the link to the person and nobody else; it works once, for a week. Another invitation of the "
-                "same person replaces it. Needs a platform key, or a merchant's with the scope `keys.write`."
+                "same person replaces it."
             ),
             takes=StaffUserRequest,
             gives=InvitationView,
             status=201,
-            problems=("NOT_FOUND", "INSUFFICIENT_SCOPE"),
+            problems=("NOT_FOUND",),
             idempotent=True,
         ),
     )
     async def invite_staff_user(self, request: ApiRequest, state: State) -> Answer:
         body = await read_body(request, StaffUserRequest)
-        wiring: InstallWiring = state.installing
-        merchant_id, act = _merchant(request.user, body), act_of_key(request, wiring)
-        made: list[tuple[InvitationView, str]] = []
+        wiring: Wiring = state.apps
+        merchant_id, by = _merchant(request.user, body), by_caller(request, wiring.clock())
 
-        async def effect(connection: Connection) -> tuple[int, bytes]:
-            if request.user.kind == "platform" and not await staff.merchant_exists(connection, merchant_id):
+        async def effect(connection: Connection) -> InvitationView:
+            if await merchants.hold_status(connection, merchant_id) is None:
                 raise not_found("There is no such merchant.")
             user, secret, invitation = await wiring.staff.invite(
-                connection, act, merchant_id, email=body.email, name=body.name, role=body.role
+                connection, by, merchant_id, email=body.email, name=body.name, role=body.role
             )
-            view = InvitationView(
+            return InvitationView(
                 staff_user_id=user.user_id,
                 merchant_id=merchant_id,
                 email=user.email,
                 name=body.name,
                 role=body.role,
-                invitation_url=None,
+                invitation_url=f"{wiring.base_url}/join?invitation={secret}",
                 expires_at=invitation.expires_at,
             )
-            made.append((view, secret))
-            return 201, one_bytes(request, view)
 
-        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
-        if REPLAYED_HEADER in answer.headers:
-            return answer
-        view, secret = made[0]
-        url = f"{wiring.base_url}/join?invitation={secret}"
-        return one(request, view.model_copy(update={"invitation_url": url}), 201)
+        return await answer_once(request, wiring, 201, effect)
 
     @get(
         guards=[MANAGE],
@@ -162,7 +150,7 @@ class StaffUserController(Controller):
     )
     async def list_staff_users(self, request: ApiRequest, state: State) -> Answer:
         query = read_query(request, ListQuery)
-        wiring: InstallWiring = state.installing
+        wiring: Wiring = state.apps
         found = await staff.members(wiring.pool, request.user.merchant, query.time_position(), query.page_size + 1)
         page, token = page_by_time(found, query, lambda member: (member.created_at, member.user_id))
         return many(request, [_view(member) for member in page], token)
@@ -178,24 +166,16 @@ class StaffUserController(Controller):
         ),
     )
     async def remove_staff_user(self, request: ApiRequest, state: State, staff_user_id: FromPath[str]) -> Answer:
-        wiring: InstallWiring = state.installing
-        act, merchant_id = act_of_key(request, wiring), request.user.merchant
+        wiring: Wiring = state.apps
+        by, merchant_id = by_caller(request, wiring.clock()), request.user.merchant
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
             if not await staff.end_membership(connection, staff_user_id, merchant_id):
                 raise not_found("There is no such person at this merchant.")
-            entry = AuditEntry(
-                at=act.at,
-                actor=act.actor,
-                action="staff_user.removed",
-                target_id=staff_user_id,
-                merchant_id=merchant_id,
-                request_id=act.request_id,
-            )
-            await note(connection, entry)
+            await note(connection, by.did("staff_user.removed", staff_user_id, merchant_id=merchant_id))
             return 204, b""
 
-        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), act.at, effect)
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
 
 
 def _merchant(access: Access, body: StaffUserRequest) -> str:

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.apps.core.audit import By
+from services.apps.oauth import OAuth
+from services.apps.signing_keys import TokenSigner
+from services.apps.staff import Staff
 from shared.auth.guard import ApiRequest
+from shared.auth.tokens import AccessTokens
 from shared.clock import Clock
+from shared.contracts.model import Actor
+from shared.http.answers import AnyRequest
 from shared.http.request_ids import request_id_of
 from shared.postgres import Pool
 
@@ -18,6 +24,17 @@ class Wiring:
     pool: Pool
     clock: Clock
     committed: Callable[[], None]
+    base_url: str
+    """Where clients reach us; who issues access tokens."""
+    oauth: OAuth
+    signer: TokenSigner
+    tokens: AccessTokens
+    staff: Staff
+
+
+def by_actor(request: AnyRequest, wiring: Wiring, actor: Actor) -> By:
+    """The actor as the one who acts now, for the audit log."""
+    return By(actor, wiring.clock(), request_id_of(request.scope))
 
 
 def by_caller(request: ApiRequest, now: datetime) -> By:

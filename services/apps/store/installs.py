@@ -66,6 +66,8 @@ _GRANT = (
     "updated_at, revoked_at"
 )
 
+_LIVE_AT = f"SELECT {_GRANT} FROM environment_grants WHERE merchant_id = $1 AND status = 'active' ORDER BY grant_id"
+
 
 async def installed(connection: Connection, tenants: Sequence[Tenant]) -> list[InstalledApp]:
     """The apps that are installed at these merchants in these environments, in the order of their ids; one statement.
@@ -158,11 +160,32 @@ async def lock(connection: Connection, install_id: str) -> tuple[Install, list[E
     return Install(**found), [_grant(row) for row in rows]
 
 
-async def install_of_grant(connection: Connection | Pool, grant_id: str) -> str | None:
-    """The install that a grant belongs to."""
-    query = "SELECT install_id FROM environment_grants WHERE grant_id = $1"
-    found: str | None = await connection.fetchval(query, grant_id)
-    return found
+async def lock_live_at(connection: Connection, merchant_id: str) -> list[EnvironmentGrant]:
+    """What is installed at the merchant, the installs locked."""
+    await connection.execute(
+        """
+        SELECT FROM installs WHERE install_id IN (
+            SELECT install_id FROM environment_grants WHERE merchant_id = $1 AND status = 'active'
+        ) ORDER BY install_id FOR UPDATE
+        """,
+        merchant_id,
+    )
+    rows = await connection.fetch(_LIVE_AT, merchant_id)
+    return [_grant(row) for row in rows]
+
+
+async def whose(connection: Connection | Pool, grant_id: str) -> tuple[str, str] | None:
+    """The install that a grant belongs to, and the merchant."""
+    row = await connection.fetchrow(
+        "SELECT install_id, merchant_id FROM environment_grants WHERE grant_id = $1", grant_id
+    )
+    return None if row is None else (row["install_id"], row["merchant_id"])
+
+
+async def lock_by_grant(connection: Connection, grant_id: str) -> tuple[Install, list[EnvironmentGrant]] | None:
+    """The install that a grant belongs to, locked, and its grants."""
+    found = await whose(connection, grant_id)
+    return None if found is None else await lock(connection, found[0])
 
 
 async def live_installs_of(connection: Connection, app_id: str) -> list[str]:
@@ -224,11 +247,7 @@ async def grants_of(pool: Pool, install_ids: Sequence[str]) -> dict[str, list[En
 
 async def live_at(pool: Pool, merchant_id: str) -> list[EnvironmentGrant]:
     """What is installed at the merchant, in both environments."""
-    rows = await pool.fetch(
-        f"SELECT {_GRANT} FROM environment_grants WHERE merchant_id = $1 AND status = 'active' ORDER BY created_at",
-        merchant_id,
-    )
-    return [_grant(row) for row in rows]
+    return [_grant(row) for row in await pool.fetch(_LIVE_AT, merchant_id)]
 
 
 async def never_exchanged(pool: Pool, before: datetime, limit: int) -> list[EnvironmentGrant]:

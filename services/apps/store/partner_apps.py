@@ -139,7 +139,7 @@ async def end_secrets(connection: Connection, app_id: str, ends_at: datetime) ->
     )
 
 
-async def live_secrets(pool: Pool, app_id: str, now: datetime) -> list[SecretRow]:
+async def live_secrets(pool: Connection | Pool, app_id: str, now: datetime) -> list[SecretRow]:
     """The app's secrets that work now, newest first."""
     rows = await pool.fetch(
         """

@@ -84,11 +84,6 @@ async def set_password(connection: Connection | Pool, user_id: str, password_has
     )
 
 
-async def merchant_exists(connection: Connection, merchant_id: str) -> bool:
-    """Whether there is such a merchant."""
-    return bool(await connection.fetchval("SELECT true FROM merchants WHERE merchant_id = $1", merchant_id))
-
-
 async def merchant_name(pool: Pool, merchant_id: str) -> str:
     """What a merchant is called; its id where it has no name here."""
     return str(await pool.fetchval("SELECT name FROM merchants WHERE merchant_id = $1", merchant_id) or merchant_id)
