@@ -7,7 +7,7 @@ from typing import Any
 from shared import topics
 from shared.contracts.model import Message
 from shared.contracts.orders import EVENTS
-from shared.contracts.topics_messages import MESSAGES_BY_TOPIC, WRITTEN_BY_OTHERS
+from shared.contracts.topics_messages import MESSAGES_BY_TOPIC, PLUGIN_ORDERS, WRITTEN_BY_OTHERS
 
 Json = dict[str, Any]
 
@@ -16,6 +16,10 @@ _KEYED_BY = {
     topics.PAYMENTS_EVENTS: "the order id where an order is known, else the id of what the event is about",
     topics.ACCESS_GRANTS: "the credential's hash",
     topics.ACCESS_USED: "the service that saw it",
+}
+_PARAMETERS = {
+    "channel_id": "The channel that writes it, and no other.",
+    "app_id": "The installed app that reads it, and no other.",
 }
 _ENVELOPE: Json = {
     "type": "object",
@@ -67,7 +71,8 @@ def asyncapi_document(version: str) -> Json:
     messages: Json = {}
     for topic, models in MESSAGES_BY_TOPIC.items():
         channels[topic] = _channel(topic, [model.wire_type for model in models])
-        channels[topics.dead_letters(topic)] = _channel(topics.dead_letters(topic), ["dead_letter"])
+        if topic != PLUGIN_ORDERS:
+            channels[topics.dead_letters(topic)] = _channel(topics.dead_letters(topic), ["dead_letter"])
         operations[topic] = _operation(topic)
         messages |= {model.wire_type: _message(topic, model) for model in models}
     messages["dead_letter"] = {"name": "dead_letter", "summary": "Unchanged.", "headers": _REASONS, "payload": {}}
@@ -86,9 +91,8 @@ def _channel(topic: str, messages: Sequence[str]) -> Json:
         "address": topic,
         "messages": {_name(message): {"$ref": f"#/components/messages/{message}"} for message in messages},
     }
-    if "{channel_id}" in topic:
-        channel["parameters"] = {"channel_id": {"description": "The channel that writes it, and no other."}}
-    return channel
+    parameters = {name: {"description": text} for name, text in _PARAMETERS.items() if f"{{{name}}}" in topic}
+    return channel | ({"parameters": parameters} if parameters else {})
 
 
 def _operation(topic: str) -> Json:

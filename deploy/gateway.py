@@ -38,6 +38,8 @@ ROUTES = {
     "/sign-out": "apps",
     "/join": "apps",
     "/account": "apps",
+    "/v1/events": "apps",
+    "/v1/plugin-topic": "apps",
 }
 """Which service answers a path and everything below it."""
 

@@ -218,7 +218,9 @@ def _claim_of(
 
 
 def _scope_of(access: Access) -> str:
-    return f"{access.merchant_id or access.grant_id}:{access.environment}"
+    """A merchant's own credentials share keys; an installed app has its own, or it would be given their answers."""
+    scope = f"{access.merchant_id or access.grant_id}:{access.environment}"
+    return f"{scope}:{access.grant_id}" if access.kind == "installation" else scope
 
 
 def _fingerprint(request: Request[Any, Any, Any], body: bytes) -> bytes:

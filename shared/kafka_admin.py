@@ -72,6 +72,10 @@ class KafkaAdmin:
 
         await self._until_answered(ask)
 
+    async def missing_topics(self, names: Iterable[str]) -> set[str]:
+        """Those of the topics that do not exist."""
+        return set(names) - set(await self._partition_counts())
+
     async def delete_topics(self, names: Iterable[str]) -> None:
         """None of the topics exists."""
         futures = self._client.delete_topics(list(names), **self._limits)

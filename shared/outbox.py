@@ -40,6 +40,7 @@ class OutboxMessage:
 
     topic: str
     envelope: Envelope
+    further_headers: tuple[tuple[str, str], ...] = ()
 
 
 def shard_of(key: str) -> int:
@@ -50,14 +51,15 @@ def shard_of(key: str) -> int:
 async def put(connection: Connection, messages: Sequence[OutboxMessage]) -> None:
     """Write the messages in the order in which they are to be published, per key; one statement."""
     if messages:
-        rows = [_row(message.topic, message.envelope) for message in messages]
+        rows = [_row(message) for message in messages]
         await connection.copy_records_to_table("outbox", records=rows, columns=_COLUMNS)
 
 
 _COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "payload")
 
 
-def _row(topic: str, envelope: Envelope) -> tuple[int, str, str, str, str, str, bytes]:
+def _row(message: OutboxMessage) -> tuple[int, str, str, str, str, str, bytes]:
+    envelope = message.envelope
     key = envelope.key or envelope.id
-    headers = orjson.dumps(envelope.headers()).decode()
-    return shard_of(key), envelope.id, topic, key, envelope.type, headers, envelope.data
+    headers = orjson.dumps(envelope.headers() | dict(message.further_headers)).decode()
+    return shard_of(key), envelope.id, message.topic, key, envelope.type, headers, envelope.data

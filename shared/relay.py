@@ -149,7 +149,7 @@ class Relay:
 
     async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer) -> None:
         loop = asyncio.get_running_loop()
-        await connection.add_listener(_notification(self._service), lambda *told: self._wake.notified(told[-1]))
+        await connection.add_listener(notification_of(self._service), lambda *told: self._wake.notified(told[-1]))
         await connection.execute("SELECT pg_advisory_lock_shared($1, $2)", _MEMBERS_LOCK, _number(self._service))
         floor = _Floor(loop.time())
         share_at = 0.0
@@ -315,7 +315,7 @@ async def announce(settings: Settings, service: str, wake: Wake, outside: Outsid
                     await wake.remote.wait()
                     wake.remote.clear()
                     async with transient_errors():
-                        await connection.execute(f"NOTIFY \"{_notification(service)}\", '{wake.sender}'")
+                        await connection.execute(f"NOTIFY \"{notification_of(service)}\", '{wake.sender}'")
                     await asyncio.sleep(0.005)
             finally:
                 connection.terminate()
@@ -323,7 +323,8 @@ async def announce(settings: Settings, service: str, wake: Wake, outside: Outsid
             await asyncio.sleep(1)
 
 
-def _notification(service: str) -> str:
+def notification_of(service: str) -> str:
+    """The channel of NOTIFY that says that a service has committed something to publish."""
     return f"throughline_{service}_outbox"
 
 

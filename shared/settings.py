@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     platform_key_hash: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
     """The SHA-256 of the key that may create merchants, in hex; read by the apps service. `throughline platform-key`
     makes both. Once admitted it is managed like any other key: rotated or revoked, it does not come back."""
+    events_kept_days: int = Field(default=90, ge=1, le=3_650)
+    """How long public events can be read, followed and replayed; they go by the week."""
 
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""

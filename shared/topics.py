@@ -60,3 +60,13 @@ def channel_topics(channel_id: str) -> tuple[TopicSpec, TopicSpec]:
     """A channel's topic and the one for its dead letters."""
     topic = channel_topic(channel_id)
     return _log(topic, 3, days=30), _log(dead_letters(topic), 1, days=30)
+
+
+def plugin_topic(app_id: str) -> str:
+    """The topic on which one installed app reads the events of the merchants that let it in."""
+    return f"plugins.{app_id}.orders"
+
+
+def plugin_topic_spec(app_id: str) -> TopicSpec:
+    """A plugin's topic; what is older than a week is published again where the plugin asks for it."""
+    return _log(plugin_topic(app_id), 3, days=7)

@@ -1,28 +1,38 @@
 """The composition root of the apps service: the only place that builds its parts."""
 
+from datetime import timedelta
+
 from litestar import Litestar
 
-from services.apps.consumers import UseConsumer
+from services.apps.connectors.kafka_topics import KafkaTopics
+from services.apps.consumers import OrderEventsConsumer, UseConsumer
+from services.apps.fan_out import FanOut
 from services.apps.http.api_keys import ApiKeyController
 from services.apps.http.audit_log import AuditLogController
 from services.apps.http.auth_context import AuthContextController
 from services.apps.http.authorize import AuthorizationController
+from services.apps.http.event_stream import Places
+from services.apps.http.events import EventController
 from services.apps.http.installs import InstallController
 from services.apps.http.merchants import MerchantController
 from services.apps.http.oauth import OAuthController, WellKnownController
 from services.apps.http.pages import AccountController, JoinController, SignInController
 from services.apps.http.partner_apps import PartnerAppController
+from services.apps.http.plugin_topics import PluginTopicController
 from services.apps.http.staff_users import StaffUserController
-from services.apps.http.wiring import Wiring
+from services.apps.http.wiring import EventsWiring, Wiring
+from services.apps.jobs import KeepEventsJob
 from services.apps.keys import AdmitPlatformKey
+from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
+from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
 from shared.outside import REAL, Outside
 from shared.sealing import Sealer
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
-from shared.topics import ACCESS_USED
+from shared.topics import ACCESS_USED, ORDERS_EVENTS
 
 SERVICE = "apps"
 CONTROLLERS = [
@@ -39,9 +49,15 @@ CONTROLLERS = [
     JoinController,
     AccountController,
     StaffUserController,
+    EventController,
+    PluginTopicController,
 ]
 _KEEP_KEYS_EVERY_S = 60.0
 _TIDY_EVERY_S = 300.0
+_KEEP_EVENTS_EVERY_S = 600.0
+_PLUGIN_TOPICS_EVERY_S = 1.0
+_REPLAY_EVERY_S = 0.2
+_REPAIR_EVERY_S = 60.0
 
 
 def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
@@ -59,8 +75,25 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)
     tokens = process.grants.access_tokens(settings.public_base_url)
     wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff)
-    process.serve(CONTROLLERS, apps=wiring)
+    process.serve(CONTROLLERS, apps=wiring, events=_events(process))
     return process
+
+
+def _events(process: ServiceProcess) -> EventsWiring:
+    """Public events, from `orders.events` to whoever reads them."""
+    settings, pool, clock, outside = process.settings, process.pool, process.clock, process.outside
+    kept = timedelta(days=settings.events_kept_days)
+    fan_out = FanOut(pool, clock, process.wake)
+    topics = TopicLife(pool, KafkaTopics(settings.kafka, outside.kafka), fan_out, clock)
+    followers = [fan_out.follow]
+    consumer = OrderEventsConsumer(pool, clock, process.wake, followers, kept)
+    process.consume("events", consumer, topics=[ORDERS_EVENTS])
+    process.every(_KEEP_EVENTS_EVERY_S, "jobs.keep_events", KeepEventsJob(pool, clock, kept))
+    process.every(_PLUGIN_TOPICS_EVERY_S, "jobs.provide_plugin_topics", topics.work)
+    process.every(_REPLAY_EVERY_S, "jobs.replay_events", fan_out.replay)
+    process.every(_REPAIR_EVERY_S, "jobs.repair_plugin_topics", topics.repair)
+    live = LiveEvents(settings, pool, outside)
+    return EventsWiring(process.grants, live, Places(), topics, settings.kafka)
 
 
 def create_app(settings: Settings, role: Role) -> Litestar:

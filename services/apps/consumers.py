@@ -1,15 +1,25 @@
 """What apps take from Kafka. Effects are durable on return."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime, timedelta
 
-from services.apps.store import api_keys
+from services.apps.core.events import PublicEvent
+from services.apps.incoming import events_in
+from services.apps.store import api_keys, partitions
+from services.apps.store import events as store
+from shared.clock import Clock
 from shared.contracts.access import CredentialsUsed
 from shared.envelope import decode
 from shared.faults import Poison
 from shared.kafka import Record
 from shared.kafka.reading import invalid_body, read_each
-from shared.postgres import Pool, transaction
+from shared.postgres import Connection, Pool, transaction
+from shared.telemetry import span
+
+Follower = Callable[[Connection, Sequence[PublicEvent]], Awaitable[None]]
+"""Does in the batch's transaction what is to follow from events. It sees each event once, an order's in their order."""
+Committed = Callable[[], None]
+"""Called after each commit that kept events, to wake the relay and whoever waits for events."""
 
 
 class UseConsumer:
@@ -28,6 +38,49 @@ class UseConsumer:
             async with transaction(self._pool) as connection:
                 await api_keys.used(connection, latest)
         return results
+
+
+class OrderEventsConsumer:
+    """`orders.events`: keeps the public events, and lets the followers act on those that are new.
+
+    A batch is one transaction. What was kept before, be it by another process at this very moment, is not new. An
+    event that would be dropped already is neither kept nor followed.
+    """
+
+    def __init__(
+        self, pool: Pool, clock: Clock, committed: Committed, followers: Sequence[Follower], kept: timedelta
+    ) -> None:
+        self._pool, self._clock, self._committed = pool, clock, committed
+        self._followers, self._kept = followers, kept
+        self._weeks: frozenset[date] = frozenset()
+
+    async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
+        read, results = read_each(records, events_in)
+        told = [event for events in read for event in events]
+        oldest = self._clock() - self._kept
+        lasting = [event for event in told if event.created_at >= oldest]
+        if lasting:
+            await self._ensure_partitions(lasting)
+            with span("apps.keep_events", events=len(lasting)):
+                async with transaction(self._pool) as connection:
+                    new = await self._take(connection, lasting)
+            if new:
+                self._committed()
+        return results
+
+    async def _take(self, connection: Connection, told: Sequence[PublicEvent]) -> list[PublicEvent]:
+        new = await store.unknown(connection, told)
+        if new:
+            for follow in self._followers:
+                await follow(connection, new)
+            await store.append(connection, new)
+        return new
+
+    async def _ensure_partitions(self, events: Sequence[PublicEvent]) -> None:
+        weeks = {partitions.week_of(event.created_at) for event in events}
+        if not weeks <= self._weeks:
+            await partitions.ensure(self._pool, weeks)
+            self._weeks = frozenset(weeks)
 
 
 def _report_in(record: Record) -> CredentialsUsed:

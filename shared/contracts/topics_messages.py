@@ -9,9 +9,12 @@ from shared.contracts.access import CredentialsUsed, Grant, SigningKey
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.contracts.model import Message
 from shared.contracts.orders import COMMANDS, CommandAccepted, CommandRefused, OrderVersion
+from shared.contracts.public_events import PublicEvent
 
 CHANNEL_PAYMENTS: Final = topics.channel_topic("{channel_id}")
 """Each channel's topic; the braces stand for its id."""
+PLUGIN_ORDERS: Final = topics.plugin_topic("{app_id}")
+"""Each installed app's topic."""
 
 MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
     topics.ORDERS_COMMANDS: tuple(COMMANDS.values()),
@@ -26,8 +29,10 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
     topics.ACCESS_USED: (CredentialsUsed,),
     topics.ACCESS_GRANTS: (Grant, SigningKey),
     CHANNEL_PAYMENTS: tuple(CHANNEL_EVENTS.values()),
+    PLUGIN_ORDERS: (PublicEvent,),
 }
-"""`ce_type` is the message's wire type, except in `orders.events`, where it is that of the version's leading event."""
+"""`ce_type` is the message's wire type, except in `orders.events`, where it is that of the version's leading event, and
+on the topics of apps, where it is the public event's."""
 
 WRITTEN_BY_OTHERS: Final = frozenset({topics.ORDERS_COMMANDS, CHANNEL_PAYMENTS})
 """Topics in which Throughline reads what others may write; from the rest others only read."""

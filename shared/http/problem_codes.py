@@ -106,6 +106,9 @@ CODES: dict[str, Meaning] = {
     "API_KEY_NOT_ACTIVE": Meaning(
         409, "The API key is not active", "Make another key: one that was revoked or has expired stays so."
     ),
+    "REPLAY_RUNNING": Meaning(
+        409, "A replay is running", "Wait until it has finished: an app has one replay at a time."
+    ),
     "DEVICE_OFFLINE": Meaning(
         409, "The device is not connected", "Wake or reconnect the device, or choose another one."
     ),

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.apps.core.audit import By
+from services.apps.http.event_stream import Places
+from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
+from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
+from shared.auth.grants import GrantsCopy
 from shared.auth.guard import ApiRequest
 from shared.auth.tokens import AccessTokens
 from shared.clock import Clock
@@ -15,6 +19,7 @@ from shared.contracts.model import Actor
 from shared.http.answers import AnyRequest
 from shared.http.request_ids import request_id_of
 from shared.postgres import Pool
+from shared.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +45,14 @@ def by_actor(request: AnyRequest, wiring: Wiring, actor: Actor) -> By:
 def by_caller(request: ApiRequest, now: datetime) -> By:
     """The caller as the one who acts, for the audit log."""
     return By(request.user.actor, now, request_id_of(request.scope))
+
+
+@dataclass(frozen=True, slots=True)
+class EventsWiring:
+    """What the routes of events and plugin topics need besides."""
+
+    grants: GrantsCopy
+    live: LiveEvents
+    streams: Places
+    topics: TopicLife
+    kafka: KafkaSettings

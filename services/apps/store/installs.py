@@ -78,11 +78,21 @@ async def installed(connection: Connection, tenants: Sequence[Tenant]) -> list[I
     return [InstalledApp(**{**row, "scopes": frozenset(row["scopes"])}) for row in rows]
 
 
+async def installs_of(connection: Connection, app_id: str) -> list[InstalledApp]:
+    """Everywhere that the app is installed now."""
+    rows = await connection.fetch(_INSTALLS_OF, app_id)
+    return [InstalledApp(**{**row, "scopes": frozenset(row["scopes"])}) for row in rows]
+
+
 _INSTALLED = """
 SELECT app_id, grant_id, merchant_id, environment, scopes
 FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS asked (merchant_id, environment)) AS asked
 JOIN environment_grants USING (merchant_id, environment)
 WHERE status = 'active' ORDER BY app_id, grant_id
+"""
+_INSTALLS_OF = """
+SELECT app_id, grant_id, merchant_id, environment, scopes FROM environment_grants
+WHERE app_id = $1 AND status = 'active'
 """
 
 

@@ -1,0 +1,1 @@
+"""What the apps service reaches outside of its database and topics."""

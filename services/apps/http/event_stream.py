@@ -1,0 +1,153 @@
+"""Events as a stream that does not end (Server-Sent Events): each with its id, so that a reader goes on where it was.
+
+The stream ends when its credential no longer allows it, when the reader has gone, or when it takes too long to take
+what it is sent; the next one begins after the last event that arrived.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+
+import structlog
+from litestar.types import Receive, Scope, Send
+from prometheus_client import Counter as Metric
+from prometheus_client import Gauge
+
+from services.apps.store.events import Placed
+from shared.auth.access import Access
+from shared.auth.grants import GrantsCopy
+from shared.clock import monotonic
+from shared.faults import Transient
+from shared.http.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+OPEN_STREAMS = Gauge("throughline_event_streams", "Event streams that are open")
+CUT_STREAMS = Metric("throughline_event_streams_cut_total", "Event streams whose reader was too slow")
+
+MOST_PER_CREDENTIAL = 5
+MOST = 1_000
+"""Streams of one process."""
+_HEARTBEAT_S = 10.0
+_SLOWEST_S = 10.0
+"""A reader that takes nothing for so long is cut."""
+_LONGEST_S = 3_600.0
+"""An access token is worth no more than an hour, and a stream that it opened lives no longer."""
+_CHECK_S = 0.5
+"""How often a stream that waits asks whether it still may go on."""
+_CHUNK_BYTES = 64 * 1024
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    # Proxies of the nginx family would otherwise hold events back until they have enough of them.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Places:
+    """How many streams are open, by credential."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, grant_id: str) -> Iterator[None]:
+        """A place, for as long as the context lasts; raises the `Problem` when there is none."""
+        if self._taken[grant_id] >= MOST_PER_CREDENTIAL:
+            detail = f"A credential may have {MOST_PER_CREDENTIAL} streams open: close one first."
+            raise Problem("RATE_LIMITED", detail, headers={"Retry-After": "1"})
+        if self._taken.total() >= MOST:
+            raise Problem("TRY_LATER", "This process has as many streams open as it may.")
+        self._taken[grant_id] += 1
+        OPEN_STREAMS.inc()
+        try:
+            yield
+        finally:
+            OPEN_STREAMS.dec()
+            self._taken[grant_id] -= 1
+            # Only credentials with a stream are remembered.
+            self._taken += Counter()
+
+
+class _Ended(Exception):
+    """The stream is over before its events are."""
+
+
+class EventStream:
+    """The answer to one request for a stream, as an ASGI app."""
+
+    def __init__(
+        self, access: Access, grants: GrantsCopy, places: Places, batches: AsyncGenerator[list[Placed], None]
+    ) -> None:
+        self._access, self._grants, self._places, self._batches = access, grants, places, batches
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer until the stream ends; one whose reader takes nothing ends without saying so."""
+        with self._places.taken(self._access.grant_id):
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            gone = asyncio.create_task(_gone(receive))
+            try:
+                async with aclosing(self._batches) as batches:
+                    await self._run(batches, send, gone)
+            except (_Ended, Transient) as reason:
+                log.info("event_stream_ended", grant_id=self._access.grant_id, reason=str(reason))
+            finally:
+                gone.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CHECK_S):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _run(self, batches: AsyncGenerator[list[Placed], None], send: Send, gone: "asyncio.Task[None]") -> None:
+        began = spoke = monotonic()
+        await self._write(b"retry: 1000\n", send)
+        async for batch in batches:
+            if gone.done():
+                raise _Ended("the reader has gone")
+            if monotonic() - began > _LONGEST_S:
+                raise _Ended("it has lasted long enough")
+            await self._check()
+            for chunk in _chunks(batch, self._access.scopes):
+                await self._write(chunk, send)
+                spoke = monotonic()
+            if monotonic() - spoke > _HEARTBEAT_S:
+                await self._write(b":\n", send)
+                spoke = monotonic()
+
+    async def _write(self, chunk: bytes, send: Send) -> None:
+        """The reader has taken all but a little of what was written before, and may still read this."""
+        slowest = monotonic() + _SLOWEST_S
+        while True:
+            await self._check()
+            try:
+                # What is cut off here is the server's wait until there is room: nothing of the chunk has gone out.
+                async with asyncio.timeout(_CHECK_S):
+                    return await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except TimeoutError:
+                if monotonic() > slowest:
+                    CUT_STREAMS.inc()
+                    raise _Ended("the reader is too slow") from None
+
+    async def _check(self) -> None:
+        """Raises unless the credential still may read what it could when the stream began."""
+        access = await self._grants.find(self._access.credential_hash)
+        if access is None or access.scopes != self._access.scopes:
+            raise _Ended("the credential has changed")
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _chunks(batch: list[Placed], scopes: frozenset[str]) -> Iterator[bytes]:
+    """The events as they are written, some in one piece where they are small."""
+    chunk = b""
+    for placed in batch:
+        event = placed.event
+        chunk += b"id: %b\nevent: %b\ndata: %b\n\n" % (event.event_id.encode(), event.type.encode(), event.body(scopes))
+        if len(chunk) >= _CHUNK_BYTES:
+            yield chunk
+            chunk = b""
+    if chunk:
+        yield chunk

@@ -1,0 +1,177 @@
+"""Events as they happen, for any number of readers in this process, which ask the database once for all of them.
+
+A reader has no queue, only a position, so a slow one costs no memory. What was kept lately lies in memory once for each
+tenant that is read, within a limit; a reader that is behind it reads from the database until it has caught up.
+Nothing is skipped, because events become visible in the order of their positions (see `store/events.py`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+
+import asyncpg
+import structlog
+
+from services.apps.store import events as store
+from services.apps.store.events import EventFilter, Placed, Tenant
+from shared.faults import Transient
+from shared.outside import REAL, Outside
+from shared.postgres import Pool, connect, transient_errors
+from shared.relay import notification_of
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_SERVICE = "apps"
+_POLL_S = 1.0
+"""How soon an event is seen of which no notification came."""
+_AT_ONCE = 200
+_FEED_EVENTS = 500
+_FEED_BYTES = 512 * 1024
+_LONGEST_WAIT_S = 0.5
+_PAUSE_S = 1.0
+
+
+class _Feed:
+    """The newest events of one tenant: all of them above the position `since`, as soon as that is known."""
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self.since: int | None = None
+        self.news = asyncio.Event()
+        self._events: deque[Placed] = deque()
+        self._bytes = 0
+
+    def put(self, placed: Placed) -> None:
+        self._events.append(placed)
+        self._bytes += _size(placed)
+        while len(self._events) > _FEED_EVENTS or self._bytes > _FEED_BYTES:
+            oldest = self._events.popleft()
+            self._bytes -= _size(oldest)
+            self.since = oldest.position
+
+    def forget(self) -> None:
+        """Events may have been missed: readers find them in the database."""
+        self._events.clear()
+        self._bytes, self.since = 0, None
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+    def after(self, position: int) -> list[Placed] | None:
+        """The events above a position; `None` when some of them may not be here."""
+        if self.since is None or position < self.since:
+            return None
+        found = list(takewhile(lambda placed: placed.position > position, reversed(self._events)))
+        return found[::-1]
+
+
+class LiveEvents:
+    """Follows events for as long as somebody reads."""
+
+    def __init__(self, settings: Settings, pool: Pool, outside: Outside = REAL) -> None:
+        self._settings, self._pool, self._outside = settings, pool, outside
+        self._feeds: dict[Tenant, _Feed] = {}
+        self._position = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self, wanted: EventFilter, after: int) -> AsyncGenerator[list[Placed], None]:
+        """The events that are wanted above a position, some at a time and for ever; often none, when a while passed.
+
+        Raises `Transient` while the database is away.
+        """
+        position = after
+        with self._joined(wanted.tenant) as feed:
+            while True:
+                news, known_to = feed.news, feed.since
+                found = feed.after(position)
+                if found is None:
+                    found = await store.following(self._pool, wanted, position, _AT_ONCE)
+                    if not found and known_to is not None:
+                        # Whatever was up to there could be seen when we asked, and nothing was.
+                        position = max(position, known_to)
+                        continue
+                if found:
+                    position = found[-1].position
+                    yield [placed for placed in found if not wanted.types or placed.event.type in wanted.types]
+                    continue
+                await _within(news, _LONGEST_WAIT_S)
+                yield []
+
+    @contextmanager
+    def _joined(self, tenant: Tenant) -> Iterator[_Feed]:
+        feed = self._feeds.setdefault(tenant, _Feed())
+        feed.readers += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow(), name="live events")
+        try:
+            yield feed
+        finally:
+            feed.readers -= 1
+            if not feed.readers:
+                del self._feeds[tenant]
+            if not self._feeds and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    async def _follow(self) -> None:
+        url = self._settings.database_url.get_secret_value()
+        while True:
+            try:
+                connection = await connect(url, _SERVICE, self._outside.postgres)
+                try:
+                    await self._listen(connection)
+                finally:
+                    connection.terminate()
+            except Transient as reason:
+                log.warning("live_events_interrupted", reason=str(reason))
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _listen(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        notified = asyncio.Event()
+        async with transient_errors():
+            await connection.add_listener(notification_of(_SERVICE), lambda *_: notified.set())
+        self._position = await store.newest_position(self._pool)
+        for feed in self._feeds.values():
+            feed.forget()
+        while not connection.is_closed():
+            notified.clear()
+            if not await self._step():
+                await _within(notified, _POLL_S)
+        raise Transient("database: the session was ended")
+
+    async def _step(self) -> bool:
+        """Give out what is new; False when nothing was."""
+        newest = await store.newest_position(self._pool)
+        joined = [feed for feed in self._feeds.values() if feed.since is None]
+        for feed in joined:
+            feed.since = self._position
+        found = []
+        if newest > self._position:
+            found = await store.between(self._pool, list(self._feeds), self._position, newest, limit=_AT_ONCE)
+            self._position = found[-1].position if found else newest
+        told = {}
+        for placed in found:
+            tenant = (placed.event.merchant_id, placed.event.environment)
+            # Its last reader may have left meanwhile.
+            if tenant in self._feeds:
+                told[tenant] = self._feeds[tenant]
+                told[tenant].put(placed)
+        for feed in (*told.values(), *joined):
+            feed.tell()
+        return bool(found)
+
+
+def _size(placed: Placed) -> int:
+    event = placed.event
+    return len(event.change) + len(event.order) + len(event.customer or b"")
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,218 @@
+"""Public events as they are kept, each with its position.
+
+Whoever follows events remembers one number: a position. Positions are given out under a lock that is held until the
+transaction ends, so that events become visible in the order of their positions: after an event has been seen, nothing
+can appear below it. The lock is taken last, when everything else of a batch is written, and so for a few milliseconds.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from services.apps.core.events import Origin, PublicEvent, created_in
+from shared.faults import Transient
+from shared.immutable import immutable
+from shared.postgres import Connection, Pool
+
+Tenant = tuple[str, str]
+"""A merchant's id and an environment."""
+
+_POSITIONS_LOCK = 728_403
+_LARGEST_PAGE_BYTES = 4 * 1024 * 1024
+"""Events of this size are read at once at most, beside one that may be larger."""
+
+_NAMES = (
+    "event_id, created_at, type, merchant_id, environment, order_id, order_version, "
+    "actor_type, actor_id, cause_type, cause_id, change, order_after, customer"
+)
+_COLUMNS = tuple(_NAMES.split(", "))
+
+
+@immutable
+class Placed:
+    """An event and its position."""
+
+    position: int
+    event: PublicEvent
+
+
+@immutable
+class EventFilter:
+    """Which of a tenant's events are wanted; `types` that are empty stand for all."""
+
+    tenant: Tenant
+    types: Sequence[str] = ()
+    order_id: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def unknown(connection: Connection, events: Sequence[PublicEvent]) -> list[PublicEvent]:
+    """Those of the events that are not kept yet, each once, in their order."""
+    if not events:
+        return []
+    times = [event.created_at for event in events]
+    rows = await connection.fetch(_KNOWN, [event.event_id for event in events], min(times), max(times))
+    known = {row["event_id"] for row in rows}
+    return list({event.event_id: event for event in events if event.event_id not in known}.values())
+
+
+async def append(connection: Connection, events: Sequence[PublicEvent]) -> None:
+    """Keep new events; the last statement of a transaction, because others wait until it ends.
+
+    Raises `Transient` where another process kept one of them meanwhile: run again, they are known.
+    """
+    if not events:
+        return
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _POSITIONS_LOCK)
+    try:
+        await connection.copy_records_to_table("events", records=map(_row, events), columns=_COLUMNS)
+    except asyncpg.UniqueViolationError as error:
+        raise Transient("another process kept the same events") from error
+
+
+async def newest_position(database: Connection | Pool) -> int:
+    """The largest position that can be seen; every event that comes later has a larger one."""
+    return int(await database.fetchval("SELECT coalesce(max(position), 0) FROM events"))
+
+
+async def read(pool: Pool, tenant: Tenant, event_id: str) -> Placed | None:
+    """The tenant's event, `None` when there is none or it is no longer kept."""
+    created = created_in(event_id)
+    if created is None:
+        return None
+    row = await pool.fetchrow(_READ, event_id, *created, *tenant)
+    return None if row is None else _placed(row)
+
+
+async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) -> list[Placed]:
+    """At most `limit` events, newest first, below a position."""
+    conditions, arguments = _conditions(wanted)
+    if before is not None:
+        arguments.append(before)
+        conditions.append(f"position < ${len(arguments)}")
+    return [_placed(row) for row in await pool.fetch(*_select(conditions, arguments, wanted.types, "DESC", limit))]
+
+
+async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> list[Placed]:
+    """At most `limit` events, oldest first, above a position; fewer where they are large."""
+    conditions, arguments = _conditions(wanted)
+    arguments.append(after)
+    conditions.append(f"position > ${len(arguments)}")
+    query, *values = _select(conditions, arguments, wanted.types, "ASC", limit)
+    return [_placed(row) for row in await pool.fetch(_bounded(query), *values)]
+
+
+async def between(
+    database: Connection | Pool,
+    tenants: Collection[Tenant],
+    after: int,
+    up_to: int,
+    *,
+    limit: int,
+    created_from: datetime | None = None,
+) -> list[Placed]:
+    """At most `limit` events of these tenants, oldest first, above one position and up to another; fewer where they
+    are large. Reads whatever lies between the positions, so they should not be far apart."""
+    merchants, environments = [each[0] for each in tenants], [each[1] for each in tenants]
+    rows = await database.fetch(_bounded(_BETWEEN), after, up_to, merchants, environments, limit, created_from)
+    return [_placed(row) for row in rows]
+
+
+async def position_before(database: Connection | Pool, week_began: datetime) -> int:
+    """A position below that of every event that was created in this week or later, and not far below."""
+    return int(await database.fetchval(_FIRST, week_began))
+
+
+def _bounded(query: str) -> str:
+    """The query's rows while they are not too large together; the first in any case."""
+    size = "octet_length(change) + octet_length(order_after) + coalesce(octet_length(customer), 0)"
+    return f"""
+    SELECT * FROM (
+        SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - ({size}) AS bytes_before
+        FROM ({query}) AS found
+    ) AS summed WHERE bytes_before < {_LARGEST_PAGE_BYTES} ORDER BY position
+    """
+
+
+def _conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
+    conditions, arguments = ["merchant_id = $1", "environment = $2"], list[Any](wanted.tenant)
+    for condition, value in (
+        ("order_id = ", wanted.order_id),
+        ("created_at >= ", wanted.created_from),
+        ("created_at < ", wanted.created_before),
+    ):
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f"{condition}${len(arguments)}")
+    return conditions, arguments
+
+
+def _select(conditions: list[str], arguments: list[Any], types: Sequence[str], order: str, limit: int) -> list[Any]:
+    """A query and its arguments. Of several types, each is read in order by its own index, then all are merged."""
+    arguments.append(limit)
+    last = f"ORDER BY position {order} LIMIT ${len(arguments)}"
+    plain = f"SELECT position, {_NAMES} FROM events WHERE {' AND '.join(conditions)}"
+    if not types:
+        return [f"{plain} {last}", *arguments]
+    arguments.append(list(types))
+    each = f"{plain} AND type = wanted.name {last}"
+    names = f"unnest(${len(arguments)}::text[]) AS wanted (name)"
+    return [f"SELECT found.* FROM {names} CROSS JOIN LATERAL ({each}) AS found {last}", *arguments]
+
+
+_KNOWN = """
+SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND created_at >= $2 AND created_at <= $3
+"""
+_READ = f"""
+SELECT position, {_NAMES} FROM events
+WHERE event_id = $1 AND created_at >= $2 AND created_at < $3 AND merchant_id = $4 AND environment = $5
+"""
+_BETWEEN = f"""
+SELECT position, {_NAMES} FROM events
+WHERE position > $1 AND position <= $2
+    AND (merchant_id, environment) IN (SELECT * FROM unnest($3::text[], $4::text[]))
+    AND ($6::timestamptz IS NULL OR created_at >= $6)
+ORDER BY position LIMIT $5
+"""
+_FIRST = "SELECT coalesce(min(position) - 1, (SELECT max(position) FROM events), 0) FROM events WHERE created_at >= $1"
+
+
+def _row(event: PublicEvent) -> tuple[Any, ...]:
+    cause = event.cause
+    return (
+        event.event_id,
+        event.created_at,
+        event.type,
+        event.merchant_id,
+        event.environment,
+        event.order_id,
+        event.order_version,
+        event.actor.type,
+        event.actor.id,
+        cause.type if cause else None,
+        cause.id if cause else None,
+        event.change,
+        event.order,
+        event.customer,
+    )
+
+
+def _placed(row: asyncpg.Record) -> Placed:
+    event = PublicEvent(
+        event_id=row["event_id"],
+        type=row["type"],
+        created_at=row["created_at"],
+        merchant_id=row["merchant_id"],
+        environment=row["environment"],
+        order_id=row["order_id"],
+        order_version=row["order_version"],
+        actor=Origin(row["actor_type"], row["actor_id"]),
+        cause=Origin(row["cause_type"], row["cause_id"]) if row["cause_type"] else None,
+        change=row["change"],
+        order=row["order_after"],
+        customer=row["customer"],
+    )
+    return Placed(row["position"], event)
