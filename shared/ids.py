@@ -30,5 +30,7 @@ PREFIXES = {
     "install_id": "ins",
     "grant_id": "grt",
     "staff_user_id": "usr",
+    "event_id": "evt",
+    "replay_id": "rpl",
 }
 """What the identifiers in a field begin with, as the API reference says it of the parts of a path."""
