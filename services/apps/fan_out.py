@@ -139,7 +139,8 @@ class FanOut:
 async def stop(connection: Connection, app_id: str, tenants: Sequence[Tenant]) -> None:
     """The app's topic gets nothing more of these tenants; in the transaction that takes its rights, after they are
     taken."""
-    await plugin_topics.drop_waiting(connection, app_id, tenants)
+    if tenants:
+        await plugin_topics.drop_waiting(connection, app_id, tenants)
 
 
 async def forget(connection: Connection, app_id: str, now: datetime) -> None:

@@ -1,15 +1,16 @@
 """The life of an install: approved, brought to life by its first exchange, changed by later ones, revoked.
 
 Everything here happens inside a transaction that holds the install's lock. A revocation is that of the grant: once the
-transaction commits, every service refuses its tokens within a second.
+transaction commits, every service refuses its tokens within a second, and nothing more goes to the app's topic.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from services.apps import grants
+from services.apps import fan_out, grants
 from services.apps.audit import By, changes_between, note
+from services.apps.core.events import READ_SCOPE, may_read
 from services.apps.store import installs, tokens
 from services.apps.store.installs import EnvironmentGrant, Install
 from services.apps.store.tokens import Code
@@ -38,6 +39,8 @@ async def bring_to_life(
     created = grant.status == "pending_exchange"
     action = "environment_grant.created" if created else "environment_grant.permissions_updated"
     await _note(connection, by, action, new, changes_between({} if created else _noted(grant), _noted(new)))
+    if not may_read(new.scopes, READ_SCOPE):
+        await fan_out.stop(connection, grant.app_id, [(grant.merchant_id, grant.environment)])
     if install.status != "active":
         await installs.save_install(connection, replace(install, status="active", updated_at=by.at))
     return new
@@ -57,6 +60,7 @@ async def revoke(
     await grants.publish(connection, [_announced(replace(grant, status="revoked")) for grant in ended])
     if install.status != "revoked" and len(ended) == len(live):
         await installs.save_install(connection, replace(install, status="revoked", updated_at=by.at, revoked_at=by.at))
+    await fan_out.stop(connection, install.app_id, [(grant.merchant_id, grant.environment) for grant in ended])
 
 
 async def announce(connection: Connection, merchant_id: str, *, merchant_active: bool) -> None:
@@ -64,6 +68,8 @@ async def announce(connection: Connection, merchant_id: str, *, merchant_active:
     held = await installs.lock_live_at(connection, merchant_id)
     status: Literal["active", "revoked"] = "active" if merchant_active else "revoked"
     await grants.publish(connection, [_announced(grant).model_copy(update={"status": status}) for grant in held])
+    for grant in () if merchant_active else held:
+        await fan_out.stop(connection, grant.app_id, [(grant.merchant_id, grant.environment)])
 
 
 def _announced(grant: EnvironmentGrant) -> Grant:

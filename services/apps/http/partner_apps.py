@@ -8,7 +8,7 @@ from litestar import Controller, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.apps import installing
+from services.apps import fan_out, installing
 from services.apps.audit import By, changes_between, note
 from services.apps.core.partner_apps import PartnerApp, flaw_of
 from services.apps.http.partner_app_models import (
@@ -188,6 +188,7 @@ class PartnerAppController(Controller):
                 held = await installs.lock(connection, install_id)
                 if held is not None:
                     await installing.revoke(connection, by, *held, [grant.grant_id for grant in held[1]])
+            await fan_out.forget(connection, app.app_id, by.at)
             await _note(connection, by, "deleted", app)
             return 204, b""
 

@@ -8,10 +8,10 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 from pydantic import Field
 
-from services.apps.audit import AuditEntry, note
+from services.apps.audit import note
 from services.apps.core.events import READ_SCOPE
 from services.apps.core.plugin_topics import PluginTopic, Replay, ReplayStatus, TopicStatus, group_prefix_of
-from services.apps.http.wiring import EventsWiring, Wiring
+from services.apps.http.wiring import EventsWiring, Wiring, by_caller
 from services.apps.plugin_topics import new_password
 from services.apps.store import events, installs, partitions, plugin_replays
 from shared import idempotency
@@ -22,7 +22,6 @@ from shared.http.answers import Answer, AnswerModel, one, one_bytes, replayed
 from shared.http.bodies import RequestModel, read_body, shown
 from shared.http.operations import operation
 from shared.http.problems import Problem, not_found
-from shared.http.requests import request_id_of
 from shared.idempotency import Fresh, IdempotencyKey, StoredResponse, idempotency_key, problem_for, run_idempotent
 from shared.ids import new_id
 from shared.postgres import Connection, transaction
@@ -248,14 +247,8 @@ async def _remember(request: ApiRequest, state: State, app_id: str, key: Idempot
     """The act in the audit log, and the answer of a repeat from now on; it holds no password."""
     wiring: Wiring = state.apps
     access, now = request.user, wiring.clock()
-    entry = AuditEntry(
-        at=now,
-        actor=access.actor,
-        action="plugin_topic.credentials_rotated",
-        target_id=app_id,
-        merchant_id=access.merchant,
-        environment=access.environment,
-        request_id=request_id_of(request.scope),
+    entry = by_caller(request, now).did(
+        "plugin_topic.credentials_rotated", app_id, merchant_id=access.merchant, environment=access.environment
     )
     async with transaction(wiring.pool) as connection:
         await note(connection, entry)

@@ -84,15 +84,18 @@ async def installs_of(connection: Connection, app_id: str) -> list[InstalledApp]
     return [InstalledApp(**{**row, "scopes": frozenset(row["scopes"])}) for row in rows]
 
 
-_INSTALLED = """
+_MERCHANT_ACTIVE = """
+NOT EXISTS (SELECT FROM merchants AS m WHERE m.merchant_id = environment_grants.merchant_id AND m.status <> 'active')
+"""
+_INSTALLED = f"""
 SELECT app_id, grant_id, merchant_id, environment, scopes
 FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS asked (merchant_id, environment)) AS asked
 JOIN environment_grants USING (merchant_id, environment)
-WHERE status = 'active' ORDER BY app_id, grant_id
+WHERE status = 'active' AND {_MERCHANT_ACTIVE} ORDER BY app_id, grant_id
 """
-_INSTALLS_OF = """
+_INSTALLS_OF = f"""
 SELECT app_id, grant_id, merchant_id, environment, scopes FROM environment_grants
-WHERE app_id = $1 AND status = 'active'
+WHERE app_id = $1 AND status = 'active' AND {_MERCHANT_ACTIVE}
 """
 
 
