@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import httpx
+import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -100,6 +102,31 @@ def token(stack: Stack, app_id: str, grant_id: str) -> str:
         GRANT_CLAIM: grant_id,
     }
     return jwt.encode({"alg": ALGORITHM, "kid": _KID, "typ": TYPE}, claims, _KEY)
+
+
+def version_of(tenant: tuple[str, str], order_id: str, version: int) -> Envelope:
+    """A version of an order, as the order service publishes it."""
+    body: dict[str, Any] = {
+        "order_id": order_id,
+        "version": version,
+        "previous_version": version - 1,
+        "events": [{"type": "orders.order_created.v1" if version == 1 else "orders.note_added.v1", "data": {}}],
+        "order": {"order_id": order_id, "version": version, "status": "open"},
+        "actor": {"type": "key", "id": "key_1"},
+        "recorded_at": datetime.now(UTC),
+        "balance_before": {"amount": 0, "currency": "EUR"},
+        "balance_after": {"amount": 0, "currency": "EUR"},
+    }
+    return Envelope(
+        id=f"{order_id}.{version}",
+        type=body["events"][0]["type"],
+        source="/services/orders",
+        data=orjson.dumps(body),
+        key=order_id,
+        merchant_id=tenant[0],
+        environment=tenant[1],
+        order_version=version,
+    )
 
 
 async def run(stack: Stack, statement: str, *arguments: Any) -> list[asyncpg.Record]:

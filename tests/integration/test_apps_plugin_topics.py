@@ -17,11 +17,10 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from services.apps import fan_out
 from shared.contracts.access import Grant
-from shared.envelope import Envelope
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
 from shared.topics import ORDERS_EVENTS, plugin_topic
-from tests.apps import Installed, install, let_in, run
+from tests.apps import Installed, install, let_in, run, version_of
 from tests.integration.test_apps_events import events, events_when, new_order, pay
 from tests.stack import Stack, Tenant, eventually, tail
 
@@ -111,30 +110,10 @@ def ids(read: Sequence[Read]) -> list[str]:
 async def tell(stack: Stack, tenants: Sequence[tuple[str, str]], order_ids: Sequence[str], version: int = 1) -> None:
     """Versions of orders, as the order service publishes them."""
     sending = []
-    for (merchant_id, environment), order_id in zip(tenants, order_ids, strict=True):
-        body = {
-            "order_id": order_id,
-            "version": version,
-            "previous_version": version - 1,
-            "events": [{"type": "orders.order_created.v1" if version == 1 else "orders.note_added.v1", "data": {}}],
-            "order": {"order_id": order_id, "version": version, "status": "open"},
-            "actor": {"type": "key", "id": "key_1"},
-            "recorded_at": datetime.now(UTC),
-            "balance_before": {"amount": 0, "currency": "EUR"},
-            "balance_after": {"amount": 0, "currency": "EUR"},
-        }
-        envelope = Envelope(
-            id=f"{order_id}.{version}",
-            type="orders.order_created.v1",
-            source="/services/orders",
-            data=orjson.dumps(body),
-            key=order_id,
-            merchant_id=merchant_id,
-            environment=environment,
-            order_version=version,
-        )
-        headers = [(name, value.encode()) for name, value in envelope.headers().items()]
-        sending.append(await stack.kafka.send(ORDERS_EVENTS, envelope.data, key=order_id.encode(), headers=headers))
+    for tenant, order_id in zip(tenants, order_ids, strict=True):
+        told = version_of(tenant, order_id, version)
+        headers = [(name, value.encode()) for name, value in told.headers().items()]
+        sending.append(await stack.kafka.send(ORDERS_EVENTS, told.data, key=order_id.encode(), headers=headers))
     await asyncio.gather(*sending)
 
 
