@@ -96,9 +96,9 @@ class Town:
         await eventually(known)
         return client
 
-    async def person(self, merchant_id: str, role: str = "owner", email: str | None = None) -> Person:
-        """Somebody of the merchant's, who has chosen a password and is not signed in."""
-        email = email or f"{new_id('p').lower()}@shop.example"
+    async def person_of(self, merchant_id: str, role: str = "owner", *, signed_in: bool = True) -> Person:
+        """Somebody of the merchant's, who has chosen a password."""
+        email = f"{new_id('p').lower()}@shop.example"
         body = {"email": email, "name": "Ada", "role": role, "merchant_id": merchant_id}
         invited = await self.stack.platform.post("/v1/staff-users", json=body)
         assert invited.status_code == 201, invited.text
@@ -106,9 +106,11 @@ class Town:
         url = invited.json()["data"]["invitation_url"]
         joined = await person.send(await person.http.get(url), "/join", password=PASSWORD)
         assert joined.status_code == 303, joined.text
+        if signed_in:
+            assert (await person.sign_in()).status_code == 303
         return person
 
-    async def app(self, developer: httpx.AsyncClient, **fields: Any) -> Json:
+    async def app_of(self, developer: httpx.AsyncClient, **fields: Any) -> Json:
         made = await developer.post("/v1/developer/partner/apps", json=APP | fields)
         assert made.status_code == 201, made.text
         found: Json = made.json()["data"]

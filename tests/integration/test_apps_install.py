@@ -9,7 +9,8 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from tests.people import REDIRECT, SECRET, Json, Person, Town, query_of
+from shared.postgres import Pool
+from tests.people import PASSWORD, REDIRECT, SECRET, Json, Person, Town, query_of
 from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.servers
@@ -83,7 +84,7 @@ async def developer(town: Town) -> httpx.AsyncClient:
 @pytest.fixture
 async def installed(town: Town, developer: httpx.AsyncClient) -> AsyncIterator[Installed]:
     merchant_id = await town.merchant()
-    person, app = await town.person(merchant_id), await town.app(developer)
+    person, app = await town.person_of(merchant_id, signed_in=False), await town.app_of(developer)
     async with oauth_client(town.stack, app) as client:
         made = Installed(town, merchant_id, app, client)
         location = await approved(person, client, town.stack.base_url, mode="test", permission_ids="refund")
@@ -153,5 +154,18 @@ async def test_the_developer_revokes(installed: Installed, developer: httpx.Asyn
 
 
 async def test_nothing_that_was_shown_once_is_kept(installed: Installed) -> None:
-    made = [installed.app["client_secret"], installed.token["refresh_token"]]
-    assert all(SECRET.fullmatch(secret) for secret in made)
+    pool = Pool(installed.town.stack.settings.database_url.get_secret_value(), "apps", 2)
+    await pool.open()
+    secrets = [
+        installed.app["client_secret"],
+        installed.token["refresh_token"],
+        installed.token["access_token"],
+        PASSWORD,
+    ]
+    tables = await pool.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'apps'")
+    for row in tables:
+        text = str(await pool.fetchval(f"SELECT string_agg(t::text, ' ') FROM {row['table_name']} AS t"))
+        assert SECRET.search(text) is None, row["table_name"]
+        assert not [secret for secret in secrets if secret in text], row["table_name"]
+    assert "sign_in_failures" in {row["table_name"] for row in tables}
+    await pool.close()
