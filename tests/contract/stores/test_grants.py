@@ -8,15 +8,17 @@ import pytest
 
 from shared.auth.table import (
     GrantRecord,
+    KeyRecord,
     forget_offsets,
     load_grant,
     load_offsets,
+    load_signing_keys,
     origin_is_listed,
     pin_version,
     save_records,
 )
 from shared.clock import utc_now
-from shared.contracts.access import Grant
+from shared.contracts.access import Grant, PublicKey, SigningKey
 from shared.postgres import transaction
 from tests.contract.stores.store import Store, waits
 
@@ -106,6 +108,22 @@ async def test_an_origin_is_listed_by_a_live_grant(either: Store, fields: dict[s
     await save_records(either.pool, [record(0, **origins | fields)], {})
     assert await origin_is_listed(either.pool, "https://b") is listed
     assert not await origin_is_listed(either.pool, "https://c")
+
+
+def key_record(offset: int, kid: str = "key_1", **fields: Any) -> KeyRecord:
+    jwk = {"x": "x" * 43, "y": "y" * 43} | fields.pop("public_jwk", {})
+    return KeyRecord(SigningKey.model_validate({"kid": kid, "public_jwk": jwk} | fields), 0, offset)
+
+
+async def test_the_newest_of_each_signing_key_counts_while_it_is_active(either: Store) -> None:
+    await save_records(either.pool, [], {0: 6}, [key_record(4), key_record(5, "key_2")])
+    newer = key_record(6, public_jwk={"x": "z" * 43})
+    await save_records(either.pool, [], {0: 8}, [newer, key_record(7, "key_2", status="retired")])
+    await save_records(either.pool, [], {0: 5}, [key_record(4), key_record(5, "key_2")])
+    assert await load_signing_keys(either.pool) == {"key_1": PublicKey(x="z" * 43, y="y" * 43)}
+    await forget_offsets(either.pool, 0)
+    await save_records(either.pool, [], {0: 1}, [key_record(0)])
+    assert await load_signing_keys(either.pool) == {"key_1": PublicKey(x="x" * 43, y="y" * 43)}
 
 
 async def test_two_tails_that_save_at_once(either: Store) -> None:

@@ -128,6 +128,7 @@ def _grants() -> list[Table]:
             "credential_hash",
         ),
         Table("grant_offsets", "topic_partition next_offset", "topic_partition"),
+        Table("signing_keys", "kid x y status topic_partition topic_offset", "kid"),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from shared.auth import table as grants
 from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Table, Transaction, Values
 from tests.simulation.postgres.statements.rows import picked, rows_of, there
 
 statement = Statements()
@@ -191,7 +191,15 @@ async def forget_grant_offset(t: Transaction, partition: int) -> str:
 
 @statement("UPDATE grants SET topic_offset = -1 WHERE topic_partition = $1")
 async def forget_grants_offsets(t: Transaction, partition: int) -> str:
-    table = t.database["grants"]
+    return await _forget_offsets(t, t.database["grants"], partition)
+
+
+@statement("UPDATE signing_keys SET topic_offset = -1 WHERE topic_partition = $1")
+async def forget_keys_offsets(t: Transaction, partition: int) -> str:
+    return await _forget_offsets(t, t.database["signing_keys"], partition)
+
+
+async def _forget_offsets(t: Transaction, table: Table, partition: int) -> str:
     rows = await t.lock_rows(
         table, [table.key(row) for row in t.scan(table)], lambda row: bool(row["topic_partition"] == partition)
     )
@@ -206,13 +214,29 @@ _GRANT = (
 ).split()
 
 
+_KEY = "kid x y status topic_partition topic_offset".split()
+
+
+def _newer(known: Values, new: Values) -> Values | None:
+    return known | new if known["topic_offset"] < new["topic_offset"] else None
+
+
 @statement(grants._UPSERT)
 async def save_grant(t: Transaction, *values: Any) -> str:
-    def newer(known: Values, new: Values) -> Values | None:
-        return known | new if known["topic_offset"] < new["topic_offset"] else None
-
-    done = await t.upsert(t.database["grants"], [dict(zip(_GRANT, values, strict=True))], newer)
+    done = await t.upsert(t.database["grants"], [dict(zip(_GRANT, values, strict=True))], _newer)
     return f"INSERT 0 {len(done)}"
+
+
+@statement(grants._UPSERT_KEY)
+async def save_signing_key(t: Transaction, *values: Any) -> str:
+    done = await t.upsert(t.database["signing_keys"], [dict(zip(_KEY, values, strict=True))], _newer)
+    return f"INSERT 0 {len(done)}"
+
+
+@statement("SELECT kid, x, y FROM signing_keys WHERE status = 'active'")
+def signing_keys(t: Transaction) -> Rows:
+    rows = (row for row in t.scan(t.database["signing_keys"]) if row["status"] == "active")
+    return picked(rows, ("kid", "x", "y"))
 
 
 @statement(grants._REVOKE)
