@@ -1,14 +1,17 @@
-"""How long messages waited because a worker had ended: until others had its partitions, and its share of the relay."""
+"""How long messages waited because a worker had ended: until others had its partitions, and its share of the relay.
+
+Only what nothing else can have held up is looked at: an end that came alone, until the next fault begins.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import inf
 
 from tests.chaos.audit_topics import first_of_each
 from tests.chaos.evidence import Evidence
-from tests.chaos.inject import Injected
+from tests.chaos.inject import QUIET_AFTER_S, WORKERS, Injected
 
 _BEFORE_S = 1.0
-_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -24,24 +27,26 @@ def handovers(evidence: Evidence, injected: list[Injected], began_at: float) -> 
 
     By signal and service. An end at which no message was on its way says nothing.
     """
-    waits = {"orders worker": _commands(evidence), "payments": _channel_events(evidence)}
+    waits = dict(zip(WORKERS, (_commands(evidence), _channel_events(evidence)), strict=True))
     found: dict[str, list[float]] = defaultdict(list)
-    for one in injected:
+    for number, one in enumerate(injected):
+        next_at_s = min((other.at_s for other in injected[number + 1 :]), default=inf)
         for service, through in waits.items():
-            if one.kind in ("SIGKILL", "SIGTERM") and one.alone and one.target.startswith(service):
-                longest = _longest(through, began_at + one.at_s)
+            if one.hands_over and one.target.startswith(service):
+                longest = _longest(through, began_at + one.at_s, began_at + next_at_s)
                 if longest is not None:
                     found[f"{one.kind} of {service}"].append(longest)
     return dict(found)
 
 
-def _longest(waits: list[Wait], ended_at: float) -> float | None:
-    """The longest wait from the end on."""
+def _longest(waits: list[Wait], ended_at: float, next_at: float) -> float | None:
+    """The longest wait from the end on; one that is not over when the next fault begins is as long as until then."""
     return max(
         (
-            wait.answered_at - max(wait.asked_at, ended_at)
+            min(wait.answered_at, next_at) - max(wait.asked_at, ended_at)
             for wait in waits
-            if wait.answered_at > ended_at and ended_at - _BEFORE_S < wait.asked_at < ended_at + _AFTER_S
+            if wait.answered_at > ended_at
+            and ended_at - _BEFORE_S < wait.asked_at < min(ended_at + QUIET_AFTER_S, next_at)
         ),
         default=None,
     )

@@ -12,6 +12,10 @@ from tests.chaos.health import Answer, Outage, Pause
 from tests.chaos.load import World
 from tests.chaos.system import System
 
+WORKERS = ("orders worker", "payments")
+"""What the names of processes that take messages from Kafka begin with."""
+QUIET_AFTER_S = 8.0
+"""For so long after a worker ended alone no other fault begins, so that waits of messages can be told to be its own."""
 _LONGEST_S = 120.0
 
 
@@ -63,6 +67,12 @@ class Injected:
     ready_s: float | None = None
     """Seconds from its end until every process said that it is ready."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether all that happened is that a worker ended, whose work others take over."""
+        ended = self.kind in ("SIGKILL", "SIGTERM") and self.target.startswith(WORKERS)
+        return ended and self.alone
+
 
 @dataclass
 class Run:
@@ -108,7 +118,13 @@ async def inject(this: Run, plan: Plan) -> None:
             next_one = next(drawn)
             await asyncio.sleep(0)
         await _do(this, faults)
-        await asyncio.sleep(this.random.uniform(0.1, 1))
+        await asyncio.sleep(max(this.random.uniform(0.1, 1), _left_in_peace_s(this)))
+
+
+def _left_in_peace_s(this: Run) -> float:
+    """How long the next fault has to wait, so that what is measured of the last one is of that one alone."""
+    last = this.injected[-1]
+    return last.at_s + QUIET_AFTER_S - this.now_s() if last.hands_over else 0.0
 
 
 async def _do(this: Run, faults: list[Fault]) -> None:

@@ -51,6 +51,8 @@ class ServiceProcess:
         return self._child is not None and self._child.running
 
     def start(self) -> None:
+        if self.running:
+            raise RuntimeError(f"{self.name} is running, and would be there twice")
         self.wanted = True
         service, role = SERVICES[self.name]
         script = Path(sys.executable).with_name("throughline")

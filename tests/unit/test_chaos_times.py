@@ -3,6 +3,7 @@
 import pytest
 
 from tests.chaos.evidence import Evidence, Message
+from tests.chaos.faults import EVERY_SERVICE, Fault
 from tests.chaos.handover import handovers
 from tests.chaos.health import Answer, Outage, Pause, judge
 from tests.chaos.inject import Injected
@@ -65,6 +66,29 @@ def waits(*injected: Injected) -> dict[str, list[float]]:
 @pytest.mark.parametrize(("at_s", "longest"), [(95, 4.0), (100.5, 3.5)])
 def test_a_message_waits_from_the_end_or_from_its_coming(at_s: float, longest: float) -> None:
     assert waits(injected(at_s)) == {"SIGKILL of orders worker": [longest]}
+
+
+def test_what_another_fault_holds_up_is_not_counted() -> None:
+    """As in the run that found 7.6 s: the next fault, a frozen worker, began while the message was on its way."""
+    frozen = injected(102.5, kind="SIGSTOP", target="payments 2")
+    assert waits(injected(99), frozen) == {"SIGKILL of orders worker": [2.5]}
+    assert waits(injected(96), injected(99.5, kind="SIGSTOP")) == {}
+
+
+def test_nothing_is_harmed_by_two_faults_at_once() -> None:
+    """One that is started by both would be there twice, at one port."""
+    alone, everyone = fault("orders api"), fault(EVERY_SERVICE)
+    assert alone.disjoint([]) and everyone.disjoint([])
+    assert alone.disjoint([fault("orders worker 1"), fault("Kafka")]) and everyone.disjoint([fault("Kafka")])
+    for one, others in ((alone, [alone]), (alone, [everyone]), (everyone, [fault("Kafka"), alone])):
+        assert not one.disjoint(others)
+
+
+def fault(target: str) -> Fault:
+    async def step() -> None:
+        raise NotImplementedError
+
+    return Fault("SIGKILL", target, step, step)
 
 
 def test_the_way_of_a_channels_event_ends_with_its_command() -> None:
