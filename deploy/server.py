@@ -35,7 +35,11 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # Uvicorn's way to say that the port was taken meanwhile; out of a task it would end the loop on the spot.
+            self.should_exit = True
         if self.started:
             self.answering.set()
 
