@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.runtime import LocalServers
 from deploy.prepare import prepare_database, prepare_topics
 from shared.kafka import client_options
-from shared.settings import KafkaSettings, Settings
+from shared.settings import UNLIMITED, KafkaSettings, Settings
 
 Ends = dict[TopicPartition, int]
 """Where each partition of a topic ends."""
@@ -50,6 +50,7 @@ class Machine:
             "DATABASE_URL": self.settings.database_url.get_secret_value(),
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka.bootstrap_servers,
             "CONSUMER_BATCH_SIZE": str(batch_size),
+            "RATE_LIMITS": UNLIMITED.model_dump_json(),
         }
 
     async def execute(self, *statements: str) -> None:

@@ -36,6 +36,34 @@ class KafkaSettings(BaseSettings):
     """Copies of each topic that Throughline creates; three in production."""
 
 
+class RateLimits(BaseSettings):
+    """How many requests one process takes: so many a second for ever, and `…_BURST` at once after a pause.
+
+    They are counted in each process by itself: of several, each takes so many. 0 a second: without limit.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="RATE_LIMIT_")
+
+    api_key_per_s: float = Field(default=100, ge=0)
+    api_key_burst: int = Field(default=300, ge=1)
+    installation_per_s: float = Field(default=100, ge=0)
+    installation_burst: int = Field(default=300, ge=1)
+    platform_per_s: float = Field(default=100, ge=0)
+    platform_burst: int = Field(default=300, ge=1)
+
+    merchant_per_s: float = Field(default=300, ge=0)
+    merchant_burst: int = Field(default=900, ge=1)
+    """For all credentials of a merchant in one environment together, so that many keys are no way around."""
+
+    address_per_s: float = Field(default=10, ge=0)
+    address_burst: int = Field(default=100, ge=1)
+    """For requests without a valid credential, by client address. Behind a proxy, `FORWARDED_ALLOW_IPS` names it."""
+
+
+UNLIMITED = RateLimits(api_key_per_s=0, installation_per_s=0, platform_per_s=0, merchant_per_s=0, address_per_s=0)
+"""For load that one key sends to one process on purpose."""
+
+
 class Settings(BaseSettings):
     """What one process of one service needs to know."""
 
@@ -53,6 +81,8 @@ class Settings(BaseSettings):
     """Most writing requests that share a transaction; with 1 each has its own, as many at once as the pool allows."""
     command_partitions: int = Field(default=12, ge=1, le=1024)
     """Partitions of the topics that are keyed by order id; how many workers can share the work."""
+
+    rate_limits: RateLimits = Field(default_factory=RateLimits)
 
     platform_key_hash: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
     """The SHA-256 of the key that may create merchants, in hex; read by the apps service. `throughline platform-key`

@@ -23,7 +23,7 @@ from shared.envelope import Envelope
 from shared.ids import new_id
 from shared.kafka import client_options, producer
 from shared.sealing import new_sealing_key
-from shared.settings import KafkaSettings, Settings
+from shared.settings import UNLIMITED, KafkaSettings, Settings
 from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS
 from tests.servers import Servers
 
@@ -167,6 +167,7 @@ def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **mo
         command_partitions=PARTITIONS,
         public_base_url=base_url,
         sealing_key=SEALING_KEY,
+        rate_limits=UNLIMITED,
         **more,
     )
 

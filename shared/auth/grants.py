@@ -56,6 +56,11 @@ class GrantsCopy:
             self._cache.put(credential_hash, grant, generation)
         return None if grant is None else grant.at(self._clock())
 
+    def remembers(self, credential_hash: str) -> bool:
+        """Whether `find` answers from memory, and so tells nobody anything that costs a look into the database."""
+        known, _ = self._cache.get(credential_hash)
+        return known
+
     def access_tokens(self, issuer: str) -> AccessTokens:
         """What tells the issuer's access tokens, by this copy's signing keys."""
         return AccessTokens(self._keys, self._database, issuer, self._clock)

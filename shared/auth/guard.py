@@ -3,7 +3,7 @@
 Every route needs a credential unless its handler is marked `opt=OPEN`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential, looks_like_key
-from shared.auth.tokens import GRANT_CLAIM, AccessTokens
+from shared.auth.tokens import GRANT_CLAIM, LONGEST_TOKEN, AccessTokens
 from shared.http.edge import RawHeader
+from shared.http.limits import Limiter
 from shared.http.problems import Problem
 from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
 
@@ -26,6 +27,7 @@ OPEN: dict[str, Any] = {"open": True}
 ApiRequest = Request[Access, str, State]
 """A request whose `user` is known."""
 
+_LONGEST_HEADER = len("Bearer ") + LONGEST_TOKEN
 _VERSION_HEADER = VERSION_HEADER.lower().encode()
 _NEWEST = API_VERSIONS[-1]
 
@@ -36,20 +38,21 @@ def unauthenticated() -> Problem:
     return Problem("UNAUTHENTICATED", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def authentication(grants: GrantsCopy, issuer: str) -> Callable[..., ASGIApp]:
+def authentication(grants: GrantsCopy, issuer: str, limiter: Limiter) -> Callable[..., ASGIApp]:
     """Middleware that sets `request.user` to the caller's `Access`, and the version that answers are in.
 
-    Access tokens are the issuer's.
+    Access tokens are the issuer's. Who asks too often is told so by the limiter.
     """
-    tokens = grants.access_tokens(issuer)
+    callers = _Callers(grants, grants.access_tokens(issuer), limiter)
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def authenticate(scope: Scope, receive: Receive, send: Send) -> None:
             if not _is_open(scope):
                 connection = ASGIConnection[Any, Any, Any, Any](scope)
-                access = await _caller(grants, tokens, connection)
+                access = await callers.caller(scope)
                 scope["user"] = access
                 scope["auth"] = access.credential_hash
+                limiter.admit(scope, access)
                 scope["state"]["api_version"] = await _version(grants, access, connection)
             await app(scope, receive, send)
 
@@ -98,27 +101,53 @@ def _is_open(scope: Scope) -> bool:
     return scope.get("method") == "OPTIONS" or bool(scope["route_handler"].opt.get("open"))
 
 
-async def _caller(grants: GrantsCopy, tokens: AccessTokens, connection: ASGIConnection[Any, Any, Any, Any]) -> Access:
-    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
-    secret = secret.strip()
-    access = None
-    if scheme.lower() == "bearer":
-        access = await (_of_key(grants, secret) if looks_like_key(secret) else _of_token(grants, tokens, secret))
-    if access is None:
-        raise unauthenticated()
-    grants.uses.note(access.grant_id)
-    return access
+@dataclass(frozen=True, slots=True)
+class _Callers:
+    """Who sent a request. What this process does not know by heart is looked up only for those who seldom guess."""
+
+    grants: GrantsCopy
+    tokens: AccessTokens
+    limiter: Limiter
+
+    async def caller(self, scope: Scope) -> Access:
+        """What the credential may do; raises the one problem of all that are none, and counts it."""
+        secret = bearer(scope["headers"])
+        access = None
+        if secret is not None:
+            access = await (self._of_key(scope, secret) if looks_like_key(secret) else self._of_token(scope, secret))
+        if access is None:
+            self.limiter.count_stranger(scope)
+            raise unauthenticated()
+        self.grants.uses.note(access.grant_id)
+        return access
+
+    async def _of_key(self, scope: Scope, key: str) -> Access | None:
+        return await self._of_grant(scope, hash_credential(key))
+
+    async def _of_token(self, scope: Scope, token: str) -> Access | None:
+        if not self.tokens.remembers(token):
+            self.limiter.refuse_guessing(scope)
+        claims = await self.tokens.claims_of(token)
+        access = None if claims is None else await self._of_grant(scope, claims[GRANT_CLAIM])
+        # A token speaks for an installation and for nobody else.
+        return access if access is not None and access.kind == "installation" else None
+
+    async def _of_grant(self, scope: Scope, credential_hash: str) -> Access | None:
+        if not self.grants.remembers(credential_hash):
+            self.limiter.refuse_guessing(scope)
+        return await self.grants.find(credential_hash)
 
 
-async def _of_key(grants: GrantsCopy, key: str) -> Access | None:
-    return await grants.find(hash_credential(key))
+def bearer(headers: Iterable[RawHeader]) -> str | None:
+    """The credential in the one `Authorization: Bearer …` of a request (RFC 6750); None when there is no such one.
 
-
-async def _of_token(grants: GrantsCopy, tokens: AccessTokens, token: str) -> Access | None:
-    claims = await tokens.claims_of(token)
-    access = None if claims is None else await grants.find(claims[GRANT_CLAIM])
-    # A token speaks for an installation and for nobody else.
-    return access if access is not None and access.kind == "installation" else None
+    Of two headers, whoever stands between may have read the other one: such a request has none.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) != 1 or len(given[0]) > _LONGEST_HEADER:
+        return None
+    scheme, _, secret = given[0].partition(b" ")
+    return secret.strip(b" ").decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
 async def _version(grants: GrantsCopy, access: Access, connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -52,13 +52,17 @@ class AccessTokens:
         self._verified: dict[bytes, _Verified] = {}
         self._generation = keys.generation
 
+    def remembers(self, token: str) -> bool:
+        """Whether the token's signature was checked here before, and was good."""
+        return _digest(token) in self._verified
+
     async def claims_of(self, token: str) -> Claims | None:
         """What the token says; None when it is not ours, not for this API, or over. It counts while its grant does."""
         if len(token) > LONGEST_TOKEN:
             return None
         if self._keys.unsaved:
             raise Transient("database: a change of the signing keys cannot be saved")
-        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = _digest(token)
         keys = self._keys.get() or await self._load()
         if self._generation != self._keys.generation:
             self._verified.clear()
@@ -82,6 +86,10 @@ class AccessTokens:
         keys = {kid: as_key(kid, key) for kid, key in (await table.load_signing_keys(self._pool())).items()}
         self._keys.put(keys, generation)
         return keys
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def as_key(kid: str, public: PublicKey) -> ECKey:

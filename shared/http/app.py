@@ -13,6 +13,7 @@ from shared.auth.guard import authentication, version_header
 from shared.http.bodies import DEFAULT_BODY_LIMIT
 from shared.http.edge import edge
 from shared.http.health import Health, health_routes
+from shared.http.limits import Limiter, limit_headers
 from shared.http.metrics import observer
 from shared.http.openapi import describe
 from shared.http.options import with_all_methods
@@ -40,10 +41,14 @@ def http_app(
     With `grants`, every route needs a credential unless its handler is `opt=OPEN`, and the app is ready once the copy
     has caught up; a lifespan of the service runs it (`grants.running(pool)`). `middleware` runs before authentication.
     """
+    limiter = Limiter(service, settings.rate_limits)
     document = cache(lambda: describe(f"Throughline {service}", controllers))
     app = Litestar(
         route_handlers=[*controllers, *health_routes(health), *reference_routes(lambda: [document()])],
-        middleware=[*middleware, *([authentication(grants, settings.public_base_url)] if grants is not None else [])],
+        middleware=[
+            *middleware,
+            *([authentication(grants, settings.public_base_url, limiter)] if grants is not None else []),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=list(lifespan),
         request_max_body_size=body_limit,
@@ -51,7 +56,7 @@ def http_app(
         logging_config=None,
     )
     app.state.openapi_document = document
-    header_makers = (version_header, cors_headers, security_headers(settings.public_base_url))
+    header_makers = (version_header, limit_headers, cors_headers, security_headers(settings.public_base_url))
     handler = with_all_methods(app.asgi_handler, app.routes)
     if grants is not None:
         _watch(health, grants)

@@ -202,7 +202,7 @@ def _possible(described: Operation, refusals: list[str], has_id: bool) -> list[s
 
 
 def _success(status: int, described: Operation, ref: _Names) -> Json:
-    answer: Json = {"description": HTTPStatus(status).phrase, "headers": _headers("X-Request-Id")}
+    answer: Json = {"description": HTTPStatus(status).phrase, "headers": _headers("X-Request-Id", *_LIMITS)}
     if described.idempotent:
         answer["headers"] |= _headers("Idempotent-Replayed")
     if described.gives is not None and status != 204:
@@ -252,10 +252,19 @@ _HEADERS: Json = {
         "description": "`true`: the stored answer of the first request with this `Idempotency-Key`.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "RateLimit": {
+        "description": "What is left to `credential` and to `merchant`: `r` requests now, and no more for `t` seconds.",
+        "schema": _TEXT,
+    },
+    "RateLimit-Policy": {
+        "description": "What there is when nothing was used: `q` requests in `w` seconds.",
+        "schema": _TEXT,
+    },
     "Retry-After": {"description": "Seconds to wait before sending the request again.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": _TEXT},
 }
-_HEADERS_OF = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_LIMITS = ("RateLimit", "RateLimit-Policy")
+_HEADERS_OF = {401: ("WWW-Authenticate",), 429: ("Retry-After", *_LIMITS), 503: ("Retry-After",)}
 
 
 _PROBLEM: Json = {

@@ -24,10 +24,7 @@ _ALWAYS = (
 )
 # Two years, as the preload lists of browsers ask for.
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
-_EXPOSED = (
-    b"X-Request-Id, Throughline-Version, Idempotent-Replayed, Retry-After, "
-    b"RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
-)
+_EXPOSED = b"X-Request-Id, Throughline-Version, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy"
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST, PATCH, PUT, DELETE"),
     (

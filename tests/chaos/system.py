@@ -17,7 +17,7 @@ from deploy.local.ports import HOST, Ports
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import Child
 from deploy.prepare import prepare_database, prepare_topics
-from shared.settings import KafkaSettings, Settings
+from shared.settings import UNLIMITED, KafkaSettings, Settings
 from tests.chaos.proxy import Proxy
 
 PARTITIONS = 4
@@ -168,6 +168,7 @@ def build(directory: Path) -> System:
         "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{kafka_proxy.port}",
         "KAFKA_CLIENT_BOOTSTRAP_SERVERS": kafka.client_bootstrap_servers,
         "COMMAND_PARTITIONS": str(PARTITIONS),
+        "RATE_LIMITS": UNLIMITED.model_dump_json(),
         "CONSUMER_BATCH_SIZE": "50",
     }
     services = {name: ServiceProcess(name, next(others), environment, directory) for name in SERVICES}

@@ -21,7 +21,7 @@ from shared.auth.keys import hash_credential, new_api_key
 from shared.contracts.access import SCOPES, Environment, Grant
 from shared.ids import new_id
 from shared.kafka import producer
-from shared.settings import KafkaSettings, Settings
+from shared.settings import UNLIMITED, KafkaSettings, Settings
 from shared.topics import ACCESS_GRANTS
 
 PARTITIONS = 4
@@ -62,6 +62,7 @@ class System:
             "KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka_bootstrap_servers,
             "KAFKA_CLIENT_BOOTSTRAP_SERVERS": self.servers.kafka_client_bootstrap_servers,
             "COMMAND_PARTITIONS": str(PARTITIONS),
+            "RATE_LIMITS": UNLIMITED.model_dump_json(),
         }
         for service, port in self.ports.items():
             command = [sys.executable, "-c", "from deploy.cli import app; app()", "serve", service, "--port", str(port)]

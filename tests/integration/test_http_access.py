@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from litestar.response import Response
 
 from shared.auth import (
     GRANTS_TABLE,
+    SIGNING_KEYS_TABLE,
     ApiRequest,
     GrantsCopy,
     hash_credential,
@@ -95,7 +97,7 @@ def grants() -> list[Grant]:
 
 @pytest.fixture
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
-    tables = GRANTS_TABLE + IDEMPOTENCY_TABLE + "CREATE TABLE notes (text text);"
+    tables = GRANTS_TABLE + SIGNING_KEYS_TABLE + ";" + IDEMPOTENCY_TABLE + "CREATE TABLE notes (text text);"
     async with schema_with(servers.database_url, tables) as pool:
         records = [GrantRecord(grant.credential_hash, grant, 0, offset) for offset, grant in enumerate(grants())]
         await save_records(pool, records, {0: len(records)})
@@ -104,6 +106,13 @@ async def pool(servers: Servers) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def api(servers: Servers, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    async with running_api(servers, pool, Settings()) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running_api(servers: Servers, pool: Pool, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The notes on a real HTTP server, and a client without a credential."""
     kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
     copy = GrantsCopy(kafka, "notes", lambda: NOW, topic="grants-that-nobody-made")
     app = http_app(
@@ -111,7 +120,7 @@ async def api(servers: Servers, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
         controllers=[routes(pool)],
         health=Health(),
         lifespan=[lambda _: copy.running(pool)],
-        settings=Settings(),
+        settings=settings,
         grants=copy,
     )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
@@ -150,12 +159,31 @@ async def test_every_refused_credential_looks_alike(api: httpx.AsyncClient) -> N
         {"Authorization": "Bearer tl_test_short"},
         {"Authorization": "Basic dXNlcjpwYXNz"},
         {"Authorization": KEYS["reader"]},
+        {"Authorization": f"Bearer\t{KEYS['reader']}"},
+        {"Authorization": b"Bearer \xa0" + KEYS["reader"].encode()},
+        {"Authorization": f"Bearer {KEYS['reader']}, Bearer {KEYS['reader']}"},
+        {"Authorization": f"Bearer {KEYS['reader']} {'x' * 5_000}"},
+        {"Authorization": "Bearer " + " " * 5_000 + KEYS["reader"]},
     ]
     answers = [await api.get("/v1/notes/n1", headers=headers | {"X-Request-Id": "the-same-id"}) for headers in refused]
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].json()["code"] == "UNAUTHENTICATED"
+
+
+async def test_of_two_credentials_none_counts(api: httpx.AsyncClient) -> None:
+    """A proxy may have looked at the other one."""
+    for first, second in (("reader", "reader"), ("reader", "unknown"), ("unknown", "reader")):
+        headers = [("Authorization", f"Bearer {KEYS[name]}") for name in (first, second)]
+        answer = await api.get("/v1/notes/n1", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer   "])
+async def test_the_scheme_is_written_as_one_likes(api: httpx.AsyncClient, scheme: str) -> None:
+    answer = await api.get("/v1/notes/n1", headers={"Authorization": f"{scheme} {KEYS['reader']}"})
+    assert answer.status_code == 200
 
 
 async def test_what_is_missing_is_named(api: httpx.AsyncClient) -> None:

@@ -19,7 +19,7 @@ import shared.ids
 from shared.auth.keys import hash_credential
 from shared.contracts.access import SCOPES, Grant
 from shared.relay import partition_of
-from shared.settings import Settings
+from shared.settings import UNLIMITED, Settings
 from shared.topics import ACCESS_GRANTS, ORDERS_REPLIES, channel_topics, core_topics
 from tests.simulation import faults
 from tests.simulation.auditor import Finding, Invariant, audit, glance
@@ -127,9 +127,8 @@ class _Run:
     async def whole(self) -> Outcome:
         """From nothing to the audit."""
         self.cluster = Cluster(Random(f"kafka {self.plan.seed}"), self.plan.fetch_s)
-        self.servers = Servers(
-            databases(virtual_now), STATEMENTS, self.cluster, Settings(command_partitions=PARTITIONS, consumer_lanes=2)
-        )
+        settings = Settings(command_partitions=PARTITIONS, consumer_lanes=2, rate_limits=UNLIMITED)
+        self.servers = Servers(databases(virtual_now), STATEMENTS, self.cluster, settings)
         self._prepare()
         self.nodes = [Node(service, self.servers, self.random) for service in COMPOSE for _ in range(REPLICAS)]
         try:
