@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench import bare_pipe, growth, http_rates, latency, service, soak
+from bench import access, bare_pipe, growth, http_rates, latency, service, soak
 from bench.machine import machine
 from bench.race import Race
 from bench.report import medians, print_throughput
@@ -47,6 +47,7 @@ async def _throughput(found: Result, options: argparse.Namespace) -> None:
 
 
 _MEASURES = {
+    "access": access.measure,
     "throughput": _throughput,
     "latency": latency.measure,
     "http": http_rates.measure,

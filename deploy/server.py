@@ -11,6 +11,7 @@ import uvicorn
 import uvloop
 
 from deploy.local.problem import RuntimeProblem
+from deploy.protocol import Protocol
 
 # Requests that run when we are asked to stop may finish for this long; the services' workers then stop in order.
 _GRACE_S = 10
@@ -60,7 +61,7 @@ def run_server(
         app,
         host=host,
         port=port,
-        http="httptools",
+        http=Protocol,
         lifespan="on",
         access_log=False,
         # What uvicorn has to say goes where all other lines go, in the same form.

@@ -19,7 +19,7 @@ from shared.auth.tokens import GRANT_CLAIM, LONGEST_TOKEN, AccessTokens
 from shared.http.edge import RawHeader
 from shared.http.limits import Limiter
 from shared.http.problems import Problem
-from shared.http.requests import API_VERSIONS, VERSION_HEADER, asked_version
+from shared.http.requests import API_VERSIONS, VERSION_HEADER, Connection, asked_version
 
 OPEN: dict[str, Any] = {"open": True}
 """For `opt=` of a handler that needs no credential."""
@@ -48,7 +48,7 @@ def authentication(grants: GrantsCopy, issuer: str, limiter: Limiter) -> Callabl
     def middleware(app: ASGIApp) -> ASGIApp:
         async def authenticate(scope: Scope, receive: Receive, send: Send) -> None:
             if not _is_open(scope):
-                connection = ASGIConnection[Any, Any, Any, Any](scope)
+                connection: Connection = ASGIConnection(scope)
                 access = await callers.caller(scope)
                 scope["user"] = access
                 scope["auth"] = access.credential_hash
@@ -150,7 +150,7 @@ def bearer(headers: Iterable[RawHeader]) -> str | None:
     return secret.strip(b" ").decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-async def _version(grants: GrantsCopy, access: Access, connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+async def _version(grants: GrantsCopy, access: Access, connection: Connection) -> str:
     asked = asked_version(connection)
     if access.api_version is None:
         await grants.pin_version(access, asked or _NEWEST)

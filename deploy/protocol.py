@@ -1,0 +1,37 @@
+"""HTTP/1.1 as uvicorn speaks it, with an end to what a client may send besides a body.
+
+The parser keeps a header until it is whole, and has no limit: anybody could fill the memory before being asked
+who he is.
+"""
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LARGEST_HEAD = 64 * 1024
+"""Bytes; proxies and browsers send a few thousand at most."""
+_FRAMING = 10
+"""Bytes that a client may spend on each byte of a body: chunks of one byte take six."""
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Protocol(HttpToolsProtocol):
+    """Ends a connection whose request has too much in its line, its headers, its chunks' sizes or its trailers."""
+
+    _besides = 0
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's."""
+        self._besides += len(data)
+        super().data_received(data)
+        if self._besides > LARGEST_HEAD and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """As uvicorn's."""
+        super().on_message_begin()
+        self._besides = 0
+
+    def on_body(self, body: bytes) -> None:
+        """As uvicorn's."""
+        super().on_body(body)
+        self._besides -= (1 + _FRAMING) * len(body)
