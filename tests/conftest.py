@@ -4,10 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.leaks import pytest_configure, pytest_runtest_logreport, pytest_sessionfinish, pytest_terminal_summary
 from tests.servers import Servers, servers
 from tests.stack import Stack, Tenant, running_stack
 
-__all__ = ["servers"]
+__all__ = [
+    "pytest_configure",
+    "pytest_runtest_logreport",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "servers",
+]
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 from deploy.local.datadir import REPOSITORY
 from deploy.local.ports import HOST, Ports
 from deploy.local.runtime import LocalServers
+from tests.leaks import LEAKS
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ def servers() -> Iterator[Servers]:
         yield from _containers()
     else:
         with tempfile.TemporaryDirectory(prefix="throughline-") as directory, LocalServers(Path(directory)) as local:
-            yield Servers(local.database_url, local.kafka_bootstrap_servers, local.kafka_client_bootstrap_servers)
+            found = Servers(local.database_url, local.kafka_bootstrap_servers, local.kafka_client_bootstrap_servers)
+            yield found
+            LEAKS.search_files(Path(directory))
+            LEAKS.search_topics(found.kafka_bootstrap_servers)
+            LEAKS.search_tables(found.database_url)
 
 
 def _containers() -> Iterator[Servers]:
