@@ -1,0 +1,1 @@
+"""Every documented route, and everybody who must be refused there."""

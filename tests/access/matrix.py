@@ -1,0 +1,112 @@
+"""What the matrix knows of a route, who calls it, and what each of them must be told."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from services.apps.core.partner_apps import GRANTABLE_SCOPES
+from tests.people import Json, Town
+
+ANYONE, PLATFORM = "any credential", "a platform's"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An object of the owner's: what its path holds, and where the owner sees whether it has changed."""
+
+    path: Mapping[str, str]
+    witness: str | None = None
+    body: Any = None
+    """What the route is sent, where that depends on the object."""
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Clients of one merchant in test, and of everybody else. Each may do everything but what its name says."""
+
+    owner: httpx.AsyncClient
+    nobody: httpx.AsyncClient
+    malformed: httpx.AsyncClient
+    revoked: httpx.AsyncClient
+    expired: httpx.AsyncClient
+    live: httpx.AsyncClient
+    """The owner's key in the other environment."""
+    stranger: httpx.AsyncClient
+    """Another merchant's key."""
+    other_app: httpx.AsyncClient
+    """An app with an access token of another merchant's."""
+    platform: httpx.AsyncClient
+    without: Mapping[str, httpx.AsyncClient]
+    """By scope: the owner's key that has every other one."""
+    merchant_id: str
+    town: Town
+    """Where further people and apps come from."""
+
+
+Make = Callable[[Callers], Awaitable[Made]]
+
+
+async def nothing(_: Callers) -> Made:
+    """For routes that are about no object in particular."""
+    return Made({})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the matrix calls a route. `needs` is said here again, by hand, so that a guard that is lost shows."""
+
+    needs: str
+    make: Make = nothing
+    body: Any = None
+    platform: bool = False
+    """Whether a platform's credential may call it too."""
+    lists: str | None = None
+    """The name in `Made.path` of what the owner finds in the answer and nobody else does."""
+    both_environments: bool = False
+    """Whether the object belongs to the merchant as a whole."""
+    options: Json = field(default_factory=dict)
+    """Further arguments of the request."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Who is told what."""
+
+    who: str
+    client: httpx.AsyncClient
+    status: int
+    code: str
+
+
+def refusals(entry: Entry, callers: Callers) -> list[Refusal]:
+    """Everybody who must be refused at this route."""
+    found = [
+        Refusal(who, getattr(callers, who), 401, "UNAUTHENTICATED")
+        for who in ("nobody", "malformed", "revoked", "expired")
+    ]
+    if entry.needs == PLATFORM:
+        found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "live", "other_app")]
+    elif entry.needs != ANYONE:
+        found.append(Refusal("without the scope", callers.without[entry.needs], 403, "INSUFFICIENT_SCOPE"))
+        if not entry.platform:
+            found.append(Refusal("platform", callers.platform, 403, "NOT_ALLOWED"))
+        if entry.needs not in APP_SCOPES:
+            found.append(Refusal("other_app", callers.other_app, 403, "INSUFFICIENT_SCOPE"))
+    return found
+
+
+def outsiders(entry: Entry, callers: Callers) -> list[Refusal]:
+    """Those who may call the route, and for whom the owner's object is not there."""
+    if entry.needs in (PLATFORM, ANYONE):
+        return []
+    whose = ("stranger",) if entry.both_environments else ("stranger", "live")
+    there = [Refusal(who, getattr(callers, who), 404, "NOT_FOUND") for who in whose]
+    if entry.needs in APP_SCOPES:
+        there.append(Refusal("other_app", callers.other_app, 404, "NOT_FOUND"))
+    return there
+
+
+APP_SCOPES = frozenset(GRANTABLE_SCOPES)
+"""What `other_app` was granted: all that an app can have."""
