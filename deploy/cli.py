@@ -87,6 +87,15 @@ def migrate() -> None:
 
 
 @app.command()
+def platform_key() -> None:
+    """Make a platform key, and the PLATFORM_KEY_HASH by which an installation admits it."""
+    from shared.auth.keys import hash_credential, new_api_key
+
+    key = new_api_key("live")
+    print(f"{key}\nPLATFORM_KEY_HASH={hash_credential(key)}")
+
+
+@app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Say what runs, where, and with which credentials; exit code 1 when nothing does."""
     from deploy.status import status as find_status

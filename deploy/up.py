@@ -35,15 +35,19 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
     installation = Installation(default_data_dir())
     with _running(choose_servers()) as servers:
         # Imported while the servers start, for it takes about as long as they do.
-        from deploy.seed import ensure_channel
+        from deploy.access import platform_key
+        from deploy.seed import ensure_demo
         from deploy.server import run_server
+        from shared.auth.keys import hash_credential
         from shared.sealing import new_sealing_key
 
-        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key))
+        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key)).model_copy(
+            update={"platform_key_hash": hash_credential(platform_key(installation))}
+        )
         app = _prepare(servers, settings, installation)
 
         async def ready() -> None:
-            await ensure_channel(base_url, installation)
+            await ensure_demo(base_url, installation)
             installation.announce({"base_url": base_url, "kafka": _for_clients(settings)})
             await (when_ready or _say_how_to_get_in)()
 
@@ -67,7 +71,7 @@ def _running(servers: OwnServers | ExternalServers) -> Iterator[OwnServers | Ext
 
 
 def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", installation: Installation) -> Any:
-    from deploy.access import admit_observer, announce_access
+    from deploy.access import admit_observer
     from deploy.prepare import prepare_database, prepare_topics
     from deploy.seed import CHANNEL_ID
     from deploy.services import create_gateway
@@ -79,7 +83,6 @@ def _prepare(servers: OwnServers | ExternalServers, settings: "Settings", instal
     servers.wait_kafka()
     # The demo channel's topics too: the services then know them from the start, and need not find them later.
     asyncio.run(prepare_topics(settings, channel_topics(CHANNEL_ID)))
-    asyncio.run(announce_access(settings.kafka, installation))
     asyncio.run(admit_observer(settings.kafka, installation))
     return gateway
 

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.installation import Installation
 from deploy.local.datadir import REPOSITORY, DataDirLock
+from shared.auth.keys import hash_credential, looks_like_key
 
 THROUGHLINE = REPOSITORY / ".venv" / "bin" / "throughline"
 
@@ -104,6 +105,13 @@ def test_the_credentials_are_for_this_user_only(tmp_path: Path) -> None:
     Installation(tmp_path).save_state({"api_key": "x"})
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
     assert json.loads((tmp_path / "state.json").read_text()) == {"api_key": "x"}
+
+
+def test_a_platform_key_comes_with_the_hash_that_admits_it(tmp_path: Path) -> None:
+    result = run(tmp_path, "platform-key")
+    key, setting = result.stdout.split()
+    assert looks_like_key(key)
+    assert setting == f"PLATFORM_KEY_HASH={hash_credential(key)}"
 
 
 def _free() -> str:

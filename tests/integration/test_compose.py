@@ -14,14 +14,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AdminClient
 
-from deploy.access import announce_access
-from deploy.installation import Installation
 from deploy.local.datadir import REPOSITORY
 from deploy.local.jars import KAFKA_VERSION
 from deploy.local.kafka import broker_properties
 from deploy.local.ports import Ports
 from deploy.local.runtime import LocalServers
 from deploy.prepare import SERVICES
+from shared.auth.keys import hash_credential, new_api_key
 from shared.kafka import client_options
 from shared.settings import KafkaSettings
 from shared.topics import ORDERS_EVENTS
@@ -31,6 +30,7 @@ pytestmark = pytest.mark.servers
 
 CONTAINERS = containers()
 OURS = {name: found for name, found in CONTAINERS.items() if found.image == "throughline:local"}
+PLATFORM_KEY = new_api_key("live")
 LASTING = {name: found for name, found in OURS.items() if found.command[0] == "serve"}
 
 
@@ -39,6 +39,7 @@ def as_process(container: Container, servers: LocalServers, port: int, log: Path
         "DATABASE_URL": servers.database_url,
         "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap_servers,
         "KAFKA_CLIENT_BOOTSTRAP_SERVERS": servers.kafka_client_bootstrap_servers,
+        "PLATFORM_KEY_HASH": hash_credential(PLATFORM_KEY),
     }
     own = {"8080": str(port)}
     command = [own.get(word, word) for word in container.command]
@@ -164,10 +165,10 @@ def test_migrate_made_the_topics(deployment: dict[str, str], servers: LocalServe
 
 
 async def test_an_order_made_in_one_container_is_announced_by_another(
-    deployment: dict[str, str], servers: LocalServers, tmp_path: Path
+    deployment: dict[str, str], servers: LocalServers
 ) -> None:
     kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
-    api_key = (await announce_access(kafka, Installation(tmp_path)))["api_key"]
+    api_key = await first_key(f"{deployment['apps-api']}/v1")
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {api_key}"}, timeout=20) as client:
         made = await create_order(client, f"{deployment['orders-api']}/v1/orders")
     async with AIOKafkaConsumer(ORDERS_EVENTS, **client_options(kafka), auto_offset_reset="earliest") as consumer:
@@ -175,16 +176,28 @@ async def test_an_order_made_in_one_container_is_announced_by_another(
     assert announced.key == made["order_id"].encode()
 
 
+async def first_key(url: str) -> str:
+    """An API key of a new merchant's, made with the platform key."""
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {PLATFORM_KEY}"}, timeout=20) as platform:
+        merchant = await post(platform, f"{url}/merchants", {"name": "Rain & Shine"})
+        whose = {"merchant_id": merchant["merchant_id"], "environment": "test"}
+        made = await post(platform, f"{url}/api-keys", {"name": "Web shop", "scopes": ["orders.write"], **whose})
+    return str(made["secret"])
+
+
 async def create_order(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     jacket = {"name": "Rain jacket", "quantity": 1, "unit_price_money": {"amount": 4500, "currency": "EUR"}}
-    order = {"source": "checkout", "currency": "EUR", "line_items": [jacket]}
-    answer = await client.post(url, json=order)
+    return await post(client, url, {"source": "checkout", "currency": "EUR", "line_items": [jacket]})
+
+
+async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.post(url, json=body)
     for _ in range(400):
-        # The key becomes known to the service a moment after it was announced.
+        # A key becomes known to each service a moment after it was made.
         if answer.status_code != 401:
             break
         await asyncio.sleep(0.05)
-        answer = await client.post(url, json=order)
+        answer = await client.post(url, json=body)
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()["data"]
     return made
