@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench import access, bare_pipe, growth, http_rates, latency, service, soak
+from bench import access, bare_pipe, growth, http_rates, latency, revocation, service, soak
 from bench.machine import machine
 from bench.race import Race
 from bench.report import medians, print_throughput
@@ -53,6 +53,7 @@ _MEASURES = {
     "http": http_rates.measure,
     "growth": growth.measure,
     "soak": soak.measure,
+    "revocation": revocation.measure,
 }
 
 
@@ -72,4 +73,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--reads", type=int, default=300, help="growth: requests of each kind")
     parser.add_argument("--messages", type=int, default=10_000_000, help="growth: through the outbox")
     parser.add_argument("--minutes", type=float, default=30, help="soak")
+    parser.add_argument("--grants", type=int, default=100_000, help="revocation")
+    parser.add_argument("--revocations", type=int, default=300, help="revocation")
     return parser.parse_args(arguments)

@@ -153,6 +153,17 @@ async def test_it_is_ready_only_when_it_has_what_the_topic_held(apps: Apps, kafk
         assert all([await copy.find(key) for key in keys])
 
 
+async def test_a_fresh_service_has_thousands_of_grants_before_it_is_ready(
+    apps: Apps, kafka: KafkaSettings, pool: Pool
+) -> None:
+    keys, copy = [fresh_hash() for _ in range(4_500)], copy_of(apps, kafka)
+    await asyncio.gather(*(apps.publish(grant(key)) for key in keys))
+    async with copy.running(pool):
+        await ready(copy)
+        assert await pool.fetchval("SELECT count(*) FROM grants") == len(keys)
+        assert await copy.find(keys[-1]) is not None
+
+
 async def test_what_is_no_grant_is_skipped(apps: Apps, kafka: KafkaSettings, pool: Pool) -> None:
     key, copy = fresh_hash(), copy_of(apps, kafka)
     for bad_key, value in ((b"k", b"not json"), (b"k", b"{}"), (b"other", grant(key).model_dump_json().encode())):

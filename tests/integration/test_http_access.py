@@ -24,14 +24,17 @@ from shared.auth import (
     requires,
 )
 from shared.auth.table import GrantRecord, save_records
-from shared.contracts.access import Grant
+from shared.contracts.access import CredentialsUsed, Grant
+from shared.faults import Transient
 from shared.http.answers import one, one_bytes
 from shared.http.app import http_app
 from shared.http.bodies import RequestModel, read_body
 from shared.http.health import Health
 from shared.idempotency import IDEMPOTENCY_TABLE, idempotency_key, run_idempotent
+from shared.outbox import OUTBOX_TABLE
 from shared.postgres import Connection, Pool
 from shared.settings import KafkaSettings, Settings
+from shared.topics import ACCESS_USED
 from tests.schemas import schema_with
 from tests.servers import Servers
 
@@ -67,6 +70,10 @@ def routes(pool: Pool) -> type[Controller]:
 
             return await run_idempotent(pool, await idempotency_key(request, request.user), NOW, effect)
 
+        @get("/of-a-merchant", guards=[requires("orders.read", platform=True)])
+        async def of_a_merchant(self, request: ApiRequest) -> Response[bytes]:
+            return one(request, {"grant_id": request.user.grant_id})
+
         @get("/all-merchants", guards=[platform_only])
         async def everything(self, request: ApiRequest) -> Response[bytes]:
             return one(request, {"grant_id": request.user.grant_id})
@@ -97,7 +104,8 @@ def grants() -> list[Grant]:
 
 @pytest.fixture
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
-    tables = GRANTS_TABLE + SIGNING_KEYS_TABLE + ";" + IDEMPOTENCY_TABLE + "CREATE TABLE notes (text text);"
+    tables = GRANTS_TABLE + SIGNING_KEYS_TABLE + ";" + IDEMPOTENCY_TABLE + OUTBOX_TABLE + ";"
+    tables += "CREATE TABLE notes (text text);"
     async with schema_with(servers.database_url, tables) as pool:
         records = [GrantRecord(grant.credential_hash, grant, 0, offset) for offset, grant in enumerate(grants())]
         await save_records(pool, records, {0: len(records)})
@@ -105,16 +113,20 @@ async def pool(servers: Servers) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def api(servers: Servers, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
-    async with running_api(servers, pool, Settings()) as client:
+def copy(servers: Servers) -> GrantsCopy:
+    kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
+    return GrantsCopy(kafka, "notes", lambda: NOW, topic="grants-that-nobody-made")
+
+
+@pytest.fixture
+async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    async with running_api(copy, pool, Settings()) as client:
         yield client
 
 
 @asynccontextmanager
-async def running_api(servers: Servers, pool: Pool, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def running_api(copy: GrantsCopy, pool: Pool, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The notes on a real HTTP server, and a client without a credential."""
-    kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
-    copy = GrantsCopy(kafka, "notes", lambda: NOW, topic="grants-that-nobody-made")
     app = http_app(
         service="notes",
         controllers=[routes(pool)],
@@ -197,6 +209,24 @@ async def test_a_platform_sees_no_merchants_objects(api: httpx.AsyncClient) -> N
     refused = await api.get("/v1/notes/n1", headers=bearer("platform"))
     assert (refused.status_code, refused.json()["code"]) == (403, "NOT_ALLOWED")
     assert (await api.get("/v1/notes/all-merchants", headers=bearer("platform"))).status_code == 200
+    assert (await api.get("/v1/notes/of-a-merchant", headers=bearer("platform"))).status_code == 200
+    assert (await api.get("/v1/notes/of-a-merchant", headers=bearer("reader"))).status_code == 200
+
+
+async def test_what_was_used_is_told_once_and_after_an_outage_later(
+    api: httpx.AsyncClient, copy: GrantsCopy, pool: Pool
+) -> None:
+    for name in ("reader", "reader", "platform", "unknown", "revoked"):
+        await api.get("/v1/notes/n1", headers=bearer(name))
+    await pool.execute("ALTER TABLE outbox RENAME TO outbox_is_away")
+    with pytest.raises(Transient):
+        await copy.uses.report(pool)
+    await pool.execute("ALTER TABLE outbox_is_away RENAME TO outbox")
+    assert await copy.uses.report(pool)
+    assert not await copy.uses.report(pool)
+    [told] = await pool.fetch("SELECT aggregatetype, payload FROM outbox")
+    assert told["aggregatetype"] == ACCESS_USED
+    assert CredentialsUsed.model_validate_json(told["payload"]).uses == {"key_reader": NOW, "key_platform": NOW}
     merchant = await api.get("/v1/notes/all-merchants", headers=bearer("writer"))
     assert (merchant.status_code, merchant.json()["code"]) == (403, "NOT_ALLOWED")
 

@@ -25,7 +25,7 @@ LIMITS = RateLimits(
 
 @pytest.fixture
 async def api(servers: Servers, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
-    async with running_api(servers, pool, Settings(rate_limits=LIMITS)) as client:
+    async with running_api(copy, pool, Settings(rate_limits=LIMITS)) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.auth import hash_credential, looks_like_key, new_api_key
+from shared.auth.keys import shown_prefix
 
 
 @pytest.mark.parametrize("environment", ["test", "live"])
@@ -28,6 +29,11 @@ def test_other_text_does_not_look_like_a_key(text: str) -> None:
 
 def test_the_checksum_stays_what_scanners_were_told() -> None:
     assert looks_like_key("tl_test_00000000000000000000000000000000" + "4P6jTQ")
+
+
+def test_what_is_shown_of_a_key_leaves_most_of_it_unknown() -> None:
+    key = new_api_key("live")
+    assert shown_prefix(key) == key[: len("tl_live_") + 8]
 
 
 def test_a_hash_is_the_sha256_of_the_key() -> None:
