@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shared.topics import ACCESS_GRANTS
 from tests.hostile.evidence import Evidence, Json, content_of
 from tests.hostile.messages import Honest, Message, Must
-from tests.hostile.model import Claim, Command, Granted, Reply, Told, Version, claim_of
+from tests.hostile.model import Claim, Command, Granted, Reply, Told, Uses, Version, claim_of
 from tests.hostile.sending import Position
 
 REASONS = frozenset(
@@ -168,6 +168,8 @@ def _trace(entry: Entry, position: Position, evidence: Evidence) -> str | None:
             return "known" if known_version is not None and known_version >= version else None
         case Reply(ours):
             return "to a command that nobody waits for" if ours else "for others"
+        case Uses():
+            return "of keys that nobody has"
         case Granted(credential_hash, tombstone):
             known = [grants.get(credential_hash) for grants in evidence.grants.values()]
             if tombstone:

@@ -12,7 +12,15 @@ import asyncpg
 import httpx
 
 from shared.kafka_admin import KafkaAdmin
-from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES, channel_topic, channel_topics
+from shared.topics import (
+    ACCESS_GRANTS,
+    ACCESS_USED,
+    ORDERS_COMMANDS,
+    ORDERS_EVENTS,
+    ORDERS_REPLIES,
+    channel_topic,
+    channel_topics,
+)
 from tests.hostile.audit import Entry, Findings, audit, audit_logs, audit_money, entry_of
 from tests.hostile.evidence import Json, gather
 from tests.hostile.messages import Message, Tenant, World, fresh, honest_order
@@ -27,7 +35,15 @@ Progress = Callable[[str, float], None]
 _AT_ONCE = 5_000
 _HONEST_SHARE = 0.01
 _IN_TRANSACTIONS = 4
-_SHARES = {ORDERS_COMMANDS: 30, ORDERS_EVENTS: 13, ORDERS_REPLIES: 13, ACCESS_GRANTS: 4, "channels": 38, "closed": 2}
+_SHARES = {
+    ORDERS_COMMANDS: 30,
+    ORDERS_EVENTS: 13,
+    ORDERS_REPLIES: 13,
+    ACCESS_GRANTS: 4,
+    ACCESS_USED: 2,
+    "channels": 36,
+    "closed": 2,
+}
 _QUIET_S = 2.0
 _LOOK_EVERY_S = 1.0
 _SLOWEST_PER_S = 100

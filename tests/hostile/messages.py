@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES, channel_topic
+from shared.topics import ACCESS_GRANTS, ACCESS_USED, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES, channel_topic
 
 Json = dict[str, Any]
 Header = tuple[bytes, bytes | None]
@@ -177,6 +177,7 @@ class World:
             ORDERS_EVENTS: self._version,
             ORDERS_REPLIES: self._reply,
             ACCESS_GRANTS: self._grant,
+            ACCESS_USED: self._uses,
         }
         return makers[topic]() if topic in makers else self._channel_event(topic)
 
@@ -233,6 +234,17 @@ class World:
         credential_hash = self.random.randbytes(32).hex()
         body = body | {"credential_hash": credential_hash, "note": MARKER}
         return binary(ACCESS_GRANTS, credential_hash, {}, body)
+
+    def _uses(self) -> Message:
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": fresh(self.random, "evt"),
+            "ce_type": "access.credentials_used.v1",
+            "ce_source": "/services/hostile",
+            "content-type": "application/json",
+        }
+        body = {"uses": {fresh(self.random, "key"): "2026-11-21T10:15:30Z"}, "note": MARKER}
+        return binary(ACCESS_USED, "hostile", headers, body)
 
     def _body(self, wire_type: str) -> Json:
         """A copy of an example with a payment reference of its own, and a secret that nobody reads."""

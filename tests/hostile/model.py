@@ -8,7 +8,7 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
-from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES
+from shared.topics import ACCESS_GRANTS, ACCESS_USED, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES
 from tests.hostile.messages import Header, Message
 
 PAYMENTS = "/services/payments"
@@ -67,7 +67,12 @@ class Granted:
     tombstone: bool
 
 
-Claim = Command | Told | Version | Reply | Granted
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """A report of uses: of keys that nobody has it leaves no trace."""
+
+
+Claim = Command | Told | Version | Reply | Granted | Uses
 
 
 def claim_of(message: Message) -> Claim | None:
@@ -86,6 +91,8 @@ def _claim(message: Message) -> Claim | None:
     if message.topic == ORDERS_REPLIES and PAYMENTS.encode() not in (message.value or b""):
         return Reply(ours=False)
     attributes, body = _event(message)
+    if message.topic == ACCESS_USED:
+        return Uses() if "uses" in _fields(body) else None
     if message.topic == ORDERS_REPLIES:
         return Reply(ours=_fields(body).get("sender") == PAYMENTS)
     if message.topic == ORDERS_COMMANDS:

@@ -19,30 +19,33 @@ Progress = Callable[[str, float], None]
 """Told how many requests have been `answered` by now."""
 
 _SHARES = {"full": 0.5, "reader": 0.12, "other": 0.12, "live": 0.1, "revoked": 0.08, "none": 0.08}
-_OF_SERVICE = {"orders": 0.6, "payments": 0.4}
+_OF_PLATFORM = 0.3
+_OF_SERVICE = {"orders": 0.5, "payments": 0.3, "apps": 0.2}
 _LINE_BYTES = 4 * 1024 * 1024
+_PATIENCE_S = 60
 
 
 async def send_requests(system: System, count: int, seed: int, progress: Progress) -> dict[str, Any]:
     """What was answered, and what is wrong with it."""
-    keys = _keys()
+    keys = _keys(await _merchant(system))
     await admit(system, [key for key in keys.values() if key is not None])
     order_id = await _victim(system, keys["full"])
     done: Counter[str] = Counter()
 
-    def task(service: str, role: str, number: int) -> Task:
-        key = keys[role]
+    def task(service: str, role: str, share: float, number: int) -> Task:
+        key = keys.get(role)
         return Task(
             url=system.url(service),
             role=role,
-            secret=key.secret if key else None,
+            secret=key.secret if key else system.platform_key if role == "platform" else None,
             seed=seed * 1_000 + number * 100,
-            requests=max(1, round(count * _OF_SERVICE[service] * _SHARES[role])),
+            requests=max(1, round(count * _OF_SERVICE[service] * share)),
             order_id=order_id if role in ("other", "live") and service == "orders" else None,
         )
 
     async def client(service: str) -> dict[str, Result]:
-        tasks = [task(service, role, number) for number, role in enumerate(_SHARES)]
+        shares = _SHARES | ({"platform": _OF_PLATFORM} if service == "apps" else {})
+        tasks = [task(service, role, share, number) for number, (role, share) in enumerate(shares.items())]
 
         def answered(by_now: int) -> None:
             done[service] = by_now
@@ -62,8 +65,18 @@ async def send_requests(system: System, count: int, seed: int, progress: Progres
     return found
 
 
-def _keys() -> dict[str, Key | None]:
-    full = new_key()
+async def _merchant(system: System) -> str:
+    """A merchant that the apps service knows."""
+    headers = {"Authorization": f"Bearer {system.platform_key}"}
+    async with httpx.AsyncClient(base_url=system.url("apps"), headers=headers) as client:
+        async with asyncio.timeout(_PATIENCE_S):
+            while (answer := await client.post("/v1/merchants", json={"name": "Tea"})).status_code == 401:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    return str(answer.raise_for_status().json()["data"]["merchant_id"])
+
+
+def _keys(merchant_id: str) -> dict[str, Key | None]:
+    full = new_key(merchant_id)
     reading = [scope for scope in full.scopes if scope.endswith(".read")]
     return {
         "reader": new_key(full.merchant_id, scopes=reading),

@@ -37,6 +37,7 @@ class System:
     servers: LocalServers
     ports: dict[str, int]
     processes: dict[str, Child] = field(default_factory=dict)
+    platform_key: str = field(default_factory=lambda: new_api_key("live"))
 
     @property
     def settings(self) -> Settings:
@@ -63,6 +64,7 @@ class System:
             "KAFKA_CLIENT_BOOTSTRAP_SERVERS": self.servers.kafka_client_bootstrap_servers,
             "COMMAND_PARTITIONS": str(PARTITIONS),
             "RATE_LIMITS": UNLIMITED.model_dump_json(),
+            "PLATFORM_KEY_HASH": hash_credential(self.platform_key),
         }
         for service, port in self.ports.items():
             command = [sys.executable, "-c", "from deploy.cli import app; app()", "serve", service, "--port", str(port)]

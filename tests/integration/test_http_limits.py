@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from shared.auth import new_api_key
+from shared.auth import GrantsCopy, new_api_key
 from shared.postgres import Pool
 from shared.settings import RateLimits, Settings
-from tests.integration.test_http_access import SHOP, bearer, pool, running_api
-from tests.servers import Servers
+from tests.integration.test_http_access import SHOP, bearer, copy, pool, running_api
 
-__all__ = ["pool"]
+__all__ = ["copy", "pool"]
 pytestmark = pytest.mark.servers
 
 # Nothing comes back while a test runs, so that what it counts is exact.
@@ -24,7 +23,7 @@ LIMITS = RateLimits(
 
 
 @pytest.fixture
-async def api(servers: Servers, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
     async with running_api(copy, pool, Settings(rate_limits=LIMITS)) as client:
         yield client
 

@@ -46,7 +46,7 @@ class ApiKeyController(Controller):
             takes=ApiKeyRequest,
             gives=NewApiKeyView,
             status=201,
-            problems=("MERCHANT_NOT_ACTIVE",),
+            problems=("NOT_FOUND", "MERCHANT_NOT_ACTIVE"),
             idempotent=True,
         ),
     )

@@ -22,7 +22,6 @@ from shared.contracts.model import (
     MetadataPatch,
     Text,
     Timestamp,
-    VersionNumber,
 )
 from shared.http.answers import AnswerModel
 from shared.http.bodies import RequestModel, shown
@@ -51,6 +50,7 @@ def _scope(name: str) -> str:
 
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
+WebOrigin = Annotated[Origin, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
 KnownScope = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"enum": list(SCOPES)})]
 
 
@@ -78,7 +78,7 @@ class MerchantPatch(RequestModel):
     default_currency: Currency | None = None
     time_zone: TimeZone | None = None
     metadata: MetadataPatch | None = None
-    expected_version: VersionNumber | None = None
+    expected_version: int | None = None
 
     @field_validator("name", "status")
     @classmethod
@@ -123,8 +123,8 @@ class ApiKeyRequest(RequestModel):
     """What the key may do: no more than the key that makes it. Writing includes reading."""
     expires_at: Timestamp | None = None
     """When it ends. Left out, it ends with the key that makes it, which mostly is never."""
-    allowed_origins: Annotated[list[Origin], Field(max_length=_MOST_ORIGINS)] = []
-    """Browser origins whose pages may call with the key (CORS)."""
+    allowed_origins: Annotated[list[WebOrigin], Field(max_length=_MOST_ORIGINS)] = []
+    """Browser origins whose pages may call with the key (CORS), as `https://shop.example`."""
     merchant_id: Identifier | None = None
     """For a platform key, which makes a merchant's first keys, and for no other."""
     environment: Environment | None = None
