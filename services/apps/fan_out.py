@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import structlog
+
 from services.apps.core.events import READ_SCOPE, PublicEvent, may_read
 from services.apps.core.plugin_topics import (
     REPLAY_HEADER,
@@ -29,6 +31,8 @@ from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.topics import plugin_topic
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
 _WINDOW = 20_000
@@ -95,6 +99,8 @@ class FanOut:
             status: TopicStatus = "ready" if to >= newest else "pending"
             await plugin_topics.filled(connection, app_id, to, status, self._clock())
         self._committed()
+        if status == "ready":
+            log.info("plugin_topic_ready", app_id=app_id)
         return status == "ready"
 
     async def replay(self) -> None:

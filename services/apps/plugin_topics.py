@@ -106,5 +106,4 @@ class TopicLife:
         await self.admin.provide(topic.app_id)
         for _ in range(_STEPS_AT_ONCE):
             if await self._fan_out.fill(topic.app_id):
-                log.info("plugin_topic_ready", app_id=topic.app_id)
                 return
