@@ -32,5 +32,7 @@ PREFIXES = {
     "staff_user_id": "usr",
     "event_id": "evt",
     "replay_id": "rpl",
+    "webhook_endpoint_id": "whe",
+    "webhook_delivery_id": "del",
 }
 """What the identifiers in a field begin with, as the API reference says it of the parts of a path."""

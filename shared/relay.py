@@ -75,17 +75,28 @@ class Wake:
     def __init__(self) -> None:
         self.local = asyncio.Event()
         self.remote = asyncio.Event()
+        self._others: list[asyncio.Event] = []
         self.sender = secrets.token_hex(4)
         """Tells this process's own notifications apart, which its relay needs no more when they arrive."""
 
     def __call__(self) -> None:
-        self.local.set()
+        self._rouse()
         self.remote.set()
 
     def notified(self, sender: str) -> None:
         """Somebody has sent a NOTIFY."""
         if sender != self.sender:
-            self.local.set()
+            self._rouse()
+
+    def other(self) -> asyncio.Event:
+        """A further event that is set whenever the relay is roused, for whoever else waits for commits."""
+        self._others.append(asyncio.Event())
+        return self._others[-1]
+
+    def _rouse(self) -> None:
+        self.local.set()
+        for event in self._others:
+            event.set()
 
 
 class Relay:

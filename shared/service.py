@@ -114,6 +114,10 @@ class ServiceProcess:
 
         self._background.append((name, once))
 
+    def beside(self, name: str, run: Job) -> None:
+        """Workers run this for as long as they live; the process is no longer alive once it ends."""
+        self._background.append((name, run))
+
     def serve(self, controllers: Sequence[ControllerRouterHandler], **state: Any) -> None:
         """What answers requests, and what the controllers find in the app's state. Comes last: the probes are made."""
         self._controllers, self._state = controllers, state

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
 
+    outbound_local: bool = False
+    """Whether webhooks may go to this machine and to private networks, and without TLS; for development."""
+
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Traces go there (OTLP over HTTP); none are recorded when it is not set."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

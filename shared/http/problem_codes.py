@@ -109,6 +109,16 @@ CODES: dict[str, Meaning] = {
     "REPLAY_RUNNING": Meaning(
         409, "A replay is running", "Wait until it has finished: an app has one replay at a time."
     ),
+    "WEBHOOK_ENDPOINT_DISABLED": Meaning(
+        409,
+        "The webhook endpoint is disabled",
+        "Set its `status` to `active` first; `disabled_reason` says why it is not.",
+    ),
+    "TOO_MANY_WEBHOOK_ENDPOINTS": Meaning(
+        409,
+        "There are too many webhook endpoints",
+        "Delete one that is no longer needed, or let one take more event types.",
+    ),
     "DEVICE_OFFLINE": Meaning(
         409, "The device is not connected", "Wake or reconnect the device, or choose another one."
     ),
