@@ -58,6 +58,7 @@ class OwnServers(LocalServers):
                 "kafka": kafka,
                 "public_base_url": base_url,
                 "sealing_key": sealing_key,
+                "outbound_local": os.environ.get("OUTBOUND_LOCAL", "true"),
                 "log_level": os.environ.get("LOG_LEVEL", "warning"),
                 "log_format": os.environ.get("LOG_FORMAT", "text"),
             }

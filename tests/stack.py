@@ -168,6 +168,7 @@ def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **mo
         public_base_url=base_url,
         sealing_key=SEALING_KEY,
         rate_limits=UNLIMITED,
+        outbound_local=True,
         **more,
     )
 

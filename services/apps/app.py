@@ -20,7 +20,10 @@ from services.apps.http.pages import AccountController, JoinController, SignInCo
 from services.apps.http.partner_apps import PartnerAppController
 from services.apps.http.plugin_topics import PluginTopicController
 from services.apps.http.staff_users import StaffUserController
-from services.apps.http.wiring import EventsWiring, Wiring
+from services.apps.http.webhook_actions import WebhookActionController, WebhookEventTypeController
+from services.apps.http.webhook_deliveries import WebhookDeliveryController
+from services.apps.http.webhook_endpoints import WebhookEndpointController
+from services.apps.http.wiring import EventsWiring, WebhooksWiring, Wiring
 from services.apps.jobs import KeepEventsJob
 from services.apps.keys import AdmitPlatformKey
 from services.apps.live_events import LiveEvents
@@ -28,6 +31,11 @@ from services.apps.oauth import OAuth
 from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
+from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
+from services.apps.webhook_sender import WebhookSender
+from services.apps.webhook_signing import WebhookSigner
+from services.apps.webhooks import WebhookFollower
+from shared.outbound import Outbound, is_public, is_public_or_local
 from shared.outside import REAL, Outside
 from shared.sealing import Sealer
 from shared.service import ServiceProcess
@@ -51,6 +59,10 @@ CONTROLLERS = [
     StaffUserController,
     EventController,
     PluginTopicController,
+    WebhookEndpointController,
+    WebhookActionController,
+    WebhookEventTypeController,
+    WebhookDeliveryController,
 ]
 _KEEP_KEYS_EVERY_S = 60.0
 _TIDY_EVERY_S = 300.0
@@ -58,6 +70,8 @@ _KEEP_EVENTS_EVERY_S = 600.0
 _PLUGIN_TOPICS_EVERY_S = 1.0
 _REPLAY_EVERY_S = 0.2
 _REPAIR_EVERY_S = 60.0
+_END_WEBHOOKS_EVERY_S = 2.0
+_FORGET_WEBHOOKS_EVERY_S = 60.0
 
 
 def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
@@ -75,7 +89,7 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)
     tokens = process.grants.access_tokens(settings.public_base_url)
     wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff)
-    process.serve(CONTROLLERS, apps=wiring, events=_events(process))
+    process.serve(CONTROLLERS, apps=wiring, events=_events(process), webhooks=_webhooks(process))
     return process
 
 
@@ -85,7 +99,7 @@ def _events(process: ServiceProcess) -> EventsWiring:
     kept = timedelta(days=settings.events_kept_days)
     fan_out = FanOut(pool, clock, process.wake)
     topics = TopicLife(pool, KafkaTopics(settings.kafka, outside.kafka), fan_out, clock)
-    followers = [fan_out.follow]
+    followers = [fan_out.follow, WebhookFollower(clock).follow]
     consumer = OrderEventsConsumer(pool, clock, process.wake, followers, kept)
     process.consume("events", consumer, topics=[ORDERS_EVENTS])
     process.every(_KEEP_EVENTS_EVERY_S, "jobs.keep_events", KeepEventsJob(pool, clock, kept))
@@ -94,6 +108,18 @@ def _events(process: ServiceProcess) -> EventsWiring:
     process.every(_REPAIR_EVERY_S, "jobs.repair_plugin_topics", topics.repair)
     live = LiveEvents(settings, pool, outside)
     return EventsWiring(process.grants, live, Places(), topics, settings.kafka)
+
+
+def _webhooks(process: ServiceProcess) -> WebhooksWiring:
+    """What is sent to the endpoints that ask for events."""
+    settings, pool, clock = process.settings, process.pool, process.clock
+    signer = WebhookSigner(Sealer(settings.sealing_key))
+    admits = is_public_or_local if settings.outbound_local else is_public
+    sender = WebhookSender(pool, clock, signer, process.wake.other(), outbound=lambda: Outbound(admits))
+    process.beside("webhooks", sender.run)
+    process.every(_END_WEBHOOKS_EVERY_S, "jobs.end_webhooks", EndWebhooksJob(pool, clock))
+    process.every(_FORGET_WEBHOOKS_EVERY_S, "jobs.forget_webhooks", ForgetWebhooksJob(pool, clock))
+    return WebhooksWiring(signer, settings.outbound_local)
 
 
 def create_app(settings: Settings, role: Role) -> Litestar:

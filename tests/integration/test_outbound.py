@@ -192,11 +192,11 @@ async def test_answers_without_end_end(begin: bytes, again: bytes, pause_s: floa
     async with server:
         url = f"http://127.0.0.1:{port}/"
         if isinstance(found, int):
-            answered = await post(url)
+            answered = await post(url, limits=Limits(total_s=30, body_s=0.3, body_bytes=1_000))
             assert (answered.status, len(answered.body) <= 1_000) == (found, True)
         else:
             assert await failing(url) == found
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 async def test_whoever_never_answers_hangs_up_or_is_not_there_is_told_apart() -> None:

@@ -11,6 +11,7 @@ from services.apps.oauth import OAuth
 from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
+from services.apps.webhook_signing import WebhookSigner
 from shared.auth.grants import GrantsCopy
 from shared.auth.guard import ApiRequest
 from shared.auth.tokens import AccessTokens
@@ -45,6 +46,15 @@ def by_actor(request: AnyRequest, wiring: Wiring, actor: Actor) -> By:
 def by_caller(request: ApiRequest, now: datetime) -> By:
     """The caller as the one who acts, for the audit log."""
     return By(request.user.actor, now, request_id_of(request.scope))
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksWiring:
+    """What the routes of webhooks need besides."""
+
+    signer: WebhookSigner
+    local: bool
+    """Whether they may go to local addresses."""
 
 
 @dataclass(frozen=True, slots=True)

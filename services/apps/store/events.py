@@ -87,6 +87,16 @@ async def read(pool: Pool, tenant: Tenant, event_id: str) -> Placed | None:
     return None if row is None else _placed(row)
 
 
+async def several(connection: Connection, event_ids: Collection[str]) -> dict[str, PublicEvent]:
+    """Those of the events that are still kept, by id, whosever they are."""
+    times = [moments for event_id in event_ids if (moments := created_in(event_id))]
+    if not times:
+        return {}
+    began, ended = min(moments[0] for moments in times), max(moments[1] for moments in times)
+    rows = await connection.fetch(_SEVERAL, list(event_ids), began, ended)
+    return {row["event_id"]: _placed(row).event for row in rows}
+
+
 async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) -> list[Placed]:
     """At most `limit` events, newest first, below a position."""
     conditions, arguments = _conditions(wanted)
@@ -169,6 +179,9 @@ SELECT event_id FROM events WHERE event_id = ANY($1::text[]) AND created_at >= $
 _READ = f"""
 SELECT position, {_NAMES} FROM events
 WHERE event_id = $1 AND created_at >= $2 AND created_at < $3 AND merchant_id = $4 AND environment = $5
+"""
+_SEVERAL = f"""
+SELECT position, {_NAMES} FROM events WHERE event_id = ANY($1::text[]) AND created_at >= $2 AND created_at < $3
 """
 _BETWEEN = f"""
 SELECT position, {_NAMES} FROM events

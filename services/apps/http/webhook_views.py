@@ -1,0 +1,91 @@
+"""What the routes of webhooks have in common: whose they are, how they look, and what the audit log says of them."""
+
+from services.apps.audit import AuditEntry, By, changes_between
+from services.apps.http.webhook_models import WebhookDeliveryView, WebhookEndpointView
+from services.apps.store.deliveries import Delivery
+from services.apps.store.endpoints import Endpoint, Owner
+from shared.auth.access import Access
+from shared.http.problems import Problem, not_found
+
+
+def owner_of(access: Access) -> Owner:
+    """Whose endpoints a credential sees: an app's token those of the app, any other the merchant's own."""
+    return Owner(access.merchant, access.environment, access.grant_id if access.kind == "installation" else None)
+
+
+def endpoint_view(endpoint: Endpoint, secret: str | None = None) -> WebhookEndpointView:
+    """The endpoint as its owner sees it."""
+    return WebhookEndpointView(
+        webhook_endpoint_id=endpoint.endpoint_id,
+        url=endpoint.url,
+        description=endpoint.description,
+        event_types=list(endpoint.event_types),
+        scopes=list(endpoint.scopes),
+        status=endpoint.status,
+        disabled_reason=endpoint.disabled_reason,
+        failing_since=endpoint.failing_since,
+        secret=secret,
+        previous_secret_ends_at=endpoint.previous_secret_ends_at,
+        version=endpoint.version,
+        created_at=endpoint.created_at,
+        updated_at=endpoint.updated_at,
+    )
+
+
+def delivery_view(delivery: Delivery) -> WebhookDeliveryView:
+    """The delivery as its owner sees it."""
+    return WebhookDeliveryView(
+        webhook_delivery_id=delivery.delivery_id,
+        webhook_endpoint_id=delivery.endpoint_id,
+        event_id=delivery.event_id,
+        event_type=delivery.event_type,
+        order_id=delivery.order_id,
+        test=delivery.test,
+        status=delivery.status,
+        attempts=delivery.attempts,
+        next_attempt_at=delivery.due_at if delivery.status == "pending" else None,
+        last_status_code=delivery.last_status_code,
+        last_error=delivery.last_error,
+        created_at=delivery.created_at,
+        settled_at=delivery.settled_at,
+    )
+
+
+def told(by: By, done: str, before: Endpoint | None, after: Endpoint | None) -> AuditEntry:
+    """What the audit log says of something that was done to an endpoint."""
+    target = after or before
+    assert target is not None, "something was there before or after"
+    return by.did(
+        f"webhook_endpoint.{done}",
+        target.endpoint_id,
+        merchant_id=target.merchant_id,
+        environment=target.environment,
+        changes=changes_between(_facts(before), _facts(after)),
+    )
+
+
+def known(endpoint: Endpoint | None) -> Endpoint:
+    """The endpoint, or the problem that there is none."""
+    if endpoint is None:
+        raise not_found("There is no such webhook endpoint.")
+    return endpoint
+
+
+def active(endpoint: Endpoint | None) -> Endpoint:
+    """The endpoint, or the problem that there is none to which something is sent."""
+    found = known(endpoint)
+    if found.status != "active":
+        raise Problem("WEBHOOK_ENDPOINT_DISABLED", "The webhook endpoint is disabled.")
+    return found
+
+
+def _facts(endpoint: Endpoint | None) -> dict[str, object]:
+    """What the audit log says of an endpoint; the address only up to its query, which may hold a secret."""
+    if endpoint is None:
+        return {}
+    return {
+        "url": endpoint.url.partition("?")[0],
+        "event_types": list(endpoint.event_types),
+        "description": endpoint.description,
+        "status": endpoint.status,
+    }

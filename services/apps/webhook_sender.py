@@ -1,0 +1,215 @@
+"""The sender takes what is due, sends it, and saves what came of it, in turns of many deliveries each.
+
+Any number of processes may send: a delivery is claimed for longer than a request may last, so nobody else begins it
+meanwhile, and what a process leaves behind goes on in another once the claim has ended.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+from prometheus_client import Counter as Count
+from prometheus_client import Gauge, Histogram
+from yarl import URL
+
+from services.apps import audit
+from services.apps.core.webhooks import Attempt, DisabledReason, disabled_by, error_of, fate_of, health_after
+from services.apps.store import endpoints, events, sending
+from services.apps.store.sending import Claimed, Outcome, Room
+from services.apps.webhook_signing import WebhookSigner
+from services.apps.webhooks import disabled_entry
+from shared.clock import Clock, monotonic
+from shared.faults import Transient
+from shared.immutable import immutable
+from shared.isolation import describe
+from shared.outbound import NoAnswer, Outbound
+from shared.postgres import Connection, Pool, transaction
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = Count("throughline_webhook_attempts_total", "Requests to webhook endpoints", ["outcome"])
+LATENCY = Histogram("throughline_webhook_request_seconds", "How long requests to webhook endpoints took")
+UNDER_WAY = Gauge("throughline_webhook_requests_under_way", "Requests to webhook endpoints under way")
+
+_CLAIM_S = 60.0
+"""How long nobody else begins a delivery; whoever sends one does so only while a whole request still fits in."""
+_REQUEST_S = 20.0
+_POLL_S = 0.5
+_BETWEEN_TURNS_S = 0.005
+_SLOW_S = 1.0
+"""A request that takes longer is slow; when half of all are, their endpoints get no further ones."""
+_FINISH_S = 3.0
+_AGAIN_S = 1.0
+_RESPONSE_CHARS = 1_000
+
+
+@immutable
+class Width:
+    """How much one process sends at once."""
+
+    at_once: int = 512
+    to_one_endpoint: int = 16
+
+
+class WebhookSender:
+    """Sends until it is cancelled; then it lets requests end for a few seconds, and gives back what is not sent."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        signer: WebhookSigner,
+        woken: asyncio.Event,
+        *,
+        outbound: Callable[[], Outbound] = Outbound,
+        width: Width = Width(),  # noqa: B008 - nobody changes it
+    ) -> None:
+        self._pool, self._clock, self._signer = pool, clock, signer
+        self._woken, self._outbound, self._width = woken, outbound, width
+        self._requests: dict[asyncio.Task[None], tuple[Claimed, float]] = {}
+        """What is under way, and since when."""
+        self._outcomes: list[Outcome] = []
+        self._unsent: list[Claimed] = []
+
+    async def run(self) -> None:
+        """Never returns; an outage of the database only delays."""
+        async with self._outbound() as outbound:
+            try:
+                while True:
+                    try:
+                        await self._turn(outbound)
+                        await self._rest()
+                    except Transient as error:
+                        log.warning("webhooks_postponed", reason=str(error))
+                        await asyncio.sleep(_AGAIN_S)
+            finally:
+                await self._finish()
+
+    async def _rest(self) -> None:
+        """Until something was enqueued or has ended, or it is time to look for what has become due."""
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(_BETWEEN_TURNS_S)
+
+    async def _turn(self, outbound: Outbound) -> None:
+        """Save what has ended, claim what there is room for, begin that."""
+        self._woken.clear()
+        now, began = self._clock(), monotonic()
+        outcomes, unsent = list(self._outcomes), list(self._unsent)
+        room = self._room()
+        async with transaction(self._pool) as connection:
+            await self._settle(connection, outcomes, unsent)
+            claimed = await sending.claim(connection, room, now, timedelta(seconds=_CLAIM_S))
+            bodies = await _bodies(connection, claimed)
+        del self._outcomes[: len(outcomes)], self._unsent[: len(unsent)]
+        for one in claimed:
+            task = asyncio.create_task(self._send(outbound, one, bodies.get(one.delivery_id), began))
+            self._requests[task] = (one, began)
+            task.add_done_callback(self._ended)
+        UNDER_WAY.set(len(self._requests))
+        if len(claimed) == room.requests:
+            self._woken.set()
+
+    def _room(self) -> Room:
+        """What can be begun; half of it is never left to endpoints that are slow to answer."""
+        width, slow_since = self._width.to_one_endpoint, monotonic() - _SLOW_S
+        under_way = Counter(one.endpoint_id for one, _ in self._requests.values())
+        slow = [one.endpoint_id for one, began in self._requests.values() if began < slow_since]
+        if len(slow) >= self._width.at_once // 2:
+            under_way |= Counter(dict.fromkeys(slow, width))
+        return Room(max(0, self._width.at_once - len(self._requests)), width, under_way)
+
+    async def _settle(self, connection: Connection, outcomes: Sequence[Outcome], unsent: Sequence[Claimed]) -> None:
+        if unsent:
+            await sending.release(connection, unsent)
+        if outcomes:
+            await sending.settle(connection, outcomes)
+            await self._judge(connection, [one for one in outcomes if one.attempt.error or one.claimed.health.failures])
+
+    async def _judge(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        """Save how endpoints that fail, or have failed, are doing now; disable those that will get nothing more."""
+        if not outcomes:
+            return
+        health = await sending.lock_health(connection, {one.claimed.endpoint_id for one in outcomes})
+        for one in outcomes:
+            endpoint_id = one.claimed.endpoint_id
+            if endpoint_id in health:
+                health[endpoint_id] = health_after(health[endpoint_id], one.attempt, random.random())  # noqa: S311
+                if reason := disabled_by(health[endpoint_id], one.attempt):
+                    del health[endpoint_id]
+                    await self._disable(connection, endpoint_id, reason)
+        await sending.save_health(connection, health)
+
+    async def _disable(self, connection: Connection, endpoint_id: str, reason: DisabledReason) -> None:
+        now = self._clock()
+        endpoint = await endpoints.disable(connection, endpoint_id, reason, now)
+        if endpoint is not None:
+            await audit.note(connection, disabled_entry(endpoint, now))
+            log.warning("webhook_endpoint_disabled", webhook_endpoint_id=endpoint_id, reason=reason)
+
+    async def _send(self, outbound: Outbound, claimed: Claimed, body: bytes | None, began: float) -> None:
+        if monotonic() > began + _CLAIM_S - _REQUEST_S:
+            self._unsent.append(claimed)
+            return
+        attempt = await self._attempt(outbound, claimed, body)
+        self._outcomes.append(Outcome(claimed, attempt, fate_of(attempt, claimed.tries + 1, random.random())))  # noqa: S311
+        ATTEMPTS.labels(attempt.error or "received").inc()
+        LATENCY.observe(attempt.latency_ms / 1000)
+
+    async def _attempt(self, outbound: Outbound, claimed: Claimed, body: bytes | None) -> Attempt:
+        at, began = self._clock(), monotonic()
+        if body is None:
+            return Attempt(at, 0, None, "expired")
+        headers = self._signer.headers(
+            claimed.event_id, at, body, claimed.sealed_secret, claimed.sealed_previous_secret
+        )
+        try:
+            answer = await outbound.post(URL(claimed.url), body, headers)
+        except NoAnswer as none:
+            return Attempt(at, _ms_since(began), None, none.failing)
+        error = error_of(answer.status)
+        retry_after = answer.headers.get("Retry-After") if error else None
+        return Attempt(at, _ms_since(began), answer.status, error, retry_after, _text(answer.body))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        claimed, _ = self._requests.pop(task)
+        if not task.cancelled() and (mistake := task.exception()) is not None:
+            # Ours, not the receiver's: it is sent again when its claim has ended.
+            log.error("webhook_not_sent", webhook_delivery_id=claimed.delivery_id, failure=describe(mistake))
+        self._woken.set()
+
+    async def _finish(self) -> None:
+        """What ends soon is saved; the rest is given back at once, and may reach its receiver twice."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=_FINISH_S)
+        for task, (claimed, _) in list(self._requests.items()):
+            task.cancel()
+            self._unsent.append(claimed)
+        try:
+            async with transaction(self._pool) as connection:
+                await self._settle(connection, self._outcomes, self._unsent)
+        except Transient as error:
+            log.warning("webhooks_given_up", reason=str(error), outcomes=len(self._outcomes))
+
+
+async def _bodies(connection: Connection, claimed: Sequence[Claimed]) -> dict[str, bytes]:
+    """What is sent, by delivery; an event that is no longer kept has none."""
+    wanted = {one.event_id for one in claimed if one.test_body is None}
+    found = await events.several(connection, wanted) if wanted else {}
+    bodies = {one.delivery_id: one.test_body for one in claimed if one.test_body is not None}
+    return bodies | {one.delivery_id: found[one.event_id].body(one.scopes) for one in claimed if one.event_id in found}
+
+
+def _ms_since(began: float) -> int:
+    return round((monotonic() - began) * 1000)
+
+
+def _text(body: bytes) -> str:
+    """As text that the database takes, whatever it is."""
+    return body.decode("utf-8", "replace").replace("\0", "\ufffd")[:_RESPONSE_CHARS]

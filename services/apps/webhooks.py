@@ -1,0 +1,78 @@
+"""Events become deliveries: one for each endpoint that asks for them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from services.apps.audit import AuditEntry, By, changes_between
+from services.apps.core.events import PublicEvent
+from services.apps.core.webhooks import asks_for
+from services.apps.store import deliveries, endpoints
+from services.apps.store.deliveries import NewDelivery
+from services.apps.store.endpoints import Endpoint, Listener, Owner
+from services.apps.store.installs import Tenant
+from shared.clock import Clock
+from shared.contracts.model import Actor
+from shared.ids import new_id
+from shared.postgres import Connection
+
+_REPLAYED_AT_ONCE = 5_000
+
+
+class WebhookFollower:
+    """Follows the public events. What it enqueues is sent once the transaction has committed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def follow(self, connection: Connection, events: Sequence[PublicEvent]) -> None:
+        tenants = {(event.merchant_id, event.environment) for event in events}
+        listeners = await endpoints.listening(connection, sorted(tenants))
+        await enqueue(connection, events, listeners, self._clock())
+
+
+async def enqueue(
+    connection: Connection, events: Sequence[PublicEvent], listeners: Iterable[Listener], now: datetime
+) -> int:
+    """Every listener gets those of its tenant's events that it asks for, in their order; says how many in all."""
+    by_tenant: defaultdict[Tenant, list[Listener]] = defaultdict(list)
+    for listener in listeners:
+        by_tenant[listener.merchant_id, listener.environment].append(listener)
+    new = [
+        NewDelivery(new_id("del"), listener.endpoint_id, event.event_id, event.type, event.order_id)
+        for event in events
+        for listener in by_tenant.get((event.merchant_id, event.environment), ())
+        if asks_for(listener.event_types, listener.scopes, event.type)
+    ]
+    await deliveries.enqueue(connection, new, now)
+    return len(new)
+
+
+async def replay(
+    connection: Connection, endpoint: Endpoint, window: tuple[datetime, datetime], after: int, now: datetime
+) -> tuple[int, int | None]:
+    """Enqueue again what the endpoint asks for of the window's events above a position.
+
+    Gives how many will be sent, and the position that was reached while there may be more.
+    """
+    owner = Owner(endpoint.merchant_id, endpoint.environment, endpoint.grant_id)
+    past = await deliveries.past(connection, owner, window, after, _REPLAYED_AT_ONCE)
+    new = [
+        NewDelivery(new_id("del"), endpoint.endpoint_id, event.event_id, event.type, event.order_id)
+        for event in past
+        if asks_for(endpoint.event_types, endpoint.scopes, event.type)
+    ]
+    await deliveries.enqueue(connection, new, now)
+    return len(new), past[-1].position if len(past) == _REPLAYED_AT_ONCE else None
+
+
+def disabled_entry(endpoint: Endpoint, now: datetime) -> AuditEntry:
+    """What the audit log says of an endpoint that its owner did not disable."""
+    after = {"status": endpoint.status, "disabled_reason": endpoint.disabled_reason}
+    return By(Actor(type="system", id="webhooks"), now).did(
+        "webhook_endpoint.disabled",
+        endpoint.endpoint_id,
+        merchant_id=endpoint.merchant_id,
+        environment=endpoint.environment,
+        changes=changes_between({"status": "active"}, after),
+    )
