@@ -122,13 +122,13 @@ def _operation_id(handler: HTTPRouteHandler) -> str:
 
 
 def _tags(controllers: Sequence[ControllerRouterHandler]) -> list[Json]:
-    """The groups of operations, each with what its controller's docstring says of it."""
-    return [
-        {"name": tag, "description": inspect.cleandoc(controller.__doc__ or "")}
-        for controller in controllers
-        if isinstance(controller, type) and issubclass(controller, Controller)
-        for tag in vars(controller).get("tags") or ()
-    ]
+    """The groups of operations, each with what the docstring of its first controller says of it."""
+    described: dict[str, str] = {}
+    for controller in controllers:
+        if isinstance(controller, type) and issubclass(controller, Controller):
+            for tag in vars(controller).get("tags") or ():
+                described.setdefault(tag, inspect.cleandoc(controller.__doc__ or ""))
+    return [{"name": tag, "description": text} for tag, text in described.items()]
 
 
 def _path_parameter(parameter: Json) -> Json:
