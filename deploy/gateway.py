@@ -40,6 +40,9 @@ ROUTES = {
     "/account": "apps",
     "/v1/events": "apps",
     "/v1/plugin-topic": "apps",
+    "/v1/webhook-endpoints": "apps",
+    "/v1/webhook-event-types": "apps",
+    "/v1/webhook-deliveries": "apps",
 }
 """Which service answers a path and everything below it."""
 
