@@ -307,7 +307,7 @@ async def test_every_act_is_in_the_audit_log(town: Town) -> None:
     app = await town.app_of(developer)
     path = f"{APPS}/{app['partner_app_id']}"
     token = await install(town, person, app, "test")
-    await install(town, person, app, "test", permission="")
+    await install(town, person, app, "test")
     await developer.patch(path, json={"name": "Other"})
     await developer.post(f"{path}/rotate-secret", json={})
     await developer.post(f"{path}/installs/{token['partner_app_install_id']}/revoke")

@@ -206,8 +206,9 @@ async def _offer(visit: Visit, secret: str) -> Offer | None:
     found = await staff.read_invitation(visit.wiring.pool, hash_credential(secret), visit.wiring.clock())
     if found is None:
         return None
-    _, user = found
-    return Offer(secret, user.email, user.password_hash is None)
+    invitation, user = found
+    name = await staff.merchant_name(visit.wiring.pool, invitation.merchant_id)
+    return Offer(secret, user.email, name, user.password_hash is None)
 
 
 def _no_offer() -> Page:

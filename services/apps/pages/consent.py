@@ -38,7 +38,7 @@ def consent_page(session: SignedIn, consent: Consent, problem: str | None = None
 <form method="post" action="{escape(consent.action)}">{hidden(csrf=session.csrf_token)}
 {_required(consent.asked.permissions)}{_optional(consent.asked.permissions)}
 {_merchant(consent.choices)}{_mode(consent.asked)}
-<div class="buttons"><button type="submit" name="decision" value="approve">Install {name}</button>
+<div class="buttons"><button type="submit" name="decision" value="approve">Install</button>
 <button class="second" type="submit" name="decision" value="refuse">Refuse</button></div>
 <p class="quiet">You can take this back at any time, on <a href="/account">your merchants' page</a>; it takes effect
 within a second.</p></form></main>""",
@@ -55,7 +55,9 @@ def _money(asked: AuthorizationRequest) -> str:
     first = items(certain) if certain else ""
     second = f"<p>Only if you allow it below:</p>{items(maybe)}" if maybe else ""
     budgets = [budget_words(budget) for budget in asked.app.money_budgets]
-    promise = f"<p>The app says of itself that it:</p>{items(budgets)}" if budgets else ""
+    promise = (
+        f"<p>The app's own promise, which Throughline does not check yet: it</p>{items(budgets)}" if budgets else ""
+    )
     return f'<section class="money"><h2>What it can do to your money</h2>{first}{second}{promise}</section>'
 
 

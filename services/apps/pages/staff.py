@@ -33,6 +33,7 @@ class Offer:
 
     secret: str
     email: str
+    merchant_name: str
     is_new: bool
 
 
@@ -44,7 +45,7 @@ def join_page(csrf: str, offer: Offer, problem: str | None = None) -> str:
     return page(
         "Join · Throughline",
         f"""
-<main class="narrow"><h1>Join</h1>{alert(problem)}
+<main class="narrow"><h1>Join {escape(offer.merchant_name)}</h1>{alert(problem)}
 <p>You have been invited as <strong>{escape(offer.email)}</strong>.</p>
 <form method="post" action="/join">{hidden(csrf=csrf, invitation=offer.secret, username=offer.email)}
 <label for="password">{label}</label>{hint}
@@ -74,7 +75,7 @@ def _merchant(
     )
     return f"""
 <section class="card"><h2>{escape(membership.merchant_name)}</h2>
-<p class="quiet">You are {escape(membership.role)} here.</p>
+<p class="quiet">Your role: {escape(membership.role)}</p>
 {installed or "<p>No apps are installed.</p>"}</section>"""
 
 
