@@ -433,7 +433,7 @@ async def test_rotated_secrets_overlap_and_end(scene: Scene) -> None:
     assert len(new["client_secrets"]) == 2
     for secret in (app["client_secret"], new["client_secret"]):
         assert refused(await scene.token(app | {"client_secret": secret}, code="x"), "invalid_grant")
-    newest = (await developer.post(f"{path}/rotate-secret", json={"overlap_hours": 0})).json()["data"]
+    newest = (await developer.post(f"{path}/rotate-secret", json={"overlap_s": 0})).json()["data"]
     for secret in (app["client_secret"], new["client_secret"]):
         assert refused(await scene.token(app | {"client_secret": secret}, code="x"), "invalid_client", 401)
     assert refused(await scene.token(app | {"client_secret": newest["client_secret"]}, code="x"), "invalid_grant")

@@ -139,13 +139,6 @@ class PartnerAppPatch(RequestModel):
     expected_version: VersionNumber | None = None
 
 
-class RotateSecretRequest(RequestModel):
-    model_config = shown({"overlap_hours": 24})
-
-    overlap_hours: Annotated[int, Field(ge=0, le=168)] = 24
-    """How long the secrets of before still work; 0 ends them at once."""
-
-
 class ClientSecretView(AnswerModel):
     """A secret that works, by its last characters."""
 

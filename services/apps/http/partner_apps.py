@@ -11,11 +11,11 @@ from litestar.params import FromPath
 from services.apps import fan_out, installing
 from services.apps.audit import By, changes_between, note
 from services.apps.core.partner_apps import PartnerApp, flaw_of
+from services.apps.http.models import RotateRequest
 from services.apps.http.partner_app_models import (
     PartnerAppPatch,
     PartnerAppRequest,
     PartnerAppView,
-    RotateSecretRequest,
     app_view,
     budgets_of,
 )
@@ -143,7 +143,7 @@ class PartnerAppController(Controller):
                 "The secrets of before work for the overlap. The new one is in this answer only, never in a replayed "
                 "one: for another secret use another idempotency key."
             ),
-            takes=RotateSecretRequest,
+            takes=RotateRequest,
             gives=PartnerAppView,
             idempotent=True,
         ),
@@ -151,14 +151,14 @@ class PartnerAppController(Controller):
     async def rotate_partner_app_secret(
         self, request: ApiRequest, state: State, partner_app_id: FromPath[str]
     ) -> Answer:
-        body = await read_body(request, RotateSecretRequest)
+        body = await read_body(request, RotateRequest)
         wiring: Wiring = state.apps
         by = by_caller(request, wiring.clock())
         secret, row = _new_secret(partner_app_id, by)
 
         async def effect(connection: Connection) -> PartnerAppView:
             app = await _lock(connection, request, partner_app_id)
-            await partner_apps.end_secrets(connection, app.app_id, by.at + timedelta(hours=body.overlap_hours))
+            await partner_apps.end_secrets(connection, app.app_id, by.at + timedelta(seconds=body.overlap_s))
             await partner_apps.insert_secret(connection, row)
             await _note(connection, by, "secret_rotated", app)
             return app_view(app, await partner_apps.live_secrets(connection, app.app_id, by.at), secret)

@@ -259,8 +259,8 @@ async def forgive(connection: Connection, account: str, address: str) -> None:
 async def forget_over(pool: Pool, now: datetime, failures_count_for: timedelta) -> None:
     """Sessions, invitations and failures that no longer count are gone."""
     overdue: tuple[tuple[str, Any], ...] = (
-        ("staff_sessions WHERE expires_at < $1", now),
-        ("staff_invitations WHERE expires_at < $1", now),
+        ("staff_sessions WHERE expires_at <= $1", now),
+        ("staff_invitations WHERE expires_at <= $1", now),
         ("sign_in_failures WHERE failed_at < $1", now - failures_count_for),
     )
     for what, before in overdue:
