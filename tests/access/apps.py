@@ -46,7 +46,7 @@ async def install(callers: Callers) -> Made:
 
 
 async def staff_user(callers: Callers) -> Made:
-    person = await callers.town.person(callers.merchant_id)
+    person = await callers.town.person_of(callers.merchant_id)
     users = (await callers.owner.get("/v1/staff-users")).json()["data"]
     [staff_user_id] = [user["staff_user_id"] for user in users if user["email"] == person.email]
     return Made({"staff_user_id": staff_user_id}, "/v1/staff-users")

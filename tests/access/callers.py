@@ -14,7 +14,7 @@ from shared.clock import utc_now
 from shared.contracts.access import SCOPES, Grant
 from shared.ids import new_id
 from tests.access.matrix import Callers
-from tests.people import READ, REDIRECT, Json, Town, query_of
+from tests.people import READ, REDIRECT, Json, Town
 from tests.stack import Stack
 
 _VERIFIER = "v" * 64
@@ -28,13 +28,14 @@ async def all_callers(stack: Stack, scopes: Sequence[str]) -> AsyncIterator[Call
         merchant_id, strangers_id = await town.merchant(), await town.merchant("Stranger")
         yield Callers(
             owner=await town.key(merchant_id, "test", *SCOPES),
+            own_app=await exits.enter_async_context(_some_app(town, merchant_id)),
             nobody=await town.client(),
             malformed=await town.client("tl_test_short"),
             revoked=await _granted(town, merchant_id, status="revoked"),
             expired=await _granted(town, merchant_id, expires_at=utc_now() - timedelta(seconds=1)),
             live=await town.key(merchant_id, "live", *SCOPES),
             stranger=await town.key(strangers_id, "test", *SCOPES),
-            other_app=await exits.enter_async_context(_other_app(town, strangers_id)),
+            other_app=await exits.enter_async_context(_some_app(town, strangers_id)),
             platform=stack.platform,
             without={scope: await town.key(merchant_id, "test", *_all_but(scope)) for scope in scopes},
             merchant_id=merchant_id,
@@ -56,11 +57,11 @@ async def _granted(town: Town, merchant_id: str, **fields: Any) -> httpx.AsyncCl
 
 
 @asynccontextmanager
-async def _other_app(town: Town, merchant_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    """An app with everything that an app can be granted, by another merchant."""
+async def _some_app(town: Town, merchant_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An app with everything that an app can be granted, by this merchant."""
     developer = await town.key(await town.merchant("Toolmaker"))
     everything = READ | {"required_scopes": list(GRANTABLE_SCOPES)}
-    app = await town.app(developer, manifest=[everything])
+    app = await town.app_of(developer, type="plugin", manifest=[everything])
     async with installed(town, app, merchant_id) as client:
         yield client
 
@@ -69,7 +70,7 @@ async def _other_app(town: Town, merchant_id: str) -> AsyncIterator[httpx.AsyncC
 async def installed(town: Town, app: Json, merchant_id: str) -> AsyncIterator[AsyncOAuth2Client]:
     """The app's client, once somebody of the merchant's has said yes."""
     base_url = town.stack.base_url
-    person = await town.person(merchant_id)
+    person = await town.person_of(merchant_id)
     async with AsyncOAuth2Client(
         app["partner_app_id"],
         app["client_secret"],
@@ -80,9 +81,7 @@ async def installed(town: Town, app: Json, merchant_id: str) -> AsyncIterator[As
         timeout=20,
     ) as client:
         url, _ = client.create_authorization_url(f"{base_url}/v1/oauth/authorize", code_verifier=_VERIFIER, mode="test")
-        to_sign_in = await person.http.get(url)
-        signed_in = await person.sign_in(query_of(to_sign_in.headers["location"])["next"])
-        page = await person.http.get(signed_in.headers["location"])
+        page = await person.http.get(url)
         approved = await person.send(page, "/v1/oauth/authorize", decision="approve")
         assert approved.status_code == 303, approved.text
         await client.fetch_token(authorization_response=approved.headers["location"], code_verifier=_VERIFIER)

@@ -20,6 +20,7 @@ class Made:
     witness: str | None = None
     body: Any = None
     """What the route is sent, where that depends on the object."""
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Callers:
     """Clients of one merchant in test, and of everybody else. Each may do everything but what its name says."""
 
     owner: httpx.AsyncClient
+    own_app: httpx.AsyncClient
+    """An app with an access token of the owner's."""
     nobody: httpx.AsyncClient
     malformed: httpx.AsyncClient
     revoked: httpx.AsyncClient
@@ -36,7 +39,7 @@ class Callers:
     stranger: httpx.AsyncClient
     """Another merchant's key."""
     other_app: httpx.AsyncClient
-    """An app with an access token of another merchant's."""
+    """Another app, with an access token of another merchant's."""
     platform: httpx.AsyncClient
     without: Mapping[str, httpx.AsyncClient]
     """By scope: the owner's key that has every other one."""
@@ -66,6 +69,12 @@ class Entry:
     """The name in `Made.path` of what the owner finds in the answer and nobody else does."""
     both_environments: bool = False
     """Whether the object belongs to the merchant as a whole."""
+    apps_only: bool = False
+    """Whether it is about the app that asks, so that no key may call it."""
+    unknown: tuple[int, str] = (404, "NOT_FOUND")
+    """What those are told for whom the object is not there."""
+    endless: bool = False
+    """Whether the answer is a stream."""
     options: Json = field(default_factory=dict)
     """Further arguments of the request."""
 
@@ -90,6 +99,8 @@ def refusals(entry: Entry, callers: Callers) -> list[Refusal]:
         found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "live", "other_app")]
     elif entry.needs != ANYONE:
         found.append(Refusal("without the scope", callers.without[entry.needs], 403, "INSUFFICIENT_SCOPE"))
+        if entry.apps_only:
+            found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "stranger", "live")]
         if not entry.platform:
             found.append(Refusal("platform", callers.platform, 403, "NOT_ALLOWED"))
         if entry.needs not in APP_SCOPES:
@@ -101,12 +112,18 @@ def outsiders(entry: Entry, callers: Callers) -> list[Refusal]:
     """Those who may call the route, and for whom the owner's object is not there."""
     if entry.needs in (PLATFORM, ANYONE):
         return []
-    whose = ("stranger",) if entry.both_environments else ("stranger", "live")
-    there = [Refusal(who, getattr(callers, who), 404, "NOT_FOUND") for who in whose]
+    whose = [] if entry.apps_only else ["stranger"] if entry.both_environments else ["stranger", "live"]
     if entry.needs in APP_SCOPES:
-        there.append(Refusal("other_app", callers.other_app, 404, "NOT_FOUND"))
-    return there
+        whose.append("other_app")
+    return [Refusal(who, getattr(callers, who), *entry.unknown) for who in whose]
+
+
+def who_may(entry: Entry, callers: Callers) -> httpx.AsyncClient:
+    """Somebody who is not refused."""
+    if entry.needs == PLATFORM:
+        return callers.platform
+    return callers.own_app if entry.apps_only else callers.owner
 
 
 APP_SCOPES = frozenset(GRANTABLE_SCOPES)
-"""What `other_app` was granted: all that an app can have."""
+"""What both apps were granted: all that an app can have."""
