@@ -4,13 +4,14 @@ Every route needs a credential unless its handler is marked `opt=OPEN`.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
@@ -23,6 +24,10 @@ from shared.http.requests import API_VERSIONS, VERSION_HEADER, Connection, asked
 
 OPEN: dict[str, Any] = {"open": True}
 """For `opt=` of a handler that needs no credential."""
+OPEN_AND_COUNTED: dict[str, Any] = OPEN | {"counted": True}
+"""For one whose callers prove in another way who they are: who fails at it too often is refused, as elsewhere."""
+_FAILED = (400, 401)
+"""What those are told who fail (RFC 6749: a client, and a code or a token)."""
 
 ApiRequest = Request[Access, str, State]
 """A request whose `user` is known."""
@@ -54,11 +59,25 @@ def authentication(grants: GrantsCopy, issuer: str, limiter: Limiter) -> Callabl
                 scope["auth"] = access.credential_hash
                 limiter.admit(scope, access)
                 scope["state"]["api_version"] = await _version(grants, access, connection)
+            elif scope.get("method") != "OPTIONS" and scope["route_handler"].opt.get("counted"):
+                limiter.refuse_guessing(scope)
+                send = _counting_failures(limiter, scope, send)
             await app(scope, receive, send)
 
         return authenticate
 
     return middleware
+
+
+def _counting_failures(limiter: Limiter, scope: Scope, send: Send) -> Send:
+    async def counting(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] in _FAILED:
+            # The answer is made: the next one will be refused.
+            with suppress(Problem):
+                limiter.count_stranger(scope)
+        await send(message)
+
+    return counting
 
 
 def version_header(scope: Scope, _headers: list[RawHeader]) -> tuple[RawHeader, ...]:

@@ -60,7 +60,7 @@ def http_app(
     handler = with_all_methods(app.asgi_handler, app.routes)
     if grants is not None:
         _watch(health, grants)
-        handler = with_preflight(handler, grants.origin_is_listed)
+        handler = with_preflight(handler, grants.origin_is_listed, limiter)
     app.asgi_handler = edge(handler, header_makers, observer(service))
     return app
 

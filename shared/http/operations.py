@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from shared.auth.guard import OPEN
+from shared.auth.guard import OPEN_AND_COUNTED
 from shared.http.bodies import JSON_MEDIA_TYPE, refuse_query
 
 KEY = "operation"
@@ -59,5 +59,5 @@ def operation(
     # Each answer carries its own status; Litestar wants a handler that is declared 204 to return None.
     declared = 200 if status == 204 else status
     route: dict[str, Any] = {"summary": summary, "description": description, "status_code": declared}
-    opt = {KEY: described} | (OPEN if open_to_all else {})
+    opt = {KEY: described} | (OPEN_AND_COUNTED if open_to_all else {})
     return route | {"opt": opt} | ({} if query is not None else {"before_request": refuse_query})

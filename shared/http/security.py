@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from shared.faults import Transient
 from shared.http.edge import HeaderMaker, RawHeader
+from shared.http.limits import Limiter
+from shared.http.problems import Problem, problem_for_exception, send_problem
 
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 """The content policy of everything that is not a page; pages set their own."""
@@ -63,8 +66,8 @@ def cors_headers(scope: Scope, headers: list[RawHeader]) -> tuple[RawHeader, ...
     )
 
 
-def with_preflight(app: ASGIApp, origin_is_listed: OriginIsListed) -> ASGIApp:
-    """Answers CORS preflights; an origin that nobody listed gets an answer without permission."""
+def with_preflight(app: ASGIApp, origin_is_listed: OriginIsListed, limiter: Limiter) -> ASGIApp:
+    """Answers CORS preflights; an origin that nobody listed gets an answer without permission, a few times."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         origin = _header(scope, b"origin")
@@ -72,7 +75,14 @@ def with_preflight(app: ASGIApp, origin_is_listed: OriginIsListed) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP or scope["method"] != "OPTIONS" or origin is None or asked is None:
             await app(scope, receive, send)
             return
-        listed = await origin_is_listed(origin.decode("latin-1"))
+        try:
+            limiter.refuse_guessing(scope)
+            listed = await origin_is_listed(origin.decode("latin-1"))
+            if not listed:
+                limiter.count_stranger(scope)
+        except (Problem, Transient) as reason:
+            await send_problem(problem_for_exception(reason), scope, receive, send)
+            return
         allow = [(b"access-control-allow-origin", origin), *_PREFLIGHT] if listed else []
         headers = [*allow, (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 204, "headers": headers})

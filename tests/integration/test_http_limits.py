@@ -95,6 +95,34 @@ async def test_after_too_many_guesses_even_a_right_one_is_not_looked_up(api: htt
     assert (right.status_code, right.json()["code"]) == (429, "RATE_LIMITED")
 
 
+async def test_origins_that_nobody_listed_are_looked_up_a_few_times(api: httpx.AsyncClient) -> None:
+    def preflight(origin: str) -> dict[str, str]:
+        return {"Origin": origin, "Access-Control-Request-Method": "POST"}
+
+    for _ in range(10):
+        assert (await api.options("/v1/notes", headers=preflight(SHOP))).status_code == 204
+    codes = [(await api.options("/v1/notes", headers=preflight(f"https://{n}.example"))).status_code for n in range(6)]
+    assert codes == [204] * 4 + [429] * 2
+
+
+async def test_who_fails_at_an_open_route_too_often_is_refused_there(api: httpx.AsyncClient) -> None:
+    good, bad = {"json": {"text": "good"}}, {"json": {"text": "bad"}}
+    for _ in range(10):
+        assert (await api.post("/v1/notes/sign-in", **good)).status_code == 200
+    codes = [(await api.post("/v1/notes/sign-in", **bad)).status_code for _ in range(6)]
+    assert codes == [401] * 4 + [429] * 2
+    refused = await api.post("/v1/notes/sign-in", **good)
+    assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMITED")
+
+
+async def test_without_the_database_a_preflight_is_told_to_try_later(api: httpx.AsyncClient, pool: Pool) -> None:
+    await pool.close()
+    headers = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
+    answer = await api.options("/v1/notes", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "TRY_LATER")
+    await pool.open()
+
+
 async def test_probes_and_pages_are_not_limited(api: httpx.AsyncClient) -> None:
     for path in ("/livez", "/metrics", "/docs", "/problems/rate-limited"):
         answers = await asyncio.gather(*(api.get(path) for _ in range(10)))
