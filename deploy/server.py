@@ -1,10 +1,11 @@
 """One HTTP server in this process that stops in order on Ctrl-C and SIGTERM."""
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from socket import socket
 from typing import Any
 
 import uvicorn
@@ -16,6 +17,8 @@ from deploy.protocol import Protocol
 # Requests that run when we are asked to stop may finish for this long; the services' workers then stop in order.
 _GRACE_S = 10
 _WATCH_S = 1.0
+_UNREAD_S = 20
+"""How long a client may leave unread what the kernel holds for it. Closing alone would wait for it for ever."""
 
 Ready = Callable[[], Awaitable[None]]
 
@@ -35,14 +38,27 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def startup(self, sockets: list[socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup(sockets)
         except SystemExit:
             # Uvicorn's way to say that the port was taken meanwhile; out of a task it would end the loop on the spot.
             self.should_exit = True
         if self.started:
+            for server in self.servers:
+                _give_up_on_the_unread(server)
             self.answering.set()
+
+
+def _give_up_on_the_unread(server: asyncio.Server) -> None:
+    """Connections that are accepted from now on inherit it; only Linux knows how."""
+    option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None:
+        return
+    for listening in server.sockets:
+        # uvloop's sockets take no options themselves.
+        with socket.socket(fileno=os.dup(listening.fileno())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, option, _UNREAD_S * 1_000)
 
 
 async def _nothing() -> None:

@@ -1,9 +1,10 @@
 """Where events are kept: seen in the order of their positions, each once, and gone by the week."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from services.apps.connectors.kafka_topics import KafkaTopics
 from services.apps.consumers import OrderEventsConsumer
 from services.apps.core.events import Happened, Origin, PublicEvent, Version, public_events
 from services.apps.fan_out import FanOut
+from services.apps.fan_out import stop as stop_fan_out
 from services.apps.jobs import KeepEventsJob
 from services.apps.store import events as store
 from services.apps.store import partitions, plugin_topics
@@ -24,7 +26,7 @@ from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
 from shared.topics import ORDERS_EVENTS, plugin_topic
 from tests.apps import let_in, run, version_of
-from tests.stack import Stack, headers_of
+from tests.stack import Stack, eventually, headers_of
 
 pytestmark = pytest.mark.servers
 
@@ -55,6 +57,18 @@ class Kept:
 def record_of(envelope: Envelope) -> Kept:
     headers = [(name, value.encode()) for name, value in envelope.headers().items()]
     return Kept((envelope.key or "").encode(), envelope.data, headers)
+
+
+def grant_for(tenant: tuple[str, str]) -> Grant:
+    grant_id = new_id("grt")
+    return Grant(
+        grant_id=grant_id,
+        credential_hash=grant_id,
+        kind="installation",
+        merchant_id=tenant[0],
+        environment="test",
+        scopes=("orders.read",),
+    )
 
 
 def event(merchant_id: str, order_id: str, version: int = 1, at: datetime = NOW) -> PublicEvent:
@@ -197,19 +211,42 @@ async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, 
     assert await weeks() == before
 
 
+async def test_a_topic_is_ready_only_when_nobody_still_thinks_that_it_is_not(stack: Stack, pool: Pool) -> None:
+    """And an app's rights are gone only when nobody still thinks that it has them."""
+    app_id, tenant = new_id("app"), (new_id("mer"), "test")
+    await let_in(stack, [(app_id, grant_for(tenant))])
+    await KafkaTopics(stack.settings.kafka).provide(app_id)
+    missed, later = (event(tenant[0], new_id("ord")) for _ in range(2))
+    fan_out = FanOut(pool, utc_now, lambda: None)
+
+    async def under_way(told: PublicEvent, waiting: Coroutine[Any, Any, Any]) -> None:
+        async with transaction(pool) as connection:
+            await fan_out.follow(connection, [told])
+            waits = asyncio.create_task(waiting)
+            await asyncio.sleep(0.5)
+            assert not waits.done()
+            await store.append(connection, [told])
+        await waits
+
+    async def stop() -> None:
+        async with transaction(pool) as connection:
+            await stop_fan_out(connection, app_id, [tenant])
+
+    async def filled() -> None:
+        await eventually(lambda: fan_out.fill(app_id))
+
+    async with transaction(pool) as connection:
+        await plugin_topics.begin(connection, [app_id], await store.newest_position(connection), NOW)
+    await under_way(missed, filled())
+    [read] = await stack.read(plugin_topic(app_id), missed.order_id, 1)
+    assert headers_of(read)["ce_id"] == missed.event_id
+    await under_way(later, stop())
+
+
 async def test_a_topic_is_filled_once_whoever_does_it(stack: Stack, pool: Pool) -> None:
     """1,200 events wait for a topic, others come meanwhile, and three processes fill it beside each other."""
     app_id, tenant, order_id = new_id("app"), (new_id("mer"), "test"), new_id("ord")
-    grant_id = new_id("grt")
-    grant = Grant(
-        grant_id=grant_id,
-        credential_hash=grant_id,
-        kind="installation",
-        merchant_id=tenant[0],
-        environment="test",
-        scopes=("orders.read",),
-    )
-    await let_in(stack, [(app_id, grant)])
+    await let_in(stack, [(app_id, grant_for(tenant))])
     await KafkaTopics(stack.settings.kafka).provide(app_id)
     clock, wake = utc_now, lambda: None
     consumer = OrderEventsConsumer(pool, clock, wake, [FanOut(pool, clock, wake).follow], timedelta(days=90))
