@@ -19,10 +19,10 @@ from shared.relay import (
     Relay,
     Wake,
     _Floor,
-    _notification,
     _number,
     _running,
     announce,
+    notification_of,
 )
 from shared.settings import Settings
 from tests.schemas import schema_with
@@ -51,7 +51,7 @@ async def test_a_relay_is_woken_by_others_and_not_by_its_own_process(servers: Se
         mine.notified(str(told[-1]))
         arrived.put_nowait(None)
 
-    await listener.add_listener(_notification(service), notified)
+    await listener.add_listener(notification_of(service), notified)
     announcing = [asyncio.create_task(announce(settings, service, wake)) for wake in (mine, other)]
     try:
         mine.remote.set()

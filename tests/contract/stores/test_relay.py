@@ -10,7 +10,7 @@ from shared import inbox
 from shared.envelope import Envelope
 from shared.outbox import SHARDS, OutboxMessage, put, shard_of
 from shared.postgres import transaction
-from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _notification, _number, _running, announce
+from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, _running, announce, notification_of
 from tests.contract.stores.samples import NOW
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -236,8 +236,8 @@ async def test_announcements_reach_who_listens(either: Store) -> None:
     task = asyncio.create_task(announce(either.relay()._settings, either.service, wake, either.relay()._outside))
     try:
         await asyncio.sleep(0.2)
-        await listener.add_listener(_notification(either.service), lambda *told: heard.append(told[-1]))
-        await stranger.add_listener(_notification("others"), lambda *_: heard.append("stranger"))
+        await listener.add_listener(notification_of(either.service), lambda *told: heard.append(told[-1]))
+        await stranger.add_listener(notification_of("others"), lambda *_: heard.append("stranger"))
         wake()
         await asyncio.sleep(0.3)
     finally:
