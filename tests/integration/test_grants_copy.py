@@ -10,10 +10,13 @@ from time import monotonic
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
-from shared.auth import GRANTS_TABLE, Access, GrantsCopy, hash_credential, new_api_key
+from shared.auth import GRANTS_TABLE, SIGNING_KEYS_TABLE, Access, GrantsCopy, hash_credential, new_api_key
 from shared.auth.table import GrantRecord, save_records
-from shared.contracts.access import Grant
+from shared.auth.tokens import AccessTokens
+from shared.contracts.access import SIGNING_KEY_V1, Grant, PublicKey, SigningKey
 from shared.faults import Transient
 from shared.kafka_admin import KafkaAdmin
 from shared.postgres import Pool
@@ -36,6 +39,12 @@ class Apps:
 
     async def publish(self, grant: Grant) -> None:
         await self.send(grant.credential_hash.encode(), grant.model_dump_json().encode())
+
+    async def publish_key(self, key: SigningKey) -> None:
+        headers = [("ce_type", SIGNING_KEY_V1.encode())]
+        await self._producer.send_and_wait(
+            self.topic, key=key.kid.encode(), value=key.model_dump_json().encode(), headers=headers
+        )
 
     async def send(self, key: bytes, value: bytes | None) -> None:
         await self._producer.send_and_wait(self.topic, key=key, value=value)
@@ -63,7 +72,7 @@ async def apps(kafka: KafkaSettings) -> AsyncIterator[Apps]:
 
 @pytest.fixture
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
-    async with schema_with(servers.database_url, GRANTS_TABLE) as pool:
+    async with schema_with(servers.database_url, GRANTS_TABLE + SIGNING_KEYS_TABLE) as pool:
         yield pool
 
 
@@ -346,3 +355,72 @@ async def test_a_version_is_pinned_on_first_use(apps: Apps, kafka: KafkaSettings
 async def has_scopes(copy: GrantsCopy, key: str, scopes: set[str]) -> bool:
     access = await copy.find(key)
     return access is not None and access.scopes == scopes
+
+
+PRIVATE = ECKey.generate_key("P-256", private=True)
+SIGNING_KEY = SigningKey(
+    kid="sgk_1", public_jwk=PublicKey(x=str(PRIVATE.as_dict()["x"]), y=str(PRIVATE.as_dict()["y"]))
+)
+ISSUER = "https://api.example"
+
+
+def token() -> str:
+    now = int(NOW.timestamp())
+    claims = {
+        "iss": ISSUER,
+        "aud": f"{ISSUER}/v1",
+        "sub": "ins_1",
+        "client_id": "app_1",
+        "iat": now,
+        "exp": now + 600,
+        "jti": "jti_1",
+        "environment_grant_id": "grt_1",
+    }
+    return jwt.encode({"typ": "at+jwt", "alg": "ES256", "kid": "sgk_1"}, claims, PRIVATE, algorithms=["ES256"])
+
+
+async def test_a_signing_key_and_its_end_reach_every_process_within_a_second(
+    apps: Apps, kafka: KafkaSettings, pool: Pool
+) -> None:
+    copies, known = [copy_of(apps, kafka) for _ in range(3)], token()
+    async with AsyncExitStack() as running:
+        for copy in copies:
+            await running.enter_async_context(copy.running(pool))
+            await ready(copy)
+        verifiers = [copy.access_tokens(ISSUER) for copy in copies]
+        assert [await verifier.claims_of(known) for verifier in verifiers] == [None] * 3
+        await apps.publish_key(SIGNING_KEY)
+        for verifier in verifiers:
+            await until(lambda verifier=verifier: knows(verifier, known, True), seconds=1)
+        await apps.publish_key(SIGNING_KEY.model_copy(update={"status": "retired"}))
+        for verifier in verifiers:
+            await until(lambda verifier=verifier: knows(verifier, known, False), seconds=1)
+
+
+async def knows(verifier: AccessTokens, known: str, expected: bool) -> bool:
+    return (await verifier.claims_of(known) is not None) is expected
+
+
+async def test_a_retired_key_that_cannot_be_saved_counts_no_more_all_the_same(
+    apps: Apps, kafka: KafkaSettings, pool: Pool
+) -> None:
+    copy, known = copy_of(apps, kafka), token()
+    await apps.publish_key(SIGNING_KEY)
+    async with copy.running(pool):
+        await ready(copy)
+        verifier = copy.access_tokens(ISSUER)
+        assert await verifier.claims_of(known) is not None
+        await pool.execute(DISK_IS_FULL.replace("ON grants", "ON signing_keys"))
+        await apps.publish_key(SIGNING_KEY.model_copy(update={"status": "retired"}))
+        await asyncio.sleep(1)
+        with pytest.raises(Transient):
+            await verifier.claims_of(known)
+        await pool.execute("DROP TRIGGER disk_is_full ON signing_keys")
+        await until(lambda: refuses(verifier, known), seconds=8)
+
+
+async def refuses(verifier: AccessTokens, known: str) -> bool:
+    try:
+        return await verifier.claims_of(known) is None
+    except Transient:
+        return False

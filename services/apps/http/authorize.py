@@ -33,7 +33,7 @@ class AuthorizationController(Controller):
     """Install an app: OAuth 2.1's authorization code with PKCE."""
 
     path = _PATH
-    tags = ("OAuth",)
+    tags = ("Installing an app",)
 
     @get(
         "/preview",

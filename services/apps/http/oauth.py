@@ -148,7 +148,7 @@ class WellKnownController(Controller):
     """How OAuth clients and verifiers of tokens find their way."""
 
     path = "/.well-known"
-    tags = ("OAuth",)
+    tags = ("OAuth discovery",)
 
     @get(
         "/oauth-authorization-server",
