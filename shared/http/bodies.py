@@ -5,15 +5,17 @@ also not inside of parts whose models ignore unknown fields on Kafka. The size l
 `Content-Length` and again on what arrives.
 """
 
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import orjson
 from litestar.connection import Request
 from litestar.exceptions import InternalServerException
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.contracts.model import Currency as ActiveCurrency
 from shared.http.invalid import problem_for_invalid
 from shared.http.problems import Problem
+from shared.money import CURRENCIES
 
 DEFAULT_BODY_LIMIT = 1024 * 1024
 """Bytes of a request body, unless a route says otherwise."""
@@ -25,6 +27,10 @@ class RequestModel(BaseModel):
     """What a request may hold: nothing else than its fields. What is written below a field describes it to clients."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+Currency = Annotated[ActiveCurrency, Field(json_schema_extra={"enum": [*sorted(CURRENCIES)]})]
+"""An active ISO 4217 code; the API reference lists them."""
 
 
 def shown(example: object, **more: object) -> ConfigDict:

@@ -122,7 +122,7 @@ def _check(body: MerchantPatch, before: Merchant) -> None:
         detail = f"The merchant is at version {before.version}."
         facts = {"current_version": before.version}
         raise Problem("VERSION_CONFLICT", detail, param="expected_version", facts=facts)
-    if body.status is not None and not may_become(before.status, body.status):
+    if "status" in body.model_fields_set and not may_become(before.status, body.status):
         raise Problem("MERCHANT_NOT_ACTIVE", "The merchant is closed, and stays so.", param="status")
 
 

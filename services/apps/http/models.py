@@ -5,17 +5,16 @@ from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from services.apps.core.keys import KeyStatus
 from services.apps.core.merchants import MerchantStatus
 from services.apps.http import examples
 from services.apps.http.shown_once import ShowsSecret
-from shared.contracts.access import SCOPES, Environment, GrantKind, Origin
+from shared.contracts.access import LONGEST_ORIGIN, SCOPES, Environment, GrantKind
 from shared.contracts.model import (
     Actor,
     Clean,
-    Currency,
     Identifier,
     JsonObject,
     Metadata,
@@ -24,13 +23,16 @@ from shared.contracts.model import (
     Timestamp,
 )
 from shared.http.answers import AnswerModel
-from shared.http.bodies import RequestModel, shown
+from shared.http.bodies import Currency, RequestModel, shown
 from shared.http.pages import ListQuery, QueryTime
 
 MOST_METADATA = 50
 _MOST_ORIGINS = 20
 DEFAULT_OVERLAP_S = 24 * 60 * 60
 LONGEST_OVERLAP_S = 7 * DEFAULT_OVERLAP_S
+
+_KEPT_UNLESS_GIVEN = Field(json_schema_extra=lambda schema: schema.pop("default"))
+"""For a field of a patch that cannot be cleared: what it says by default is never looked at."""
 
 QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
 _time_zones = cache(available_timezones)
@@ -50,7 +52,10 @@ def _scope(name: str) -> str:
 
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
-WebOrigin = Annotated[Origin, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
+WebOrigin = Annotated[
+    str,
+    StringConstraints(max_length=LONGEST_ORIGIN, pattern=r"^https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$"),
+]
 KnownScope = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"enum": list(SCOPES)})]
 
 
@@ -71,21 +76,14 @@ class MerchantPatch(RequestModel):
 
     model_config = shown({"status": "suspended"})
 
-    name: Text | None = None
-    status: MerchantStatus | None = None
+    name: Annotated[Text, _KEPT_UNLESS_GIVEN] = ""
+    status: Annotated[MerchantStatus, _KEPT_UNLESS_GIVEN] = "active"
     """While a merchant is `suspended` none of its credentials is accepted; `closed` is that for good."""
     country: Country | None = None
     default_currency: Currency | None = None
     time_zone: TimeZone | None = None
     metadata: MetadataPatch | None = None
     expected_version: int | None = None
-
-    @field_validator("name", "status")
-    @classmethod
-    def _is_needed(cls, given: str | None) -> str:
-        if given is None:
-            raise ValueError("cannot be cleared")
-        return given
 
 
 class MerchantsQuery(ListQuery):

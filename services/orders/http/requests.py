@@ -5,7 +5,6 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from services.orders.http import examples
-from shared.contracts import model
 from shared.contracts import order_commands as commands
 from shared.contracts import order_parts as parts
 from shared.contracts.model import (
@@ -18,12 +17,9 @@ from shared.contracts.model import (
     Reference,
     Text,
 )
-from shared.http.bodies import RequestModel, exactly_one, shown
+from shared.http.bodies import Currency, RequestModel, exactly_one, shown
 from shared.http.problems import Problem
 from shared.ids import IdMaker
-from shared.money import CURRENCIES
-
-Currency = Annotated[model.Currency, Field(json_schema_extra={"enum": [*sorted(CURRENCIES)]})]
 
 
 class AmountMoney(RequestModel):
