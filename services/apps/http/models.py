@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -31,7 +31,12 @@ _MOST_ORIGINS = 20
 DEFAULT_OVERLAP_S = 24 * 60 * 60
 LONGEST_OVERLAP_S = 7 * DEFAULT_OVERLAP_S
 
-_KEPT_UNLESS_GIVEN = Field(json_schema_extra=lambda schema: schema.pop("default"))
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
+_KEPT_UNLESS_GIVEN = Field(json_schema_extra=_without_default)
 """For a field of a patch that cannot be cleared: what it says by default is never looked at."""
 
 QueryText = Annotated[str, Field(min_length=1, max_length=200), Clean]
