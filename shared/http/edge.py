@@ -10,6 +10,8 @@ from shared.http.problems import Problem, not_found, send_problem
 from shared.http.request_ids import HEADER, bind_request_id
 
 RawHeader = tuple[bytes, bytes]
+HEAD = "throughline.head"
+"""Among the scope's extensions where nobody will read the body."""
 HeaderMaker = Callable[[Scope, "list[RawHeader]"], Iterable[RawHeader]]
 """Further headers for the answer to a request whose handler set these."""
 Observer = Callable[[Scope, int, float], None]
@@ -28,7 +30,7 @@ def edge(app: ASGIApp, header_makers: tuple[HeaderMaker, ...], observe: Observer
         head = scope["method"] == "HEAD"
         if head:
             # Not in the server's own scope: by the method in there it knows that an answer without a body is whole.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "extensions": {**(scope.get("extensions") or {}), HEAD: {}}}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -196,3 +196,9 @@ async def test_an_idle_stream_is_seen_to_live(tenant: Tenant, monkeypatch: pytes
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         lines = answer.aiter_lines()
         assert [await anext(lines) for _ in range(3)] == ["retry: 1000", ":", ":"]
+    head = await tenant.http.head("/v1/events/stream")
+    assert (head.status_code, head.headers["content-type"], head.content) == (
+        200,
+        "text/event-stream; charset=utf-8",
+        b"",
+    )

@@ -19,6 +19,7 @@ from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.clock import monotonic
 from shared.faults import Transient
+from shared.http.edge import HEAD
 from shared.http.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ _HEARTBEAT_S = 10.0
 _SLOWEST_S = 10.0
 """A reader that takes nothing for so long is cut."""
 _LONGEST_S = 3_600.0
-"""An access token is worth no more than an hour, and a stream that it opened lives no longer."""
+"""Then whoever still may read comes again, with a credential of that time."""
 _CHECK_S = 0.5
 """How often a stream that waits asks whether it still may go on."""
 _CHUNK_BYTES = 64 * 1024
@@ -84,6 +85,10 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until the stream ends; one whose reader takes nothing ends without saying so."""
+        if HEAD in (scope.get("extensions") or {}):
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         with self._places.taken(self._access.grant_id):
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             gone = asyncio.create_task(_gone(receive))

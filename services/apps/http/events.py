@@ -1,5 +1,6 @@
 """Routes of public events."""
 
+import re
 from typing import Annotated
 
 import orjson
@@ -9,7 +10,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from pydantic import Field
 
-from services.apps.core.events import READ_SCOPE, PublicEvent, types_like
+from services.apps.core.events import EVENT_TYPES, READ_SCOPE, PublicEvent, types_like
 from services.apps.http.event_stream import MOST_PER_CREDENTIAL, EventStream
 from services.apps.http.wiring import EventsWiring, Wiring
 from services.apps.store import events as store
@@ -27,12 +28,15 @@ from shared.http.problems import Problem, not_found
 READ = requires(READ_SCOPE)
 _LARGEST_POSITION = 2**63 - 1
 
+_ONE_TYPE = "|".join(re.escape(name) for name in (*EVENT_TYPES, "order.*", "*"))
+
 TypeFilter = Annotated[
     str | None,
     Field(
         max_length=1_000,
         description="Types, with commas between them; `order.*` stands for all that begin so.",
         examples=["order.paid,order.refunded"],
+        json_schema_extra={"pattern": f"^({_ONE_TYPE})( *, *({_ONE_TYPE}))*$"},
     ),
     Clean,
 ]
