@@ -66,7 +66,12 @@ def test_a_bucket_that_was_left_alone_is_full_and_no_fuller() -> None:
         buckets.take("a", START)
     assert buckets.left("a", START) == '"credential";r=0;t=1'
     assert buckets.left("a", START + 1) == '"credential";r=10;t=1'
-    assert buckets.left("a", START + 1_000) == '"credential";r=20;t=1'
+    later = START + 1_000
+    assert buckets.left("a", later) == '"credential";r=20;t=1'
+    for _ in range(20):
+        assert buckets.wait_s("a", later) == 0
+        buckets.take("a", later)
+    assert buckets.wait_s("a", later) > 0
 
 
 def test_buckets_are_bounded_and_the_one_used_last_stays() -> None:
