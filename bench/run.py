@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench import access, bare_pipe, growth, http_rates, latency, revocation, service, soak
+from bench import access, bare_pipe, growth, http_rates, latency, revocation, service, soak, webhooks
 from bench.machine import machine
 from bench.race import Race
 from bench.report import medians, print_throughput
@@ -54,6 +54,7 @@ _MEASURES = {
     "growth": growth.measure,
     "soak": soak.measure,
     "revocation": revocation.measure,
+    "webhooks": webhooks.measure,
 }
 
 
@@ -66,7 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=8_000, help="in each turn of throughput and growth")
     parser.add_argument("--batches", type=int, nargs="+", default=[50, 500, 2000], help="throughput")
     parser.add_argument("--memory-orders", type=int, default=100_000, help="throughput")
-    parser.add_argument("--seconds", type=float, default=60, help="latency")
+    parser.add_argument("--seconds", type=float, default=60, help="latency, webhooks")
     parser.add_argument("--requests", type=int, default=10_000, help="http")
     parser.add_argument("--connections", type=int, default=64, help="http")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(growth.SIZES), help="growth: orders")

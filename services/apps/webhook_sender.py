@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 
 import structlog
 from prometheus_client import Counter as Count
@@ -18,12 +19,12 @@ from yarl import URL
 from services.apps import audit
 from services.apps.core.webhooks import Attempt, DisabledReason, disabled_by, error_of, fate_of, health_after
 from services.apps.store import endpoints, events, sending
-from services.apps.store.sending import Claimed, Outcome, Room
+from services.apps.store.sending import Claimed, Outcome
+from services.apps.webhook_flow import Flow, Width
 from services.apps.webhook_signing import WebhookSigner
 from services.apps.webhooks import disabled_entry
 from shared.clock import Clock, monotonic
 from shared.faults import Transient
-from shared.immutable import immutable
 from shared.isolation import describe
 from shared.outbound import NoAnswer, Outbound
 from shared.postgres import Connection, Pool, transaction
@@ -40,18 +41,11 @@ _REQUEST_S = 20.0
 _POLL_S = 0.5
 _BETWEEN_TURNS_S = 0.005
 _SLOW_S = 1.0
-"""A request that takes longer is slow; when half of all are, their endpoints get no further ones."""
+"""A request that takes longer is slow."""
 _FINISH_S = 3.0
 _AGAIN_S = 1.0
 _RESPONSE_CHARS = 1_000
-
-
-@immutable
-class Width:
-    """How much one process sends at once."""
-
-    at_once: int = 512
-    to_one_endpoint: int = 16
+_parsed = lru_cache(maxsize=10_000)(URL)
 
 
 class WebhookSender:
@@ -68,7 +62,7 @@ class WebhookSender:
         width: Width = Width(),  # noqa: B008 - nobody changes it
     ) -> None:
         self._pool, self._clock, self._signer = pool, clock, signer
-        self._woken, self._outbound, self._width = woken, outbound, width
+        self._woken, self._outbound, self._flow = woken, outbound, Flow(width)
         self._requests: dict[asyncio.Task[None], tuple[Claimed, float]] = {}
         """What is under way, and since when."""
         self._outcomes: list[Outcome] = []
@@ -102,7 +96,7 @@ class WebhookSender:
         self._woken.clear()
         now, began = self._clock(), monotonic()
         outcomes, unsent = list(self._outcomes), list(self._unsent)
-        room = self._room()
+        room = self._flow.room(self._slow())
         async with transaction(self._pool) as connection:
             await self._settle(connection, outcomes, unsent)
             claimed = await sending.claim(connection, room, now, timedelta(seconds=_CLAIM_S))
@@ -111,34 +105,33 @@ class WebhookSender:
         for one in claimed:
             task = asyncio.create_task(self._send(outbound, one, bodies.get(one.delivery_id), began))
             self._requests[task] = (one, began)
+            self._flow.began(one.target.endpoint_id)
             task.add_done_callback(self._ended)
         UNDER_WAY.set(len(self._requests))
         if len(claimed) == room.requests:
             self._woken.set()
 
-    def _room(self) -> Room:
-        """What can be begun; half of it is never left to endpoints that are slow to answer."""
-        width, slow_since = self._width.to_one_endpoint, monotonic() - _SLOW_S
-        under_way = Counter(one.endpoint_id for one, _ in self._requests.values())
-        slow = [one.endpoint_id for one, began in self._requests.values() if began < slow_since]
-        if len(slow) >= self._width.at_once // 2:
-            under_way |= Counter(dict.fromkeys(slow, width))
-        return Room(max(0, self._width.at_once - len(self._requests)), width, under_way)
+    def _slow(self) -> list[str]:
+        since = monotonic() - _SLOW_S
+        return [one.target.endpoint_id for one, began in self._requests.values() if began < since]
 
     async def _settle(self, connection: Connection, outcomes: Sequence[Outcome], unsent: Sequence[Claimed]) -> None:
         if unsent:
             await sending.release(connection, unsent)
         if outcomes:
             await sending.settle(connection, outcomes)
-            await self._judge(connection, [one for one in outcomes if one.attempt.error or one.claimed.health.failures])
+            _measure(outcomes)
+            await self._judge(
+                connection, [one for one in outcomes if one.attempt.error or one.claimed.target.health.failures]
+            )
 
     async def _judge(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
         """Save how endpoints that fail, or have failed, are doing now; disable those that will get nothing more."""
         if not outcomes:
             return
-        health = await sending.lock_health(connection, {one.claimed.endpoint_id for one in outcomes})
+        health = await sending.lock_health(connection, {one.claimed.target.endpoint_id for one in outcomes})
         for one in outcomes:
-            endpoint_id = one.claimed.endpoint_id
+            endpoint_id = one.claimed.target.endpoint_id
             if endpoint_id in health:
                 health[endpoint_id] = health_after(health[endpoint_id], one.attempt, random.random())  # noqa: S311
                 if reason := disabled_by(health[endpoint_id], one.attempt):
@@ -159,18 +152,16 @@ class WebhookSender:
             return
         attempt = await self._attempt(outbound, claimed, body)
         self._outcomes.append(Outcome(claimed, attempt, fate_of(attempt, claimed.tries + 1, random.random())))  # noqa: S311
-        ATTEMPTS.labels(attempt.error or "received").inc()
-        LATENCY.observe(attempt.latency_ms / 1000)
+        self._flow.answered(claimed.target.endpoint_id, well=attempt.error is None)
 
     async def _attempt(self, outbound: Outbound, claimed: Claimed, body: bytes | None) -> Attempt:
         at, began = self._clock(), monotonic()
         if body is None:
             return Attempt(at, 0, None, "expired")
-        headers = self._signer.headers(
-            claimed.event_id, at, body, claimed.sealed_secret, claimed.sealed_previous_secret
-        )
+        target = claimed.target
+        headers = self._signer.headers(claimed.event_id, at, body, target.sealed_secret, target.sealed_previous_secret)
         try:
-            answer = await outbound.post(URL(claimed.url), body, headers)
+            answer = await outbound.post(_parsed(target.url), body, headers)
         except NoAnswer as none:
             return Attempt(at, _ms_since(began), None, none.failing)
         error = error_of(answer.status)
@@ -179,6 +170,7 @@ class WebhookSender:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         claimed, _ = self._requests.pop(task)
+        self._flow.ended(claimed.target.endpoint_id)
         if not task.cancelled() and (mistake := task.exception()) is not None:
             # Ours, not the receiver's: it is sent again when its claim has ended.
             log.error("webhook_not_sent", webhook_delivery_id=claimed.delivery_id, failure=describe(mistake))
@@ -191,6 +183,7 @@ class WebhookSender:
         for task, (claimed, _) in list(self._requests.items()):
             task.cancel()
             self._unsent.append(claimed)
+        await asyncio.gather(*self._requests, return_exceptions=True)
         try:
             async with transaction(self._pool) as connection:
                 await self._settle(connection, self._outcomes, self._unsent)
@@ -203,7 +196,16 @@ async def _bodies(connection: Connection, claimed: Sequence[Claimed]) -> dict[st
     wanted = {one.event_id for one in claimed if one.test_body is None}
     found = await events.several(connection, wanted) if wanted else {}
     bodies = {one.delivery_id: one.test_body for one in claimed if one.test_body is not None}
-    return bodies | {one.delivery_id: found[one.event_id].body(one.scopes) for one in claimed if one.event_id in found}
+    return bodies | {
+        one.delivery_id: found[one.event_id].body(one.target.scopes) for one in claimed if one.event_id in found
+    }
+
+
+def _measure(outcomes: Sequence[Outcome]) -> None:
+    for error, count in Counter(one.attempt.error for one in outcomes).items():
+        ATTEMPTS.labels(error or "received").inc(count)
+    for one in outcomes:
+        LATENCY.observe(one.attempt.latency_ms / 1000)
 
 
 def _ms_since(began: float) -> int:

@@ -14,7 +14,8 @@ from services.apps.core.events import Origin, PublicEvent, created_in
 from services.apps.store import deliveries, endpoints, events, partitions
 from services.apps.store.deliveries import Delivery, DeliveryFilter, LoggedAttempt
 from services.apps.store.endpoints import Endpoint, Owner
-from services.apps.webhook_sender import WebhookSender, Width
+from services.apps.webhook_flow import Width
+from services.apps.webhook_sender import WebhookSender
 from services.apps.webhook_signing import WebhookSigner, new_secret
 from services.apps.webhooks import WebhookFollower
 from shared.clock import utc_now

@@ -6,6 +6,8 @@ Of one order's deliveries to one endpoint only the oldest that is still pending 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from asyncpg import Record
+
 from services.apps.core.webhooks import Attempt, Fate, Health
 from shared.immutable import immutable
 from shared.postgres import Connection
@@ -17,10 +19,22 @@ class Room:
 
     requests: int
     """In all."""
-    width: int
-    """At each endpoint, with what is under way there."""
-    under_way: Mapping[str, int]
-    """Requests by endpoint."""
+    to_each: int
+    """At an endpoint that `free` does not name."""
+    free: Mapping[str, int]
+    """By endpoint."""
+
+
+@immutable
+class Target:
+    """An endpoint, as far as it matters for sending."""
+
+    endpoint_id: str
+    url: str
+    scopes: frozenset[str]
+    sealed_secret: bytes
+    sealed_previous_secret: bytes | None
+    health: Health
 
 
 @immutable
@@ -34,12 +48,7 @@ class Claimed:
     test_body: bytes | None
     tries: int
     claimed_until: datetime
-    endpoint_id: str
-    url: str
-    scopes: frozenset[str]
-    sealed_secret: bytes
-    sealed_previous_secret: bytes | None
-    health: Health
+    target: Target
 
 
 @immutable
@@ -54,18 +63,20 @@ class Outcome:
 async def claim(connection: Connection, room: Room, now: datetime, lasting: timedelta) -> list[Claimed]:
     """Deliveries that are due, fairly from all endpoints that can take some; one statement.
 
-    An endpoint that fails is asked less at once the longer it does, one that is paused not at all, and neither is one
-    whose app is no longer installed or whose merchant is suspended.
+    An endpoint that failed gets one at a time, one that is paused gets none, and neither does one whose app is no
+    longer installed or whose merchant is suspended.
     """
     rows = await connection.fetch(
         _CLAIM,
         now,
         now + lasting,
         room.requests,
-        room.width,
-        list(room.under_way.keys()),
-        list(room.under_way.values()),
+        room.to_each,
+        list(room.free.keys()),
+        list(room.free.values()),
     )
+    endpoints = {row["endpoint_id"]: row for row in rows}
+    targets = {endpoint_id: _target(row) for endpoint_id, row in endpoints.items()}
     return [
         Claimed(
             delivery_id=row["delivery_id"],
@@ -75,12 +86,7 @@ async def claim(connection: Connection, room: Room, now: datetime, lasting: time
             test_body=row["test_body"],
             tries=row["tries"],
             claimed_until=row["claimed_until"],
-            endpoint_id=row["endpoint_id"],
-            url=row["url"],
-            scopes=frozenset(row["scopes"]),
-            sealed_secret=row["sealed_secret"],
-            sealed_previous_secret=row["sealed_previous_secret"],
-            health=Health(row["failures"], row["failing_since"], row["paused_until"]),
+            target=targets[row["endpoint_id"]],
         )
         for row in rows
     ]
@@ -118,7 +124,7 @@ async def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     if waiting:
         await connection.execute(
             _POSTPONE,
-            [one.claimed.endpoint_id for one in waiting],
+            [one.claimed.target.endpoint_id for one in waiting],
             [one.claimed.order_id for one in waiting],
             [one.claimed.seq for one in waiting],
             [one.fate.due_at for one in waiting],
@@ -150,6 +156,17 @@ async def save_health(connection: Connection, health: Mapping[str, Health]) -> N
         )
 
 
+def _target(row: Record) -> Target:
+    return Target(
+        row["endpoint_id"],
+        row["url"],
+        frozenset(row["scopes"]),
+        row["sealed_secret"],
+        row["sealed_previous_secret"],
+        Health(row["failures"], row["failing_since"], row["paused_until"]),
+    )
+
+
 # `waiting` walks from endpoint to endpoint along the index: what it costs depends on how many endpoints have something
 # pending, not on how much. `share` keeps one endpoint's backlog from taking all the room.
 _CLAIM = """
@@ -164,20 +181,20 @@ WITH RECURSIVE waiting AS (
     SELECT e.endpoint_id, e.url, e.sealed_secret, e.failures, e.failing_since, e.paused_until,
         CASE WHEN e.previous_secret_ends_at > $1 THEN e.sealed_previous_secret END AS sealed_previous_secret,
         coalesce(g.scopes, e.scopes) AS scopes,
-        greatest(1, $4::integer >> least(e.failures, 8)) - coalesce(busy.requests, 0) AS width
+        least(coalesce(known.free, $4::integer), CASE WHEN e.failures > 0 THEN 1 END) AS free
     FROM waiting JOIN webhook_endpoints AS e USING (endpoint_id)
     LEFT JOIN environment_grants AS g ON g.grant_id = e.grant_id
-    LEFT JOIN unnest($5::text[], $6::integer[]) AS busy (endpoint_id, requests) ON busy.endpoint_id = e.endpoint_id
+    LEFT JOIN unnest($5::text[], $6::integer[]) AS known (endpoint_id, free) ON known.endpoint_id = e.endpoint_id
     WHERE e.status = 'active' AND (e.paused_until IS NULL OR e.paused_until <= $1)
         AND (e.grant_id IS NULL OR g.status = 'active')
         AND NOT EXISTS (SELECT FROM merchants AS m WHERE m.merchant_id = e.merchant_id AND m.status <> 'active')
 ), ready AS (
     SELECT *, greatest(1, $3::integer / count(*) OVER ()) AS share
-    FROM able WHERE width > 0 AND EXISTS (
+    FROM able WHERE free > 0 AND EXISTS (
         SELECT FROM webhook_deliveries AS d
         WHERE d.endpoint_id = able.endpoint_id AND d.status = 'pending' AND d.due_at <= $1
     )
-    ORDER BY width DESC, random() LIMIT $3
+    ORDER BY random() LIMIT $3
 ), picked AS (
     SELECT d.delivery_id, ready.*
     FROM ready CROSS JOIN LATERAL (
@@ -189,7 +206,7 @@ WITH RECURSIVE waiting AS (
                 WHERE before.endpoint_id = d.endpoint_id AND before.order_id = d.order_id
                     AND before.status = 'pending' AND before.seq < d.seq
             )
-        ORDER BY d.due_at, d.seq LIMIT least(ready.width, ready.share) FOR UPDATE SKIP LOCKED
+        ORDER BY d.due_at, d.seq LIMIT least(ready.free, ready.share) FOR UPDATE SKIP LOCKED
     ) AS d
 )
 UPDATE webhook_deliveries AS d SET claimed_until = $2 FROM picked
