@@ -84,6 +84,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     signer = TokenSigner(pool, Sealer(settings.sealing_key), clock, wake)
     oauth = OAuth(pool, signer, process.grants, settings.public_base_url, wake)
     staff = Staff(pool, clock)
+    # At once too, so that the first key is known everywhere before the first token, and a missing SEALING_KEY shows.
+    process.at_start("jobs.make_signing_key", signer.keep)
     process.every(_KEEP_KEYS_EVERY_S, "jobs.keep_signing_keys", signer.keep)
     process.every(_TIDY_EVERY_S, "jobs.tidy_oauth", lambda: oauth.tidy(clock()))
     process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)

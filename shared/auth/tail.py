@@ -169,7 +169,7 @@ class GrantsTail:
             record = read(message.key, message.value, message.partition, message.offset)
             if record is None:
                 self._skipped.inc()
-                _log.warning("no grant or key in this record", partition=message.partition, offset=message.offset)
+                _log.warning("no grant in this record", partition=message.partition, offset=message.offset)
             else:
                 yield record
 

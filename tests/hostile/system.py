@@ -21,6 +21,7 @@ from shared.auth.keys import hash_credential, new_api_key
 from shared.contracts.access import SCOPES, Environment, Grant
 from shared.ids import new_id
 from shared.kafka import producer
+from shared.sealing import new_sealing_key
 from shared.settings import UNLIMITED, KafkaSettings, Settings
 from shared.topics import ACCESS_GRANTS
 
@@ -65,6 +66,7 @@ class System:
             "COMMAND_PARTITIONS": str(PARTITIONS),
             "RATE_LIMITS": UNLIMITED.model_dump_json(),
             "PLATFORM_KEY_HASH": hash_credential(self.platform_key),
+            "SEALING_KEY": new_sealing_key(),
         }
         for service, port in self.ports.items():
             command = [sys.executable, "-c", "from deploy.cli import app; app()", "serve", service, "--port", str(port)]

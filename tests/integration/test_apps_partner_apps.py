@@ -288,7 +288,7 @@ async def test_who_may_invite(town: Town) -> None:
     assert problem(foreign)[:2] == (404, "NOT_FOUND")
     weak = await town.key(merchant_id, "test", "apps.write")
     assert problem(await weak.post("/v1/staff-users", json=body))[:2] == (403, "INSUFFICIENT_SCOPE")
-    for wrong in ({"email": "no address"}, {"role": "king"}, {"name": ""}):
+    for wrong in ({"email": "no address"}, {"email": "<b>@shop.example"}, {"role": "king"}, {"name": ""}):
         assert problem(await key.post("/v1/staff-users", json=body | wrong))[:2] == (400, "VALIDATION_FAILED")
     headers = {"Idempotency-Key": "invite"}
     made = data(await key.post("/v1/staff-users", json=body, headers=headers), 201)

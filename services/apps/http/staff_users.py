@@ -39,8 +39,8 @@ _USER: dict[str, Any] = {
 
 
 def _email(text: str) -> str:
-    name, at, host = text.partition("@")
-    if not (name and at and "." in host and text.isprintable()) or " " in text or "@" in host:
+    name, _, host = text.partition("@")
+    if not (name and "." in host and text.isprintable()) or "@" in host or set(text) & set(' "()<>[]:;,\\'):
         raise ValueError("must be an e-mail address")
     return text
 
