@@ -17,6 +17,7 @@ import structlog
 from services.apps.store import events as store
 from services.apps.store.events import EventFilter, Placed, Tenant
 from shared.faults import Transient
+from shared.isolation import describe
 from shared.outside import REAL, Outside
 from shared.postgres import Pool, connect, transient_errors
 from shared.relay import notification_of
@@ -82,11 +83,13 @@ class LiveEvents:
     async def read(self, wanted: EventFilter, after: int) -> AsyncGenerator[list[Placed], None]:
         """The events that are wanted above a position, some at a time and for ever; often none, when a while passed.
 
-        Raises `Transient` while the database is away.
+        Raises `Transient` while the database is away, or when nothing brings news any more.
         """
         position = after
         with self._joined(wanted.tenant) as feed:
             while True:
+                if self._task is None or self._task.done():
+                    raise Transient("nothing follows events any more")
                 news, known_to = feed.news, feed.since
                 found = feed.after(position)
                 if found is None:
@@ -106,8 +109,9 @@ class LiveEvents:
     def _joined(self, tenant: Tenant) -> Iterator[_Feed]:
         feed = self._feeds.setdefault(tenant, _Feed())
         feed.readers += 1
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow(), name="live events")
+            self._task.add_done_callback(_log_failure)
         try:
             yield feed
         finally:
@@ -164,6 +168,11 @@ class LiveEvents:
         for feed in (*told.values(), *joined):
             feed.tell()
         return bool(found)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("live_events_failed", failure=describe(failure))
 
 
 def _size(placed: Placed) -> int:

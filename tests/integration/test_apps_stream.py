@@ -13,6 +13,7 @@ import httpx_sse
 import pytest
 
 from services.apps.http import event_stream
+from services.apps.live_events import LiveEvents
 from shared.contracts.access import Grant
 from shared.contracts.order_commands import AddNote
 from shared.ids import new_id
@@ -188,6 +189,26 @@ async def test_a_reader_that_takes_nothing_is_cut(
 async def _newest_version(tenant: Tenant, version: int) -> bool:
     found = await events(tenant, page_size=1)
     return bool(found and found[0]["order_version"] == version)
+
+
+async def test_a_stream_does_not_go_quiet_when_its_source_fails(
+    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends, and whoever comes again is served."""
+
+    async def broken(_: object) -> bool:
+        raise RuntimeError("a mistake of ours")
+
+    async with stream(tenant.http) as source:
+        await new_order(tenant)
+        [told] = await take(source, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(LiveEvents, "_step", broken)
+            async with asyncio.timeout(5):
+                assert [each async for each in source] == []
+    await new_order(tenant)
+    async with stream(tenant.http, after=told.id) as source:
+        assert (await take(source, 1))[0].event == "order.created"
 
 
 async def test_an_idle_stream_is_seen_to_live(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
