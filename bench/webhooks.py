@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
+import psutil
 from pydantic import SecretStr
 from yarl import URL
 
 from bench.fleet import running
-from bench.machine import Machine, machine, worker
+from bench.machine import Machine, cpu_us, machine, worker
 from bench.race import free_port
 from bench.results import Json, Result, middle, spread
 from deploy.local.ports import HOST
@@ -45,18 +46,24 @@ async def measure(found: Result, options: Namespace) -> None:
     async with machine() as here:
         with worker("bench.receiver", "--port", port, "--dead-port", dead_port, environment=here.environment()):
             service = running(here, "apps", "worker", SEALING_KEY=key, OUTBOUND_LOCAL="true")
-            async with service, _bench(here, key, int(port), int(dead_port)) as bench:
+            async with service as sender, _bench(here, key, int(port), int(dead_port)) as bench:
                 await bench.sender_rate()
                 before = await here.value(_TRANSACTIONS)
-                rounds = [
-                    {"bare_per_s": await bench.bare_rate(), "webhooks_per_s": await bench.sender_rate()}
-                    for _ in range(options.rounds)
-                ]
+                rounds = []
+                for _ in range(options.rounds):
+                    costs = [cpu_us(one) for one in (psutil.Process(), sender.process, here.postgres)]
+                    one = {"bare_per_s": await bench.bare_rate()}
+                    one["bare_us"] = (cpu_us(psutil.Process()) - costs[0]) / DELIVERIES
+                    one["webhooks_per_s"] = await bench.sender_rate()
+                    one["python_us"] = (cpu_us(sender.process) - costs[1]) / DELIVERIES
+                    one["postgres_us"] = (cpu_us(here.postgres) - costs[2]) / DELIVERIES
+                    rounds.append(one)
                 spent = (await here.value(_TRANSACTIONS) - before) / (DELIVERIES * options.rounds)
                 rate = middle(rounds)
                 share = rate["webhooks_per_s"] / rate["bare_per_s"]
                 found.add(rounds=rounds, medians=rate, of_bare=round(share, 3), transactions=round(spent, 4))
                 print(f"{spent:.3f} transactions per delivery, with those that enqueue")
+                print(", ".join(f"{name} {rate[name]:.0f}" for name in ("bare_us", "python_us", "postgres_us")))
                 print(f"webhooks {rate['webhooks_per_s']:,.0f}/s, bare {rate['bare_per_s']:,.0f}/s: {share:.0%}")
                 pace = rate["webhooks_per_s"] / 2
                 turns = [

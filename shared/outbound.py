@@ -159,19 +159,24 @@ class Outbound:
 
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
         """The first bytes of the body; the connection is closed when there are more, or when they are slow to come."""
-        content, room = response.content, self._limits.body_bytes
-        parts: list[bytes] = []
+        content, parts = response.content, list[bytes]()
         try:
-            async with asyncio.timeout(self._limits.body_s):
-                while room > 0 and not content.at_eof():
-                    part = await content.read(room)
-                    parts.append(part)
-                    room -= len(part)
+            # Mostly all of it came with the headers, and nothing has to be waited for.
+            parts.append(content.read_nowait(self._limits.body_bytes))
+            if not content.at_eof():
+                async with asyncio.timeout(self._limits.body_s):
+                    await self._read_on(content, parts)
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
         if not content.at_eof():
             response.close()
         return b"".join(parts)
+
+    async def _read_on(self, content: aiohttp.StreamReader, parts: list[bytes]) -> None:
+        room = self._limits.body_bytes - len(parts[0])
+        while room > 0 and not content.at_eof():
+            parts.append(await content.read(room))
+            room -= len(parts[-1])
 
     def _socket(self, target: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
         """The socket for a connection to this very address; no other way leads to a connection."""

@@ -88,12 +88,12 @@ async def read(pool: Pool, tenant: Tenant, event_id: str) -> Placed | None:
 
 
 async def several(connection: Connection, event_ids: Collection[str]) -> dict[str, PublicEvent]:
-    """Those of the events that are still kept, by id, whosever they are."""
-    times = [moments for event_id in event_ids if (moments := created_in(event_id))]
-    if not times:
-        return {}
-    began, ended = min(moments[0] for moments in times), max(moments[1] for moments in times)
-    rows = await connection.fetch(_SEVERAL, list(event_ids), began, ended)
+    """Those of the events (at least one) that are still kept, by id, whosever they are."""
+    # Ids sort by time.
+    first, last = created_in(min(event_ids)), created_in(max(event_ids))
+    if first is None or last is None:
+        raise ValueError("not an event's id")
+    rows = await connection.fetch(_SEVERAL, list(event_ids), first[0], last[1])
     return {row["event_id"]: _placed(row).event for row in rows}
 
 
