@@ -134,13 +134,11 @@ def _records(bootstrap_servers: str) -> Iterator[tuple[str, Any]]:
 
 def _until(reader: Consumer, place: TopicPartition, end: int) -> Iterator[Any]:
     reader.assign([place])
-    while True:
-        for record in reader.consume(1_000, timeout=1):
-            if record.error() is None:
-                yield record
-        [at] = reader.position([place])
-        if at.offset >= end:
-            return
+    at = place.offset
+    while at < end:
+        yield from (record for record in reader.consume(min(end - at, 1_000), timeout=0.5) if record.error() is None)
+        [now] = reader.position([place])
+        at = max(at, now.offset)
 
 
 async def _rows(database_url: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -1,6 +1,5 @@
 """The routes of events and plugin topics."""
 
-from shared.ids import new_id
 from tests.access import orders
 from tests.access.matrix import Callers, Entry, Made
 from tests.stack import eventually
@@ -28,10 +27,20 @@ async def followed(callers: Callers) -> Made:
 
 
 async def replay(callers: Callers) -> Made:
-    """Of the owner's app; a replay that runs already will do."""
-    asked = await callers.own_app.post(f"{_TOPIC}/replay", json=REPLAY, headers={"Idempotency-Key": new_id("idem")})
-    assert asked.status_code == 202, asked.text
-    return Made({"replay_id": asked.json()["data"]["replay_id"]})
+    """Of the owner's app; it has finished, for one runs at a time."""
+
+    async def begun() -> str | None:
+        asked = await callers.own_app.post(f"{_TOPIC}/replay", json=REPLAY)
+        return asked.json()["data"]["replay_id"] if asked.status_code == 202 else None
+
+    replay_id: str = await eventually(begun)
+
+    async def finished() -> bool:
+        answer = await callers.own_app.get(f"{_TOPIC}/replays/{replay_id}")
+        return bool(answer.json()["data"]["status"] != "running")
+
+    await eventually(finished)
+    return Made({"replay_id": replay_id})
 
 
 REPLAY = {"from": "2026-11-21T00:00:00Z"}
@@ -43,5 +52,5 @@ ENTRIES = {
     f"GET {_TOPIC}": Entry("orders.read", apps_only=True),
     f"POST {_TOPIC}/rotate-credentials": Entry("orders.read", apps_only=True),
     f"GET {_TOPIC}/replays/{{replay_id}}": Entry("orders.read", replay, apps_only=True),
-    f"POST {_TOPIC}/replay": Entry("orders.read", body=REPLAY, apps_only=True),
+    f"POST {_TOPIC}/replay": Entry("orders.read", replay, REPLAY, apps_only=True),
 }
