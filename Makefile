@@ -4,12 +4,14 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo test reset status check lint types bench bench-growth bench-soak figures chaos hostile sim lock
+.PHONY: up demo demo-plugin test reset status check lint types bench bench-growth bench-soak figures chaos hostile sim lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
 demo: $(READY)    ## watch one order go from created to paid
 	@$(BIN)/throughline demo
+demo-plugin: $(READY) ## watch a plugin be installed, told of a paid order, and taken out
+	@$(BIN)/throughline demo-plugin
 status: $(READY)  ## what runs, where, and with which credentials
 	@$(BIN)/throughline status
 reset: $(READY)   ## delete the local data (not the downloads)

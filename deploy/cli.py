@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from types import FrameType
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 
 from deploy.installation import Installation
-from deploy.local.datadir import DataDirLock, default_cache_dir, default_data_dir
+from deploy.local.datadir import REPOSITORY, DataDirLock, default_cache_dir, default_data_dir
 from deploy.local.problem import RuntimeProblem
 
 app = typer.Typer(help="Order-first omnichannel commerce.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -54,10 +55,14 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
 def demo() -> None:
     """Take one order from created to paid through its channels; starts everything for it where nothing runs."""
     with _problems_in_a_sentence():
-        if Installation(default_data_dir()).where() is None:
-            _demo_of_our_own()
-        else:
-            _run_demo()
+        _tell(_run_demo)
+
+
+@app.command()
+def demo_plugin() -> None:
+    """Install the example plugin, tell it of paid orders, take it out; starts everything where nothing runs."""
+    with _problems_in_a_sentence():
+        _tell(_run_demo_plugin)
 
 
 @app.command()
@@ -96,14 +101,19 @@ def platform_key() -> None:
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def status(
+    name: Annotated[str | None, typer.Argument(help="Only this value, such as api_key or staff.password.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
     """Say what runs, where, and with which credentials; exit code 1 when nothing does."""
     from deploy.status import status as find_status
-    from deploy.status import status_table
+    from deploy.status import status_table, value_at
 
     with _problems_in_a_sentence():
         found = find_status()
-        if as_json:
+        if name is not None:
+            print(value_at(found, name))
+        elif as_json:
             print(json.dumps(found, indent=2))
         else:
             Console(highlight=False).print(status_table(found))
@@ -124,18 +134,23 @@ def reset() -> None:
         Console(stderr=True).print(f"Deleted the local data in {data_dir}.")
 
 
-def _demo_of_our_own() -> None:
+def _tell(story: Callable[[], None]) -> None:
+    """Against the running installation, or one that runs for as long as the story does."""
+    if Installation(default_data_dir()).where() is not None:
+        story()
+        return
+
     from deploy.server import Finished
     from deploy.up import run_everything
 
-    # The dead letter that the story causes on purpose is told there, not logged in between.
+    # What a story causes on purpose is told there, not logged in between.
     os.environ.setdefault("LOG_LEVEL", "error")
 
-    async def show_and_stop() -> None:
-        await asyncio.to_thread(_run_demo)
+    async def tell_and_stop() -> None:
+        await asyncio.to_thread(story)
         raise Finished
 
-    run_everything("127.0.0.1", None, show_and_stop)
+    run_everything("127.0.0.1", None, tell_and_stop)
 
 
 def _run_demo() -> None:
@@ -143,6 +158,23 @@ def _run_demo() -> None:
     from deploy.status import status as find_status
 
     run(find_status(), Installation(default_data_dir()).load_state()["observer"])
+
+
+def _run_demo_plugin() -> None:
+    """In a process of its own, which is told no more than any developer knows."""
+    from deploy.status import status as find_status
+
+    found = find_status()
+    told = {
+        "THROUGHLINE_API": found["base_url"],
+        "THROUGHLINE_KEY": found["api_key"],
+        "THROUGHLINE_CHANNEL": found["channel"]["channel_id"],
+        "STAFF_EMAIL": found["staff"]["email"],
+        "STAFF_PASSWORD": found["staff"]["password"],
+    }
+    program = REPOSITORY / "examples" / "plugin" / "demo.py"
+    if subprocess.run([sys.executable, program], env=os.environ | told, check=False).returncode:
+        raise RuntimeProblem("The plugin's story did not go as it should: see above.")
 
 
 @contextmanager
