@@ -9,7 +9,7 @@ from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal
 
 _DEAD_LETTERS = ".dead-letters"
-_KNOWN = {"orders.events", "orders.commands", "orders.replies", "payments.events", "access.grants"}
+_KNOWN = {"orders.events", "orders.commands", "orders.replies", "payments.events", "access.grants", "access.used"}
 
 Position = tuple[str, str, str]
 """Topic, partition and offset as a dead letter's headers name them."""
