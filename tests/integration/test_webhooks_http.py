@@ -12,6 +12,7 @@ from standardwebhooks import WebhookVerificationError
 
 from shared.clock import utc_now
 from shared.ids import new_id
+from tests.apps import install, run
 from tests.receiver import Received, Receiver, answer, receiving
 from tests.stack import Stack, Tenant, eventually
 
@@ -286,3 +287,36 @@ async def test_lists_are_read_page_by_page(tenant: Tenant, receiver: Receiver) -
         400,
         "VALIDATION_FAILED",
     )
+
+
+async def test_an_app_has_endpoints_of_its_own_until_the_merchant_ends_it(
+    stack: Stack, tenant: Tenant, receiver: Receiver
+) -> None:
+    scopes = ("orders.read", "webhooks.write")
+    app = await install(stack, new_id("app"), tenant.merchant_id, scopes=scopes)
+    other = await install(stack, new_id("app"), tenant.merchant_id, scopes=scopes)
+    made = await app.http.post(ENDPOINTS, json={"url": receiver.url("/app")})
+    assert made.status_code == 201, made.text
+    endpoint = data(made)
+    await post(tenant, ENDPOINTS, {"url": receiver.url("/merchant")})
+    path = f"{ENDPOINTS}/{endpoint['webhook_endpoint_id']}"
+    for stranger in (tenant.http, other.http):
+        assert (await stranger.get(path)).status_code == 404
+        assert endpoint["webhook_endpoint_id"] not in (await stranger.get(ENDPOINTS)).text
+    assert [one["webhook_endpoint_id"] for one in data(await app.http.get(ENDPOINTS))] == [
+        endpoint["webhook_endpoint_id"]
+    ]
+    await post(tenant, "/v1/orders", ORDER)
+    [told] = await receiver.wait(1, "/app")
+    told.verified(endpoint["secret"])
+    await run(stack, "UPDATE environment_grants SET status = 'revoked' WHERE grant_id = $1", app.grant.grant_id)
+    order = await post(tenant, "/v1/orders", ORDER)
+
+    async def merchant_was_told() -> bool:
+        return order["order_id"] in {one.json()["order_id"] for one in receiver.at("/merchant")}
+
+    await eventually(merchant_was_told)
+    await asyncio.sleep(1)
+    assert {one.json()["order_id"] for one in receiver.at("/app")} == {told.json()["order_id"]}
+    for one in (app, other):
+        await one.http.aclose()
