@@ -1,6 +1,8 @@
-"""The demo merchant with its API key and its channel, made through the public API like any other."""
+"""The demo merchant with its API key, channel and owner, made through the public API and pages like any other."""
 
 import asyncio
+import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +19,8 @@ _MARK = {"throughline": "demo"}
 """By which the demo merchant is found again where an installation's state was lost."""
 _ACCEPTED_BY = ("/v1/auth-context", "/v1/orders?page_size=1", "/v1/channels?page_size=1")
 """A path of each service: a new key becomes known to each by itself."""
+_HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+_PASSWORD_BYTES = 12
 _TIMEOUT_S = 10.0
 _PATIENCE_S = 60
 _POLL_S = 0.02
@@ -25,7 +29,7 @@ Json = dict[str, Any]
 
 
 async def ensure_demo(base_url: str, installation: Installation) -> None:
-    """The demo merchant and its channel `chn_web` exist, and the installation's state holds their credentials.
+    """The demo merchant, its channel `chn_web` and its owner exist; the installation's state holds their credentials.
 
     Secrets are told once, when they are made; what was lost is made anew. Waits until all of it can be used.
     """
@@ -42,7 +46,10 @@ async def ensure_demo(base_url: str, installation: Installation) -> None:
     async with _client(base_url, state["api_key"]) as merchant:
         await _wait_until_accepted(merchant, _ACCEPTED_BY)
         if "channel" not in state or (await merchant.get(f"/v1/channels/{CHANNEL_ID}")).status_code != 200:
-            installation.save_state(state | {"channel": await _make_channel(merchant)})
+            state |= {"channel": await _make_channel(merchant)}
+            installation.save_state(state)
+        if not await _employs(merchant, state):
+            installation.save_state(state | {"staff": await _make_owner(merchant)})
 
 
 @asynccontextmanager
@@ -119,6 +126,34 @@ async def _make_channel(merchant: httpx.AsyncClient) -> Json:
         "username": login["username"],
         "password": login["password"],
     }
+
+
+async def _employs(merchant: httpx.AsyncClient, state: Json) -> bool:
+    """Whether the person whose password is known still belongs to the merchant."""
+    if "staff" not in state:
+        return False
+    params: dict[str, str | int] = {"page_size": 100}
+    while True:
+        page = (await merchant.get("/v1/staff-users", params=params)).raise_for_status().json()
+        if any(person["email"] == state["staff"]["email"] for person in page["data"]):
+            return True
+        if "next_page_token" not in page:
+            return False
+        params["page_token"] = page["next_page_token"]
+
+
+async def _make_owner(merchant: httpx.AsyncClient) -> Json:
+    """Somebody new each time: whose password is lost can be invited again, but not given another one."""
+    email, password = f"owner-{secrets.token_hex(3)}@demo.example", secrets.token_urlsafe(_PASSWORD_BYTES)
+    request = {"email": email, "name": "Demo owner", "role": "owner"}
+    url = _made(await merchant.post("/v1/staff-users", json=request), "owner")["invitation_url"]
+    # A browser of their own, which keeps the cookie that the form belongs to and shows no key.
+    async with httpx.AsyncClient(base_url=merchant.base_url, timeout=_TIMEOUT_S) as browser:
+        hidden = dict(_HIDDEN.findall((await browser.get(url)).text))
+        joined = await browser.post("/join", data=hidden | {"password": password})
+    if joined.status_code != 303:
+        raise RuntimeProblem(f"The demo owner could not join: {joined.status_code}")
+    return {"email": email, "password": password}
 
 
 def _made(answer: httpx.Response, what: str) -> Json:

@@ -27,8 +27,19 @@ def status() -> dict[str, Any]:
         "platform_key": state["platform_key"],
         "kafka": where["kafka"],
         "channel": state["channel"],
+        "staff": state["staff"],
         "services": _services(where["base_url"]),
     }
+
+
+def value_at(status: dict[str, Any], path: str) -> str:
+    """One value, such as `api_key` or `staff.password`; raises a `RuntimeProblem` where there is none."""
+    found: Any = status
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, str):
+        raise RuntimeProblem(f"The status has no {path}. Its names are those of: throughline status --json")
+    return found
 
 
 def status_table(status: dict[str, Any]) -> Table:
@@ -43,7 +54,7 @@ def status_table(status: dict[str, Any]) -> Table:
 
 
 def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
-    channel, kafka = status["channel"], status["kafka"]
+    channel, kafka, staff = status["channel"], status["kafka"], status["staff"]
     services = ", ".join(f"{s['name']} {_word(s)}" for s in status["services"])
     return [
         ("API", status["base_url"]),
@@ -53,6 +64,9 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("Channel", f"{channel['channel_id']}, writes to {channel['topic']}"),
         ("  user name", channel["username"]),
         ("  password", channel["password"]),
+        ("Sign in", f"{status['base_url']}/account"),
+        ("  e-mail", staff["email"]),
+        ("  password", staff["password"]),
         ("Services", services),
     ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from deploy.installation import Installation
 from deploy.seed import ensure_demo
+from tests.people import Person, browser
 from tests.stack import Stack
 
 pytestmark = pytest.mark.servers
@@ -28,6 +29,7 @@ async def test_what_is_lost_is_made_anew_for_the_same_merchant(stack: Stack, tmp
     assert second["api_key"] != first["api_key"]
     assert second["channel"]["topic"] == first["channel"]["topic"]
     assert second["channel"]["password"] != first["channel"]["password"]
+    assert second["staff"]["email"] != first["staff"]["email"]
 
     # A key that was revoked is replaced, too.
     async with httpx.AsyncClient(base_url=stack.base_url) as client:
@@ -41,3 +43,20 @@ async def test_what_is_lost_is_made_anew_for_the_same_merchant(stack: Stack, tmp
     third = installation.load_state()
     assert third["api_key"] != second["api_key"]
     assert third["channel"] == second["channel"]
+    assert third["staff"] == second["staff"]
+
+    # Each owner can sign in; one who was removed is replaced.
+    for state in (first, third):
+        async with browser(stack.base_url) as http:
+            owner = Person(http, state["staff"]["email"])
+            signed_in = await owner.sign_in(password=state["staff"]["password"])
+            assert (signed_in.status_code, signed_in.headers.get("location")) == (303, "/account")
+    async with httpx.AsyncClient(
+        base_url=stack.base_url, headers={"Authorization": f"Bearer {third['api_key']}"}
+    ) as merchant:
+        staff = (await merchant.get("/v1/staff-users")).json()["data"]
+        [staff_user_id] = [each["staff_user_id"] for each in staff if each["email"] == third["staff"]["email"]]
+        removed = await merchant.delete(f"/v1/staff-users/{staff_user_id}")
+        assert removed.status_code == 204, removed.text
+    await ensure_demo(stack.base_url, installation)
+    assert installation.load_state()["staff"]["email"] != third["staff"]["email"]
