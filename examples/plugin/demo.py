@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -23,10 +24,11 @@ from rich.markup import escape
 from rich.table import Table
 
 WAYS: tuple[Way, ...] = ("topic", "webhook", "stream")
-SHUT_WITHIN_S = 1.0
-_PAID_AFTERWARDS, _PAUSE_S, _SETTLE_S = 30, 0.1, 2.0
+SHUT_WITHIN_S = float(os.environ.get("SHUT_WITHIN_S", "1"))
+"""The promise is one second; a machine that is busy with other things may need more patience."""
+_PAID_LATER, _PAUSE_S, _SETTLE_S = 20, 0.1, 2.0
 _PATIENCE_S = 30.0
-_EACH_SERVICE = {"orders": "/v1/orders?page_size=1", "payments": "/v1/unmatched-money", "apps": "/v1/events"}
+_EACH_SERVICE = ("/v1/orders?page_size=1", "/v1/unmatched-money", "/v1/events")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -159,49 +161,64 @@ async def _taken_out(
 ) -> None:
     _heading("6. The merchant takes the app out again, while orders go on being paid")
     account = await browser.open("/account")
-    orders = [await shop.order() for _ in range(_PAID_AFTERWARDS)]
     ended: list[datetime] = []
     following.add_done_callback(lambda _: ended.append(datetime.now(UTC)))
     clicked = datetime.now(UTC)
-    asking = [asyncio.create_task(_refused_since(plugin, path)) for path in _EACH_SERVICE.values()]
+    asking = [asyncio.create_task(_refused_since(plugin, path)) for path in _EACH_SERVICE]
     revoke = f"/account/grants/{quote(given['environment_grant_id'])}/revoke"
     revoking = asyncio.create_task(browser.send(account, revoke))
-    for order in orders:
-        await shop.pay(order)
-        await asyncio.sleep(_PAUSE_S)
-    await revoking
+    late = await _go_on_selling(shop, [*asking, following])
+    await asyncio.gather(revoking, following)
+    refused = await asyncio.gather(*asking)
     # Whatever was still under way has arrived by then.
     await asyncio.sleep(_SETTLE_S)
-    refused = await asyncio.gather(*asking)
-    if not ended:
-        raise Wrong("The stream is still open.")
-    await following
     await _tokens_are_over(plugin)
-    told = await _paid_since(shop, orders)
-    late = [event for event in told if _seconds(clicked, event["created_at"]) > SHUT_WITHIN_S]
-    if len(late) < _PAID_AFTERWARDS // 2:
-        raise Wrong(f"Only {len(late)} orders were paid a second after the revocation: too few to show anything.")
-    _say_how_it_was_shut(plugin, clicked, max(refused), ended[0], len(late))
+    _all_is_shut(plugin, clicked, max(refused), ended[0], late)
 
 
-def _say_how_it_was_shut(plugin: Plugin, clicked: datetime, refused: datetime, ended: datetime, late: int) -> None:
-    """Each way, after how many milliseconds since the click it was shut; raises when one was open for too long."""
-    last = dict.fromkeys(WAYS, clicked)
+async def _go_on_selling(shop: Shop, shutting: Sequence["asyncio.Task[Any]"]) -> set[str]:
+    """Orders are paid until enough of them were paid after all that was shut; those, of which the merchant is told."""
+    late: set[str] = set()
+    give_up = time.monotonic() + _PATIENCE_S
+    while len(late) < _PAID_LATER:
+        order = await shop.order()
+        if all(task.done() for task in shutting):
+            late.add(order["order_id"])
+        elif time.monotonic() > give_up:
+            raise Wrong(f"HTTP or the stream is still open after {_PATIENCE_S:.0f} s.")
+        await shop.pay(order)
+        await asyncio.sleep(_PAUSE_S)
+    async with asyncio.timeout(_PATIENCE_S):
+        while not late <= {event["order_id"] for event in await shop.paid_events()}:
+            await asyncio.sleep(0.1)
+    return late
+
+
+def _all_is_shut(plugin: Plugin, clicked: datetime, refused: datetime, ended: datetime, late: set[str]) -> None:
+    """Each way, after how long since the click it was shut; raises when one was open for too long."""
+    last, count = dict.fromkeys(WAYS, clicked), dict.fromkeys(WAYS, 0)
     while not plugin.arrivals.empty():
         arrival = plugin.arrivals.get_nowait()
         last[arrival.way] = max(last[arrival.way], arrival.at)
-    silent = f"nothing of {late} orders paid more than a second later"
+        count[arrival.way] += arrival.event["order_id"] in late
+
+    def came(way: Way) -> str:
+        return f"{count[way]} of {len(late)} later orders came"
+
     shut = [
         ("HTTP", refused, "401 by each service; refreshing: invalid_grant"),
-        ("topic", last["topic"], silent),
-        ("webhook", last["webhook"], silent),
-        ("stream", max(ended, last["stream"]), "ended by the server; coming again: 401"),
+        ("topic", last["topic"], came("topic")),
+        ("webhook", last["webhook"], came("webhook")),
+        ("stream", max(ended, last["stream"]), f"ended, then 401; {came('stream')}"),
     ]
     rows = [(way, "at once" if at == clicked else f"{_ms(at - clicked)} ms", how) for way, at, how in shut]
     _table(("way", "shut after", "how it shows"), rows)
-    for way, at, _ in shut:
-        if (at - clicked).total_seconds() > SHUT_WITHIN_S:
-            raise Wrong(f"{way} was open for longer than a second.")
+    within = timedelta(seconds=SHUT_WITHIN_S)
+    still_open = [way for way, at, _ in shut if at - clicked > within]
+    if still_open:
+        raise Wrong(f"Open for longer than {SHUT_WITHIN_S:g} s: {', '.join(still_open)}.")
+    if any(count.values()):
+        raise Wrong("The plugin was told of orders after everything was shut.")
 
 
 async def _refused_since(plugin: Plugin, path: str) -> datetime:
@@ -220,17 +237,6 @@ async def _tokens_are_over(plugin: Plugin) -> None:
     answer = await plugin.http.send(plugin.tokens.refresh_request(), auth=None)
     if answer.status_code != 400 or answer.json()["error"] != "invalid_grant":
         raise Wrong(f"Refreshing the token answered {answer.status_code}: {answer.text}")
-
-
-async def _paid_since(shop: Shop, orders: list[Json]) -> list[Json]:
-    """The merchant's own view: every one of these orders was paid, and an event tells so."""
-    mine = {order["order_id"] for order in orders}
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            told = [event for event in await shop.paid_events() if event["order_id"] in mine]
-            if len(told) == len(mine):
-                return told
-            await asyncio.sleep(0.1)
 
 
 async def _kafka_refuses(topic: Json) -> None:
@@ -255,10 +261,6 @@ async def _kafka_refuses(topic: Json) -> None:
 
 def _ms(took: timedelta) -> int:
     return round(took.total_seconds() * 1000)
-
-
-def _seconds(since: datetime, created_at: str) -> float:
-    return (datetime.fromisoformat(created_at) - since).total_seconds()
 
 
 def _heading(text: str) -> None:
