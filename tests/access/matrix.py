@@ -69,6 +69,8 @@ class Entry:
     """The name in `Made.path` of what the owner finds in the answer and nobody else does."""
     both_environments: bool = False
     """Whether the object belongs to the merchant as a whole."""
+    further: tuple[str, ...] = ()
+    """Scopes that it needs beside `needs`."""
     apps_only: bool = False
     """Whether it is about the app that asks, so that no key may call it."""
     unknown: tuple[int, str] = (404, "NOT_FOUND")
@@ -98,7 +100,10 @@ def refusals(entry: Entry, callers: Callers) -> list[Refusal]:
     if entry.needs == PLATFORM:
         found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "live", "other_app")]
     elif entry.needs != ANYONE:
-        found.append(Refusal("without the scope", callers.without[entry.needs], 403, "INSUFFICIENT_SCOPE"))
+        found += [
+            Refusal(f"without {scope}", callers.without[scope], 403, "INSUFFICIENT_SCOPE")
+            for scope in (entry.needs, *entry.further)
+        ]
         if entry.apps_only:
             found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "stranger", "live")]
         if not entry.platform:

@@ -15,13 +15,19 @@ from deploy.prepare import SERVICES
 from deploy.services import create_service
 from shared.http.app import openapi_of
 from shared.settings import Settings
-from tests.access import apps, events, orders, payments
+from tests.access import apps, events, orders, payments, webhooks
 from tests.access.callers import all_callers
 from tests.access.matrix import ANYONE, PLATFORM, Callers, Entry, Made, Refusal, outsiders, refusals, who_may
 from tests.people import Json
 from tests.stack import Stack
 
-ENTRIES: dict[str, Entry] = {**orders.ENTRIES, **payments.ENTRIES, **apps.ENTRIES, **events.ENTRIES}
+ENTRIES: dict[str, Entry] = {
+    **orders.ENTRIES,
+    **payments.ENTRIES,
+    **apps.ENTRIES,
+    **events.ENTRIES,
+    **webhooks.ENTRIES,
+}
 OPEN = apps.OPEN
 PAGES = apps.PAGES
 """Open routes that are no part of the API: pages for people, probes, the reference."""
