@@ -23,7 +23,7 @@ Content = tuple[Reference, str | None, str | None, int | None, str | None]
 
 _AT_ONCE_S = 0.5
 _SILENT = 40
-_NO_GRANT = "no grant or key in this record"
+_NO_GRANT = "no grant in this record"
 
 _OUTCOMES = "SELECT aggregate_id, command_id, outcome::text AS outcome FROM orders.inbox"
 _EVENTS = """
