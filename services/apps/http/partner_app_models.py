@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.apps.core.partner_apps import AppType, MoneyBudget, MoneyEffect, PartnerApp, Period, Permission
+from services.apps.core.partner_apps import (
+    GRANTABLE_SCOPES,
+    AppType,
+    MoneyBudget,
+    MoneyEffect,
+    PartnerApp,
+    Period,
+    Permission,
+)
 from services.apps.http.shown_once import ShowsOnce
 from services.apps.store.installs import EnvironmentGrant, Install, Status
 from services.apps.store.partner_apps import SecretRow
@@ -76,6 +84,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100), Clean, _S
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean, _Shown]
 Description = Annotated[str, StringConstraints(min_length=1, max_length=1_000), Clean, _Shown]
 PermissionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
+GrantableScope = Annotated[Scope, Field(json_schema_extra={"enum": list(GRANTABLE_SCOPES)})]
 RedirectUri = Annotated[str, StringConstraints(min_length=1, max_length=500), Clean]
 
 
@@ -87,7 +96,7 @@ class PermissionModel(RequestModel):
     permission_id: PermissionId
     title: Title
     description: Description
-    required_scopes: Annotated[list[Scope], Field(min_length=1, max_length=20)]
+    required_scopes: Annotated[list[GrantableScope], Field(min_length=1, max_length=20)]
     optional: bool = False
     """The merchant can leave it out."""
 
