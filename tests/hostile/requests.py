@@ -27,9 +27,9 @@ _PATIENCE_S = 60
 
 async def send_requests(system: System, count: int, seed: int, progress: Progress) -> dict[str, Any]:
     """What was answered, and what is wrong with it."""
-    keys = _keys(await _merchant(system))
+    keys = _keys(await _merchant(system), await _merchant(system))
     await admit(system, [key for key in keys.values() if key is not None])
-    order_id = await _victim(system, keys["full"])
+    order_id = await _victim(system, keys["owner"])
     done: Counter[str] = Counter()
 
     def task(service: str, role: str, share: float, number: int) -> Task:
@@ -60,7 +60,7 @@ async def send_requests(system: System, count: int, seed: int, progress: Progres
     results = {who: result for of_service in by_service for who, result in of_service.items()}
     found = _summed(results) | {"took_s": round(took_s, 1)}
     found["per_s"] = round(found["requests"] / took_s)
-    if (version := await _version(system, keys["full"], order_id)) != 1:
+    if (version := await _version(system, keys["owner"], order_id)) != 1:
         found["failures"].append({"what": f"strangers brought {order_id} to version {version}"})
     return found
 
@@ -75,13 +75,15 @@ async def _merchant(system: System) -> str:
     return str(answer.raise_for_status().json()["data"]["merchant_id"])
 
 
-def _keys(merchant_id: str) -> dict[str, Key | None]:
+def _keys(merchant_id: str, victim_id: str) -> dict[str, Key | None]:
+    """By role; nobody sends anything as the owner of the order that strangers must not touch."""
     full = new_key(merchant_id)
     reading = [scope for scope in full.scopes if scope.endswith(".read")]
     return {
         "reader": new_key(full.merchant_id, scopes=reading),
         "other": new_key(),
-        "live": new_key(full.merchant_id, environment="live"),
+        "live": new_key(victim_id, environment="live"),
+        "owner": new_key(victim_id),
         "revoked": new_key(full.merchant_id, revoked=True),
         "none": None,
         "full": full,
