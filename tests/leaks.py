@@ -7,6 +7,7 @@ that came out are named by their first characters.
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -15,11 +16,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 _SHORTEST = 20
 """Characters: what is shorter is no secret, such as the name of a sender."""
 _SHOWN = 12
+_PATIENCE_S = 60
 _FORMS = re.compile(
     r"tl_(?:test|live)_[0-9A-Za-z]{38}"
     r"|tl_(?:client|code|refresh|invitation|session|form)_[\w-]{43}"
@@ -113,7 +115,13 @@ def _noted(make: Callable[..., str]) -> Callable[..., str]:
 def _records(bootstrap_servers: str) -> Iterator[tuple[str, Any]]:
     """Everything on every topic of ours."""
     reader = Consumer(
-        {"bootstrap.servers": bootstrap_servers, "group.id": "leaks", "enable.auto.commit": False, "log_level": 0}
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "leaks",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
     )
     try:
         topics = reader.list_topics(timeout=20).topics
@@ -125,20 +133,24 @@ def _records(bootstrap_servers: str) -> Iterator[tuple[str, Any]]:
         ]
         for place in places:
             start, end = reader.get_watermark_offsets(place, timeout=20)
-            place.offset = start
             if start < end:
-                yield from ((place.topic, record) for record in _until(reader, place, end))
+                place.offset = start
+                yield from ((place.topic, record) for record in _of(reader, place))
     finally:
         reader.close()
 
 
-def _until(reader: Consumer, place: TopicPartition, end: int) -> Iterator[Any]:
+def _of(reader: Consumer, place: TopicPartition) -> Iterator[Any]:
+    """Up to the partition's end, which need not be a record: a transaction's mark is none."""
     reader.assign([place])
-    at = place.offset
-    while at < end:
-        yield from (record for record in reader.consume(min(end - at, 1_000), timeout=0.5) if record.error() is None)
-        [now] = reader.position([place])
-        at = max(at, now.offset)
+    until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until:
+        for record in reader.consume(1_000, timeout=0.5):
+            if record.error() is None:
+                yield record
+            elif record.error().code() == KafkaError._PARTITION_EOF:
+                return
+    raise TimeoutError(f"{place.topic} {place.partition} has no end")
 
 
 async def _rows(database_url: str) -> list[tuple[str, Mapping[str, Any]]]:
