@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 _SHORTEST = 20
 """Characters: what is shorter is no secret, such as the name of a sender."""
@@ -125,32 +125,25 @@ def _records(bootstrap_servers: str) -> Iterator[tuple[str, Any]]:
     )
     try:
         topics = reader.list_topics(timeout=20).topics
-        places = [
-            TopicPartition(topic, number, 0)
+        places = {
+            (topic, number)
             for topic, found in topics.items()
             if not topic.startswith("__")
             for number in found.partitions
-        ]
-        for place in places:
-            start, end = reader.get_watermark_offsets(place, timeout=20)
-            if start < end:
-                place.offset = start
-                yield from ((place.topic, record) for record in _of(reader, place))
+        }
+        reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
+        until = time.monotonic() + _PATIENCE_S
+        while places:
+            if time.monotonic() > until:
+                raise TimeoutError(f"no end of {sorted(places)[:3]}")
+            for record in reader.consume(1_000, timeout=0.5):
+                if record.error() is None:
+                    yield record.topic(), record
+                elif record.error().code() == KafkaError._PARTITION_EOF:
+                    # An end need not be a record: a transaction's mark is none.
+                    places.discard((record.topic(), record.partition()))
     finally:
         reader.close()
-
-
-def _of(reader: Consumer, place: TopicPartition) -> Iterator[Any]:
-    """Up to the partition's end, which need not be a record: a transaction's mark is none."""
-    reader.assign([place])
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until:
-        for record in reader.consume(1_000, timeout=0.5):
-            if record.error() is None:
-                yield record
-            elif record.error().code() == KafkaError._PARTITION_EOF:
-                return
-    raise TimeoutError(f"{place.topic} {place.partition} has no end")
 
 
 async def _rows(database_url: str) -> list[tuple[str, Mapping[str, Any]]]:
