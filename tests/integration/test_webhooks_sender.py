@@ -136,11 +136,11 @@ async def test_one_order_fails_and_keeps_its_order_and_the_others_go_on(here: Wo
         assert ids(receiver.received)[0] == bad[0]
         assert [one for one in ids(receiver.received) if one in good] == good
         assert [one.status for one in await here.deliveries(endpoint)].count("pending") == 4
-        here.later(WAITS[0] * 0.8)
+        here.later(WAITS[0] * 0.5)
         more = await here.happens(here.event("ord_a"))
         await asyncio.sleep(0.7)
         assert len(receiver.received) == 5  # nothing overtakes, and nothing is early
-        here.later(WAITS[0] * 0.4)
+        here.later(WAITS[0] * 0.7)
         await receiver.wait(6)
         await here.tried(endpoint, 6)
         here.later(WAITS[1] * 1.2)
