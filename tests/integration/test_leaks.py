@@ -65,7 +65,7 @@ async def test_topics_and_tables_are_searched(servers: Servers) -> None:
     admin = KafkaAdmin(KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers))
     await admin.ensure_topics([TopicSpec(name, 1)])
     producer = Producer({"bootstrap.servers": servers.kafka_bootstrap_servers})
-    producer.produce(name, value=b'{"a": "' + secret.encode() + b'"}', headers=[("h", secret.encode())])
+    producer.produce(name, key=secret.encode(), value=b'{"a": "' + secret.encode() + b'"}')
     producer.flush(10)
     leaks.search_topics(servers.kafka_bootstrap_servers)
     assert leaks.found == [f"topic {name}: planted-{secret[8:12]}…"] * 2
