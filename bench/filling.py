@@ -74,8 +74,9 @@ _FILLS = {
     """,
     "orders.order_search": f"""
         SELECT o.order_id, array_to_tsvector(ARRAY(
-            SELECT m.mark || ':' || word FROM unnest(t.words || o.n::text || CASE WHEN t.with_reference THEN 'web' END)
-            AS word WHERE word IS NOT NULL
+            SELECT m.mark || to_char(o.at AT TIME ZONE 'UTC', 'YYMM') || ':' || word
+            FROM unnest(t.words || o.n::text || CASE WHEN t.with_reference THEN 'web' END) AS word
+            WHERE word IS NOT NULL
         ))
         {_ONE_EACH}
     """,

@@ -33,7 +33,8 @@ def lexemes(texts: Iterable[str | None], mark: str) -> list[str]:
     return [f"{mark}:{word}" for word in sorted(found)[:_MOST_WORDS]]
 
 
-def query_of(text: str, mark: str) -> str | None:
-    """A tsquery that wants a word that starts with each of the given ones; `None` when there is no word in it."""
+def query_of(text: str, *marks: str) -> str | None:
+    """A tsquery that wants a word that starts with each of the given ones, all with one of the marks; `None` when there
+    is no word in it."""
     words = words_of(text)[:_MOST_QUERY_WORDS]
-    return " & ".join(f"'{mark}:{word}':*" for word in words) or None
+    return " | ".join(" & ".join(f"'{mark}:{word}':*" for word in words) for mark in marks) if words else None

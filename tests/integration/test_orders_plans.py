@@ -1,14 +1,25 @@
 """Lists stay fast with many orders: every filter is answered from an index."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
 from services.orders.jobs import INVARIANTS
-from services.orders.store.search import WITH_WORDS, OrderFilter, _with_words, page_query, words_wanted
+from services.orders.store import search
+from services.orders.store.search import (
+    MOST_SORTED,
+    WITH_WORDS,
+    OrderFilter,
+    list_orders,
+    page_query,
+    with_words,
+    words_wanted,
+)
 from services.orders.words import tenant_mark
 from shared.postgres import Pool
 from tests.stack import Stack
@@ -18,6 +29,7 @@ pytestmark = pytest.mark.servers
 MANY = 30_000
 MERCHANT = "mer_with_many_orders"
 THEN = datetime(2026, 1, 15, tzinfo=UTC)
+FEBRUARY = 2026 * 12 + 1
 
 FILL = """
 INSERT INTO orders (order_id, version, merchant_id, environment, number, status, payment_status, refund_status, source,
@@ -27,12 +39,16 @@ SELECT 'ord_many' || n, 1, $1, 'test', n::text, (ARRAY['open', 'closed'])[1 + n 
        (ARRAY['unpaid', 'paid', 'partially_paid'])[1 + n % 3], 'none', (ARRAY['checkout', 'pos'])[1 + n % 2], 'EUR',
        n % 10000, CASE WHEN n % 10 = 0 THEN 'cus_' || n % 500 END, 'web-' || n, 'loc_' || n % 50, 'dev_' || n % 200,
        jsonb_build_object('n', n), at, at
-FROM (SELECT n, timestamptz '2026-01-01' + n * interval '1 minute' AS at FROM generate_series(1, $2::integer) AS n) AS a
+FROM (
+    SELECT n, timestamptz '2026-01-01' + n * interval '10 minutes' AS at FROM generate_series(1, $2::integer) AS n
+) AS a
 """
 FILL_WORDS = """
 INSERT INTO order_search (order_id, words)
-SELECT 'ord_many' || n, array_to_tsvector(ARRAY[$2 || ':word' || n % 1000, $2 || ':jacket'])
-FROM generate_series(1, $1::integer) AS n
+SELECT order_id, array_to_tsvector(ARRAY[mark || ':word' || (state->>'n')::integer % 1000, mark || ':jacket'])
+FROM (
+    SELECT *, $2 || to_char(created_at AT TIME ZONE 'UTC', 'YYMM') AS mark FROM orders WHERE merchant_id = $1
+) AS made
 """
 
 
@@ -42,7 +58,7 @@ async def pool(stack: Stack) -> AsyncIterator[Pool]:
     pool = Pool(stack.settings.database_url.get_secret_value(), "orders", 2)
     await pool.open()
     await pool.execute(FILL, MERCHANT, MANY)
-    await pool.execute(FILL_WORDS, MANY, tenant_mark(MERCHANT, "test"))
+    await pool.execute(FILL_WORDS, MERCHANT, tenant_mark(MERCHANT, "test"))
     await pool.execute("ANALYZE orders")
     await pool.execute("VACUUM ANALYZE order_search")
     yield pool
@@ -51,10 +67,14 @@ async def pool(stack: Stack) -> AsyncIterator[Pool]:
     await pool.close()
 
 
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """A plan's parts, from its top down."""
+    return [plan, *(inner for child in plan.get("Plans", []) for inner in nodes(child))]
+
+
 def scans(plan: dict[str, Any]) -> list[str]:
     """The kinds of access in a plan, from its top down."""
-    inner = [kind for child in plan.get("Plans", []) for kind in scans(child)]
-    return [plan["Node Type"], *inner]
+    return [each["Node Type"] for each in nodes(plan)]
 
 
 async def test_what_must_hold_is_checked_without_reading_every_order(pool: Pool) -> None:
@@ -79,39 +99,130 @@ async def test_every_filter_reads_an_index(pool: Pool) -> None:
         {"equal": {"device_id": "dev_7"}},
         {"created_from": THEN, "created_before": datetime(2026, 1, 16, tzinfo=UTC)},
         {"total_from": 9_990},
-        {"text": "jacket"},
-        {"text": "jacket", "equal": {"status": "open"}},
     ]
-    for wanted in filters:
-        statement, arguments = page_query(OrderFilter(MERCHANT, "test", **wanted), (THEN, "ord_x"), 21)
+    jacket = words_wanted(OrderFilter(MERCHANT, "test", text="jacket"), FEBRUARY)
+    asked = [*((wanted, None) for wanted in filters), ({}, jacket), ({"equal": {"status": "open"}}, jacket)]
+    for wanted, words in asked:
+        statement, arguments = page_query(OrderFilter(MERCHANT, "test", **wanted), (THEN, "ord_x"), 21, words=words)
         plan = orjson.loads(await pool.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments))[0]["Plan"]
         assert "Seq Scan" not in scans(plan), (wanted, plan)
         assert any("Index" in kind for kind in scans(plan)), (wanted, plan)
 
 
 async def test_words_are_read_from_their_index_however_little_is_wanted(pool: Pool) -> None:
-    words = words_wanted(OrderFilter(MERCHANT, "test", text="nowhere"))
-    plan = orjson.loads(await pool.fetchval(f"EXPLAIN (FORMAT JSON) {WITH_WORDS}", words))[0]["Plan"]
-    assert "Bitmap Index Scan" in scans(plan), plan
-    assert "Seq Scan" not in scans(plan), plan
+    for months in (1, 16):
+        words = words_wanted(OrderFilter(MERCHANT, "test", text="nowhere"), FEBRUARY, months)
+        plan = orjson.loads(await pool.fetchval(f"EXPLAIN (FORMAT JSON) {WITH_WORDS}", words))[0]["Plan"]
+        assert "Bitmap Index Scan" in scans(plan), plan
+        assert "Seq Scan" not in scans(plan), plan
 
 
 async def test_only_as_many_orders_as_can_be_sorted_are_read_for_a_word(pool: Pool) -> None:
-    common, rare = (words_wanted(OrderFilter(MERCHANT, "test", text=text)) for text in ("jacket", "word417"))
-    assert common is not None
-    assert rare is not None
-    assert await _with_words(pool, common) is None
-    assert len(await _with_words(pool, rare) or []) == MANY // 1000
+    common, rare = (words_wanted(OrderFilter(MERCHANT, "test", text=text), FEBRUARY) for text in ("jacket", "word417"))
+    assert await with_words(pool, common) is None
+    assert len(await with_words(pool, rare) or []) == 4
 
 
-@pytest.mark.parametrize("more", [{}, {"equal": {"status": "closed"}}, {"total_to": 5_000}])
-async def test_common_and_rare_words_are_answered_alike(pool: Pool, more: dict[str, Any]) -> None:
-    wanted = OrderFilter(MERCHANT, "test", text="word417", **more)
-    found = await _with_words(pool, words_wanted(wanted) or "")
-    assert found
-    sorted_page, looked_through = page_query(wanted, None, 10, found), page_query(wanted, None, 10, None)
-    pages = [
-        [row["state"] for row in await pool.fetch(query, *given)] for query, given in (sorted_page, looked_through)
-    ]
-    assert pages[0] == pages[1]
-    assert 0 < len(pages[0]) <= 10
+async def test_a_page_is_sorted_before_its_orders_are_read(pool: Pool) -> None:
+    found = [f"ord_many{n}" for n in range(1, MOST_SORTED)]
+    statement, arguments = page_query(OrderFilter(MERCHANT, "test"), None, 20, found=found)
+    [[plan]] = await pool.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments)
+    [read] = [each for each in nodes(orjson.loads(plan)[0]["Plan"]) if each.get("Alias") == "s"]
+    assert read["Actual Rows"] * read["Actual Loops"] == 20, plan
+
+
+@pytest.fixture
+def raw_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States are read as they lie there."""
+    monkeypatch.setattr(search, "STATE", SimpleNamespace(validate_json=orjson.loads))
+
+
+class Counted:
+    """A pool that counts its statements."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool, self.count = pool, 0
+
+    async def fetch(self, *query: Any) -> Any:
+        self.count += 1
+        return await self.pool.fetch(*query)
+
+    async def fetchval(self, *query: Any) -> Any:
+        self.count += 1
+        return await self.pool.fetchval(*query)
+
+
+# How many statements a page may take: two for the months, then at most two for each step.
+@pytest.mark.parametrize(
+    ("text", "most", "orders"),
+    [
+        ("jacket", 4, MANY),  # too many in each month: looked through
+        ("word417", 8, MANY // 1000),  # a few in each month: in wider steps
+        ("word4", 7, MANY * 111 // 1000),  # few in a month, too many in four
+        ("jack word41", 6, MANY * 11 // 1000),
+        ("nowhere", 5, 0),
+        ("jacket nowhere", 5, 0),
+    ],
+)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"equal": {"status": "closed"}},
+        {"total_to": 5_000},
+        {"created_from": datetime(2026, 2, 10, tzinfo=UTC), "created_before": datetime(2026, 4, 30, 23, tzinfo=UTC)},
+        {"created_before": datetime(2025, 4, 1, tzinfo=UTC)},
+    ],
+)
+@pytest.mark.usefixtures("raw_states")
+async def test_a_search_finds_what_is_there_newest_first(
+    pool: Pool, text: str, most: int, orders: int, more: dict[str, Any]
+) -> None:
+    wanted, after = OrderFilter(MERCHANT, "test", text=text, **more), None
+    there = [n for n in range(MANY, 0, -1) if _has(n, text) and _fits(n, wanted)]
+    assert more or len(there) == orders
+    for _ in range(12):
+        counted = Counted(pool)
+        page: Any = await list_orders(counted, wanted, after, 20)  # type: ignore[arg-type]
+        assert [each["n"] for each in page] == there[:20]
+        assert counted.count <= most or more, "steps back are few"
+        there = there[20:]
+        if not page:
+            break
+        after = (_created(page[-1]["n"]), f"ord_many{page[-1]['n']}")
+    else:
+        assert there
+    assert not there or len(page) == 20
+
+
+def _created(n: int) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + n * timedelta(minutes=10)
+
+
+def _has(n: int, text: str) -> bool:
+    return all("jacket".startswith(word) or f"word{n % 1000}".startswith(word) for word in text.split())
+
+
+def _fits(n: int, wanted: OrderFilter) -> bool:
+    return (
+        (not wanted.equal or n % 2 == 1)
+        and (wanted.total_to is None or n % 10_000 <= wanted.total_to)
+        and (wanted.created_from is None or _created(n) >= wanted.created_from)
+        and (wanted.created_before is None or _created(n) < wanted.created_before)
+    )
+
+
+async def test_words_that_were_there_before_months_are_marked(pool: Pool) -> None:
+    migration = import_module("services.orders.migrations.versions.0004_search_by_month")
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        newest = f"ord_many{MANY}"
+        marked = await connection.fetchval("SELECT words::text FROM order_search WHERE order_id = $1", newest)
+        await connection.execute("DELETE FROM order_search WHERE order_id <> $1", newest)
+        await connection.execute("UPDATE order_search SET words = $1::text::tsvector", marked.replace("2607:", ":"))
+        await connection.execute(migration.MARKED)
+        again = await connection.fetchval("SELECT words::text FROM order_search")
+        await transaction.rollback()
+    assert ":jacket" in marked
+    assert again == marked

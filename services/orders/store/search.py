@@ -1,15 +1,19 @@
-"""Finding orders: by id, by filters in pages, by words. Every page is read from an index."""
+"""Finding orders: by id, by filters in pages, by words. Every page is read from an index.
+
+An order's words are marked with the month in which it was created. A search goes back in time, so what it reads follows
+from what it shows and not from all the years that lie there.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from services.orders.core.state import Order
 from services.orders.store.state import STATE
-from services.orders.words import lexemes, query_of, tenant_mark
+from services.orders.words import lexemes, query_of, tenant_mark, words_of
 from shared.postgres import Connection, Pool
 
 
@@ -23,7 +27,7 @@ async def save_words(connection: Connection, orders: Sequence[Order]) -> None:
     """The words by which the orders are found from now on, one statement."""
     if not orders:
         return
-    words = [lexemes(search_texts(order), tenant_mark(order.merchant_id, order.environment)) for order in orders]
+    words = [lexemes(search_texts(order), _mark(order, _month(order.created_at))) for order in orders]
     await connection.execute(
         """
         INSERT INTO order_search (order_id, words)
@@ -36,6 +40,19 @@ async def save_words(connection: Connection, orders: Sequence[Order]) -> None:
             [{"order_id": order.order_id, "words": found} for order, found in zip(orders, words, strict=True)]
         ).decode(),
     )
+
+
+def _month(at: datetime) -> int:
+    """Months since the year 0, by UTC."""
+    return at.astimezone(UTC).year * 12 + at.astimezone(UTC).month - 1
+
+
+def _begin(month: int) -> datetime:
+    return datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+
+def _mark(of: "Order | OrderFilter", month: int) -> str:
+    return f"{tenant_mark(of.merchant_id, of.environment)}{_begin(month):%y%m}"
 
 
 async def read_order(pool: Pool, order_id: str, merchant_id: str, environment: str) -> Order | None:
@@ -102,40 +119,45 @@ def _where(wanted: OrderFilter) -> _Where:
     return where
 
 
-def page_query(
-    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int, found: Sequence[str] | None = None
-) -> tuple[str, list[Any]]:
-    """The statement and arguments of one page.
+Position = tuple[datetime, str]
+"""The creation time and id of the last order that a reader has seen."""
 
-    With words, `found` are the ids of all orders that have them. `None` says that these are too many to be sorted: then
-    orders are looked through in the page's order until it is full. The database could not choose between the two, since
-    it knows nothing about how common a merchant's word is.
-    """
+
+def page_query(
+    wanted: OrderFilter,
+    after: Position | None,
+    limit: int,
+    *,
+    found: Sequence[str] | None = None,
+    words: str | None = None,
+) -> tuple[str, list[Any]]:
+    """The statement and arguments of one page: of all orders, of the `found` ones, or of those that have the `words`,
+    for which orders are looked through in the page's order until it is full."""
     where = _where(wanted)
     if after is not None:
         where.add("(o.created_at, o.order_id) < ({}, {})", *after)
     if found is not None:
         where.add("o.order_id = ANY({}::text[])", found)
-    elif wanted.text is not None:
+    if words is not None:
         # A subquery that is asked for each order, which no planner turns into a join.
         has_words = "(SELECT s.words @@ {}::text::tsquery FROM order_search AS s WHERE s.order_id = o.order_id)"
-        where.add(has_words, words_wanted(wanted))
-    columns, source = "o.state, o.created_at, o.order_id", f"orders AS o WHERE {' AND '.join(where.conditions)}"
-    if found is not None:
-        source = f"(SELECT {columns} FROM {source} OFFSET 0) AS o"
-    statement = (
-        f"SELECT o.state::text AS state FROM {source} ORDER BY o.created_at DESC, o.order_id DESC LIMIT {int(limit)}"
-    )
+        where.add(has_words, words)
+    order, conditions = "ORDER BY o.created_at DESC, o.order_id DESC", " AND ".join(where.conditions)
+    if found is None:
+        statement = f"SELECT o.state::text AS state FROM orders AS o WHERE {conditions} {order} LIMIT {int(limit)}"
+    else:
+        # Sorted without their states, which are read for the page alone.
+        few = f"SELECT o.created_at, o.order_id FROM orders AS o WHERE {conditions} OFFSET 0"
+        page = f"SELECT * FROM ({few}) AS o {order} LIMIT {int(limit)}"
+        statement = f"SELECT s.state::text AS state FROM ({page}) AS o JOIN orders AS s USING (order_id) {order}"
     return statement, where.arguments
 
 
-def words_wanted(wanted: OrderFilter) -> str | None:
-    """What the text asks for, as a query of words; `None` when there is no word in it."""
-    return query_of(wanted.text or "", tenant_mark(wanted.merchant_id, wanted.environment))
+MOST_SORTED = 1_000
+"""Orders that are read to be sorted; of words that more orders of a month have, a page is soon met in its order."""
 
-
-MOST_SORTED = 2_000
-"""Orders that are read to be sorted; a word that more orders have is common enough to meet a page of them soon."""
+_WIDER = 4
+"""Each step back takes so many times as many months, until something is found."""
 
 # The words' index is used whatever the limit makes the planner hope for, and read no further than that.
 WITH_WORDS = f"""
@@ -144,19 +166,69 @@ SELECT order_id FROM found LIMIT {MOST_SORTED + 1}
 """
 
 
-async def _with_words(pool: Pool, words: str) -> list[str] | None:
+async def with_words(pool: Pool, words: str) -> list[str] | None:
     """The orders that have them; `None` when they are too many to be sorted."""
     rows = await pool.fetch(WITH_WORDS, words)
     return [row["order_id"] for row in rows] if len(rows) <= MOST_SORTED else None
 
 
-async def list_orders(pool: Pool, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int) -> list[Order]:
+def words_wanted(wanted: OrderFilter, newest: int, months: int = 1) -> str:
+    """What the text, which has words, asks of orders from as many months, the newest and those before it."""
+    query = query_of(wanted.text or "", *(_mark(wanted, newest - back) for back in range(months)))
+    assert query is not None
+    return query
+
+
+async def list_orders(pool: Pool, wanted: OrderFilter, after: Position | None, limit: int) -> list[Order]:
     """At most `limit` orders, newest first, that come after the given position."""
-    found = None
-    if wanted.text is not None:
-        words = words_wanted(wanted)
-        found = await _with_words(pool, words) if words else []
-        if found == []:
-            return []
-    statement, arguments = page_query(wanted, after, limit, found)
+    if wanted.text is None:
+        return await _page(pool, *page_query(wanted, after, limit))
+    return await _search(pool, wanted, after, limit) if words_of(wanted.text) else []
+
+
+async def _page(pool: Pool, statement: str, arguments: list[Any]) -> list[Order]:
     return [STATE.validate_json(row["state"]) for row in await pool.fetch(statement, *arguments)]
+
+
+async def _search(pool: Pool, wanted: OrderFilter, after: Position | None, limit: int) -> list[Order]:
+    """Month after month back in time, in wider steps while little is found."""
+    page: list[Order] = []
+    month, oldest = await _months(pool, wanted, after)
+    step = 1
+    while month >= oldest and len(page) < limit:
+        step = min(step, month - oldest + 1)
+        found = await with_words(pool, words_wanted(wanted, month, step))
+        if found is None and step > 1:
+            step = 1
+            continue
+        if found is None:
+            query = page_query(_of(wanted, month), after, limit - len(page), words=words_wanted(wanted, month))
+        else:
+            query = page_query(wanted, after, limit - len(page), found=found)
+        if found != []:
+            page += await _page(pool, *query)
+        month -= step
+        step = 1 if found is None else step * _WIDER
+    return page
+
+
+def _of(wanted: OrderFilter, month: int) -> OrderFilter:
+    """What is wanted of a month."""
+    return replace(
+        wanted,
+        created_from=max(filter(None, (wanted.created_from, _begin(month)))),
+        created_before=min(filter(None, (wanted.created_before, _begin(month + 1)))),
+    )
+
+
+async def _months(pool: Pool, wanted: OrderFilter, after: Position | None) -> tuple[int, int]:
+    """The newest and the oldest month that may hold what is wanted, in the other order where none may."""
+    tenant = "FROM orders WHERE merchant_id = $1 AND environment = $2"
+    newest, oldest = [
+        await pool.fetchval(f"SELECT {end}(created_at) {tenant}", wanted.merchant_id, wanted.environment)
+        for end in ("max", "min")
+    ]
+    if oldest is None:
+        return 0, 1
+    newest = min(filter(None, (newest, wanted.created_before, after[0] if after else None)))
+    return _month(newest), _month(max(filter(None, (oldest, wanted.created_from))))
