@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,12 +132,6 @@ async def test_a_page_is_sorted_before_its_orders_are_read(pool: Pool) -> None:
     assert read["Actual Rows"] * read["Actual Loops"] == 20, plan
 
 
-@pytest.fixture
-def raw_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """States are read as they lie there."""
-    monkeypatch.setattr(search, "STATE", SimpleNamespace(validate_json=orjson.loads))
-
-
 class Counted:
     """A pool that counts its statements."""
 
@@ -152,47 +147,38 @@ class Counted:
         return await self.pool.fetchval(*query)
 
 
-# How many statements a page may take: two for the months, then at most two for each step.
-@pytest.mark.parametrize(
-    ("text", "most", "orders"),
-    [
-        ("jacket", 4, MANY),  # too many in each month: looked through
-        ("word417", 8, MANY // 1000),  # a few in each month: in wider steps
-        ("word4", 7, MANY * 111 // 1000),  # few in a month, too many in four
-        ("jack word41", 6, MANY * 11 // 1000),
-        ("nowhere", 5, 0),
-        ("jacket nowhere", 5, 0),
-    ],
+# How many statements a page of all orders may take: two for the months, then at most two for each step back.
+SEARCHES = (
+    ("jacket", 4, MANY),  # too many in each month: looked through
+    ("word417", 8, MANY // 1000),  # a few in each month: in wider steps
+    ("word4", 7, MANY * 111 // 1000),  # few in a month, too many in four
+    ("jack word41", 6, MANY * 11 // 1000),
+    ("nowhere", 5, 0),
+    ("jacket nowhere", 5, 0),
 )
-@pytest.mark.parametrize(
-    "more",
-    [
-        {},
-        {"equal": {"status": "closed"}},
-        {"total_to": 5_000},
-        {"created_from": datetime(2026, 2, 10, tzinfo=UTC), "created_before": datetime(2026, 4, 30, 23, tzinfo=UTC)},
-        {"created_before": datetime(2025, 4, 1, tzinfo=UTC)},
-    ],
+MORE: tuple[dict[str, Any], ...] = (
+    {},
+    {"equal": {"status": "closed"}},
+    {"total_to": 5_000},
+    {"created_from": datetime(2026, 2, 10, tzinfo=UTC), "created_before": datetime(2026, 4, 30, 23, tzinfo=UTC)},
+    {"created_before": datetime(2025, 4, 1, tzinfo=UTC)},
 )
-@pytest.mark.usefixtures("raw_states")
-async def test_a_search_finds_what_is_there_newest_first(
-    pool: Pool, text: str, most: int, orders: int, more: dict[str, Any]
-) -> None:
-    wanted, after = OrderFilter(MERCHANT, "test", text=text, **more), None
-    there = [n for n in range(MANY, 0, -1) if _has(n, text) and _fits(n, wanted)]
-    assert more or len(there) == orders
-    for _ in range(12):
-        counted = Counted(pool)
-        page: Any = await list_orders(counted, wanted, after, 20)  # type: ignore[arg-type]
-        assert [each["n"] for each in page] == there[:20]
-        assert counted.count <= most or more, "steps back are few"
-        there = there[20:]
-        if not page:
-            break
-        after = (_created(page[-1]["n"]), f"ord_many{page[-1]['n']}")
-    else:
-        assert there
-    assert not there or len(page) == 20
+
+
+async def test_a_search_finds_what_is_there_newest_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "STATE", SimpleNamespace(validate_json=orjson.loads))
+    for (text, most, orders), more in product(SEARCHES, MORE):
+        wanted = OrderFilter(MERCHANT, "test", text=text, **more)
+        there = [n for n in range(MANY, 0, -1) if _has(n, text) and _fits(n, wanted)]
+        assert more or len(there) == orders
+        seen, after = 0, None
+        while seen <= min(len(there), 240):
+            counted = Counted(pool)
+            page: Any = await list_orders(counted, wanted, after, 20)  # type: ignore[arg-type]
+            assert [each["n"] for each in page] == there[seen : seen + 20], wanted
+            assert counted.count <= most or more, wanted
+            seen += 20
+            after = (_created(page[-1]["n"]), f"ord_many{page[-1]['n']}") if page else None
 
 
 def _created(n: int) -> datetime:
