@@ -66,18 +66,18 @@ def refusal_of(url: str, *, local: bool = False) -> str | None:
     be. With `local`, addresses of this machine and private networks are fine, and so is `http`."""
     try:
         parsed = URL(url)
-        port = parsed.port
+        host, port = parsed.host, parsed.port
     except ValueError:
         return "must be a URL"
     if len(url) > _LONGEST_URL:
         return f"must have at most {_LONGEST_URL} characters"
     if parsed.scheme != "https" and not (local and parsed.scheme == "http"):
         return "must begin with https://"
-    if not parsed.host or not port:
+    if not host or not port:
         return "must name a host"
     if parsed.user is not None or parsed.password is not None or parsed.fragment:
         return "must have neither user, password nor fragment"
-    return None if _admits_host(parsed.host, local=local) else "must be an address of the public internet"
+    return None if _admits_host(host, local=local) else "must be an address of the public internet"
 
 
 class NoAnswer(Exception):

@@ -12,6 +12,7 @@ from litestar.connection import Request
 from litestar.exceptions import InternalServerException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.contracts.model import AmountMinor, PositiveMinor
 from shared.contracts.model import Currency as ActiveCurrency
 from shared.http.invalid import problem_for_invalid
 from shared.http.problems import Problem
@@ -31,6 +32,20 @@ class RequestModel(BaseModel):
 
 Currency = Annotated[ActiveCurrency, Field(json_schema_extra={"enum": [*sorted(CURRENCIES)]})]
 """An active ISO 4217 code; the API reference lists them."""
+
+
+class AmountMoney(RequestModel):
+    """Money that may be nothing: `{"amount": 1250, "currency": "EUR"}` is 12.50 EUR."""
+
+    amount: AmountMinor
+    currency: Currency
+
+
+class PositiveAmountMoney(RequestModel):
+    """Money that is more than nothing."""
+
+    amount: PositiveMinor
+    currency: Currency
 
 
 def shown(example: object, **more: object) -> ConfigDict:

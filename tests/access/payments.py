@@ -1,6 +1,7 @@
 """The routes of channels and of unmatched money."""
 
 from tests.access.matrix import Callers, Entry, Made
+from tests.people import Json
 from tests.stack import eventually
 
 
@@ -14,7 +15,7 @@ async def channel(callers: Callers) -> Made:
 async def unmatched(callers: Callers) -> Made:
     """Money for an order that nobody has."""
     made = await channel(callers)
-    sent = await callers.owner.post("/v1/channel-events", json=captured(made.path["channel_id"]), headers=_SINGLE)
+    sent = await callers.owner.post("/v1/channel-events", json=captured(made.path["channel_id"]), **SINGLE)
     assert sent.status_code == 202, sent.text
 
     async def found() -> str | None:
@@ -32,7 +33,7 @@ async def event(callers: Callers) -> Made:
     return Made({}, made.witness, captured(made.path["channel_id"]))
 
 
-def captured(channel_id: str) -> dict[str, object]:
+def captured(channel_id: str) -> Json:
     return {
         "specversion": "1.0",
         "id": "evt-1",
@@ -51,7 +52,7 @@ def captured(channel_id: str) -> dict[str, object]:
     }
 
 
-_SINGLE = {"Content-Type": "application/cloudevents+json"}
+SINGLE: Json = {"headers": {"Content-Type": "application/cloudevents+json"}}
 
 ENTRIES = {
     "POST /v1/channels": Entry("payments.write", body={"name": "Web shop"}),
@@ -60,7 +61,7 @@ ENTRIES = {
     "PATCH /v1/channels/{channel_id}": Entry("payments.write", channel, {"name": "Shop"}),
     "POST /v1/channels/{channel_id}/rotate-credentials": Entry("payments.write", channel),
     "DELETE /v1/channels/{channel_id}": Entry("payments.write", channel),
-    "POST /v1/channel-events": Entry("payments.write", event, options={"headers": _SINGLE}),
+    "POST /v1/channel-events": Entry("payments.write", event, options=SINGLE),
     "GET /v1/unmatched-money": Entry("payments.read", unmatched, lists="unmatched_money_id"),
     "GET /v1/unmatched-money/{unmatched_money_id}": Entry("payments.read", unmatched),
 }

@@ -1,7 +1,7 @@
 """Every documented route × everybody who must be refused there. A new route is in the matrix, or this fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,22 +15,10 @@ from deploy.prepare import SERVICES
 from deploy.services import create_service
 from shared.http.app import openapi_of
 from shared.settings import Settings
-from tests.access import apps, events, orders, payments, webhooks
-from tests.access.callers import all_callers
-from tests.access.matrix import ANYONE, PLATFORM, Callers, Entry, Made, Refusal, outsiders, refusals, who_may
+from tests.access.entries import ENTRIES, OPEN, PAGES
+from tests.access.matrix import Callers, Entry, Made, Refusal, outsiders, refusals, who_may
 from tests.people import Json
-from tests.stack import Stack
 
-ENTRIES: dict[str, Entry] = {
-    **orders.ENTRIES,
-    **payments.ENTRIES,
-    **apps.ENTRIES,
-    **events.ENTRIES,
-    **webhooks.ENTRIES,
-}
-OPEN = apps.OPEN
-PAGES = apps.PAGES
-"""Open routes that are no part of the API: pages for people, probes, the reference."""
 _MOMENTS_S = 1.0
 
 
@@ -68,13 +56,6 @@ def test_no_route_is_open_that_nobody_said_is() -> None:
 
 def test_no_route_is_hidden_from_the_reference_that_is_not_open() -> None:
     assert {name for name, handler in handlers() if not handler.opt.get("open")} == ENTRIES.keys()
-
-
-@pytest.fixture(scope="module")
-async def callers(stack: Stack) -> AsyncIterator[Callers]:
-    scopes = sorted({entry.needs for entry in ENTRIES.values()} - {ANYONE, PLATFORM})
-    async with all_callers(stack, scopes) as found:
-        yield found
 
 
 async def call(client: httpx.AsyncClient, name: str, entry: Entry, made: Made) -> httpx.Response:

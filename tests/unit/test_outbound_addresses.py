@@ -104,6 +104,7 @@ def test_what_is_neither_is_never_connected_to(host: str) -> None:
         ("hooks.example.com", "must begin with https://"),
         ("https://", "must name a host"),
         ("https://hooks.example.com:99999/", "must be a URL"),
+        ("https://xn--a/", "must be a URL"),
         ("https://u:p@hooks.example.com/", "must have neither user, password nor fragment"),
         ("https://hooks.example.com/#a", "must have neither user, password nor fragment"),
         ("https://127.0.0.1/", "must be an address of the public internet"),

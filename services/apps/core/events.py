@@ -40,6 +40,8 @@ EVENT_TYPES: Final = tuple(
         "fulfilled",
     )
 )
+EVENT_PATTERNS: Final = (*EVENT_TYPES, "order.*", "*")
+"""What names a type, or several: all that begin so, or all."""
 
 _UPDATED = ("order.updated",)
 _PUBLIC: dict[str, tuple[str, ...]] = {
@@ -179,16 +181,12 @@ def may_read(scopes: Collection[str], scope: str) -> bool:
 
 
 def types_like(patterns: Iterable[str]) -> list[str]:
-    """The types that the patterns name, each a type or a beginning with a star: `order.paid`, `order.*`, `*`.
-
-    Raises `ValueError` with the pattern that names none.
-    """
+    """The types that the patterns name. Raises `ValueError` with the one that is none of `EVENT_PATTERNS`."""
     wanted: set[str] = set()
     for pattern in patterns:
-        named = [known for known in EVENT_TYPES if is_like(known, pattern)]
-        if not named:
+        if pattern not in EVENT_PATTERNS:
             raise ValueError(pattern)
-        wanted.update(named)
+        wanted.update(known for known in EVENT_TYPES if is_like(known, pattern))
     return sorted(wanted)
 
 

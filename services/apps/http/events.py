@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from pydantic import Field
 
-from services.apps.core.events import EVENT_TYPES, READ_SCOPE, PublicEvent, types_like
+from services.apps.core.events import EVENT_PATTERNS, READ_SCOPE, PublicEvent, types_like
 from services.apps.http.event_stream import MOST_PER_CREDENTIAL, EventStream
 from services.apps.http.wiring import EventsWiring, Wiring
 from services.apps.store import events as store
@@ -28,7 +28,7 @@ from shared.http.problems import Problem, not_found
 READ = requires(READ_SCOPE)
 _LARGEST_POSITION = 2**63 - 1
 
-_ONE_TYPE = "|".join(re.escape(name) for name in (*EVENT_TYPES, "order.*", "*"))
+_ONE_TYPE = "|".join(map(re.escape, EVENT_PATTERNS))
 
 TypeFilter = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from services.apps.core.partner_apps import (
     GRANTABLE_SCOPES,
@@ -15,12 +15,13 @@ from services.apps.core.partner_apps import (
     Permission,
 )
 from services.apps.http.shown_once import ShowsOnce
+from services.apps.http.texts import Description, Name, RedirectUri, Title
 from services.apps.store.installs import EnvironmentGrant, Install, Status
 from services.apps.store.partner_apps import SecretRow
 from shared.contracts.access import Environment, Scope
-from shared.contracts.model import Clean, PositiveMoney, VersionNumber
+from shared.contracts.model import PositiveMoney, VersionNumber
 from shared.http.answers import AnswerModel
-from shared.http.bodies import RequestModel, shown
+from shared.http.bodies import PositiveAmountMoney, RequestModel, shown
 
 Json = dict[str, Any]
 
@@ -71,21 +72,8 @@ _INSTALL: Json = {
 }
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError("must be printable, without line breaks and invisible characters")
-    return text
-
-
-_Shown = AfterValidator(_printable)
-"""For what the people who approve are shown: nothing in it can pretend to be something else on the page."""
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), Clean, _Shown]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean, _Shown]
-Description = Annotated[str, StringConstraints(min_length=1, max_length=1_000), Clean, _Shown]
 PermissionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 GrantableScope = Annotated[Scope, Field(json_schema_extra={"enum": list(GRANTABLE_SCOPES)})]
-RedirectUri = Annotated[str, StringConstraints(min_length=1, max_length=500), Clean]
 
 
 class PermissionModel(RequestModel):
@@ -112,8 +100,13 @@ class MoneyBudgetModel(RequestModel):
     model_config = shown(_BUDGET)
 
     effect: MoneyEffect
-    limit_money: PositiveMoney
+    limit_money: PositiveAmountMoney
     period: Period
+
+    def budget(self) -> MoneyBudget:
+        """As the rules know it."""
+        money = PositiveMoney(amount=self.limit_money.amount, currency=self.limit_money.currency)
+        return MoneyBudget(self.effect, money, self.period)
 
 
 RedirectUris = Annotated[list[RedirectUri], Field(min_length=1, max_length=20)]
@@ -213,11 +206,6 @@ class InstallView(AnswerModel):
     revoked_at: datetime | None
 
 
-def budgets_of(models: list[MoneyBudgetModel]) -> tuple[MoneyBudget, ...]:
-    """As the rules know them."""
-    return tuple(MoneyBudget(each.effect, each.limit_money, each.period) for each in models)
-
-
 def app_view(app: PartnerApp, secrets: list[SecretRow], client_secret: str | None = None) -> PartnerAppView:
     """The app as its owner sees it."""
     return PartnerAppView(
@@ -228,10 +216,7 @@ def app_view(app: PartnerApp, secrets: list[SecretRow], client_secret: str | Non
         redirect_uris=list(app.redirect_uris),
         manifest=[permission_model(each) for each in app.manifest],
         default_permission_ids=list(app.default_permission_ids),
-        money_budgets=[
-            MoneyBudgetModel(effect=each.effect, limit_money=each.limit_money, period=each.period)
-            for each in app.money_budgets
-        ],
+        money_budgets=[_budget_model(each) for each in app.money_budgets],
         client_secret=client_secret,
         client_secrets=[
             ClientSecretView(hint=each.hint, created_at=each.created_at, ends_at=each.ends_at) for each in secrets
@@ -251,6 +236,11 @@ def permission_model(permission: Permission) -> PermissionModel:
         required_scopes=list(permission.required_scopes),
         optional=permission.optional,
     )
+
+
+def _budget_model(budget: MoneyBudget) -> MoneyBudgetModel:
+    money = PositiveAmountMoney(amount=budget.limit_money.amount, currency=budget.limit_money.currency)
+    return MoneyBudgetModel(effect=budget.effect, limit_money=money, period=budget.period)
 
 
 def install_view(install: Install, grants: list[EnvironmentGrant]) -> InstallView:

@@ -17,7 +17,6 @@ from services.apps.http.partner_app_models import (
     PartnerAppRequest,
     PartnerAppView,
     app_view,
-    budgets_of,
 )
 from services.apps.http.shown_once import answer_once
 from services.apps.http.wiring import Wiring, by_caller
@@ -209,7 +208,7 @@ def _new_app(body: PartnerAppRequest, request: ApiRequest, by: By) -> PartnerApp
         created_at=by.at,
         updated_at=by.at,
         default_permission_ids=tuple(body.default_permission_ids),
-        money_budgets=budgets_of(body.money_budgets),
+        money_budgets=tuple(each.budget() for each in body.money_budgets),
     )
 
 
@@ -219,7 +218,7 @@ def _changed(app: PartnerApp, body: PartnerAppPatch, by: By) -> PartnerApp:
         "redirect_uris": None if body.redirect_uris is None else tuple(body.redirect_uris),
         "manifest": None if body.manifest is None else tuple(each.permission() for each in body.manifest),
         "default_permission_ids": None if body.default_permission_ids is None else tuple(body.default_permission_ids),
-        "money_budgets": None if body.money_budgets is None else budgets_of(body.money_budgets),
+        "money_budgets": None if body.money_budgets is None else tuple(each.budget() for each in body.money_budgets),
     }
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(app, **changes, version=app.version + 1, updated_at=by.at)

@@ -1,23 +1,22 @@
 """Routes of a merchant's staff."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Controller, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
-from pydantic import AfterValidator, StringConstraints
 
 from services.apps.audit import note
 from services.apps.core.staff import Role
-from services.apps.http.partner_app_models import Name
 from services.apps.http.shown_once import ShowsOnce, answer_once
+from services.apps.http.texts import Email, Name
 from services.apps.http.wiring import Wiring, by_caller
 from services.apps.store import merchants, staff
 from services.apps.store.staff import Member
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
-from shared.contracts.model import Clean, Identifier
+from shared.contracts.model import Identifier
 from shared.http.answers import Answer, AnswerModel, many
 from shared.http.bodies import RequestModel, read_body, read_query, shown
 from shared.http.operations import operation
@@ -36,16 +35,6 @@ _USER: dict[str, Any] = {
     "name": "Ada",
     "role": "owner",
 }
-
-
-def _email(text: str) -> str:
-    name, _, host = text.partition("@")
-    if not (name and "." in host and text.isprintable()) or "@" in host or set(text) & set(' "()<>[]:;,\\'):
-        raise ValueError("must be an e-mail address")
-    return text
-
-
-Email = Annotated[str, StringConstraints(min_length=3, max_length=254), Clean, AfterValidator(_email)]
 
 
 class StaffUserRequest(RequestModel):

@@ -8,32 +8,16 @@ from services.orders.http import examples
 from shared.contracts import order_commands as commands
 from shared.contracts import order_parts as parts
 from shared.contracts.model import (
-    AmountMinor,
     Identifier,
     LongText,
     Metadata,
     MetadataPatch,
-    PositiveMinor,
     Reference,
     Text,
 )
-from shared.http.bodies import Currency, RequestModel, exactly_one, shown
+from shared.http.bodies import AmountMoney, Currency, PositiveAmountMoney, RequestModel, exactly_one, shown
 from shared.http.problems import Problem
 from shared.ids import IdMaker
-
-
-class AmountMoney(RequestModel):
-    """Money that may be nothing: `{"amount": 1250, "currency": "EUR"}` is 12.50 EUR."""
-
-    amount: AmountMinor
-    currency: Currency
-
-
-class PositiveAmountMoney(RequestModel):
-    """Money that is more than nothing."""
-
-    amount: PositiveMinor
-    currency: Currency
 
 
 def _text_of_integer(value: object) -> object:
