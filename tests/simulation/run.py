@@ -32,7 +32,7 @@ from tests.simulation.network import Link
 from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
 from tests.simulation.postgres.schema import databases
 from tests.simulation.postgres.statements import STATEMENTS
-from tests.simulation.world_api import Channel, Evidence, Json, Told
+from tests.simulation.world_api import Channel, Evidence, Json
 
 REPLICAS = 2
 PARTITIONS = 4
@@ -119,7 +119,7 @@ class _Run:
         self.random = Random(f"world {plan.seed}")
         self.books = Books()
         self.findings: list[Finding] = []
-        self.trace: list[tuple[float, str, int, int]] = []
+        self.trace: list[Record] = []
         self.replied: dict[str, Record] = {}
         self.waiting: dict[str, asyncio.Future[None]] = {}
         self.rested_s = 0.0
@@ -175,13 +175,10 @@ class _Run:
             self.cluster.topics[ACCESS_GRANTS][0].append([draft])
         for topic, partitions in self.cluster.topics.items():
             for partition in partitions:
-                partition.told = self._told_reply if topic == ORDERS_REPLIES else self._told
-
-    def _told(self, record: Record) -> None:
-        self.trace.append((asyncio.get_running_loop().time(), record.topic, record.partition, record.offset))
+                partition.told = self._told_reply if topic == ORDERS_REPLIES else self.trace.append
 
     def _told_reply(self, record: Record) -> None:
-        self._told(record)
+        self.trace.append(record)
         command_id = _header(record, "ce_id").removesuffix(".outcome")
         if command_id not in self.replied:
             self.replied[command_id] = record
@@ -274,7 +271,7 @@ class _Run:
     def evidence(self) -> Evidence:
         """Every topic from the beginning, and every table."""
         topics = {
-            topic: [Told(*record) for partition in partitions for record in partition.records]
+            topic: [record for partition in partitions for record in partition.records]
             for topic, partitions in self.cluster.topics.items()
         }
         tables = {
@@ -286,20 +283,18 @@ class _Run:
 
     def _story(self, order_id: str) -> Iterator[str]:
         needle = order_id.encode()
-        for at_s, topic, partition, offset in self.trace:
-            record = self.cluster.topics[topic][partition].records[offset]
+        for record in self.trace:
             if needle and needle in (record.key or b"") + (record.value or b""):
                 headers = {name: text.decode(errors="replace") for name, text in record.headers}
                 what, which = headers.get("ce_type", headers.get("tl_reason", "")), headers.get("ce_id", "")
-                yield f"{at_s:9.4f} s  {topic}[{partition}]@{offset}  {what}  {which}"
+                place = f"{record.topic}[{record.partition}]@{record.offset}"
+                yield f"{record.at_s:9.4f} s  {place}  {what}  {which}"
 
     def _hash(self) -> str:
         digest = sha256()
-        for at_s, topic, partition, offset in self.trace:
-            record = self.cluster.topics[topic][partition].records[offset]
-            digest.update(f"{at_s:.9f} {topic} {partition} {offset}".encode())
-            digest.update(record.key or b"")
-            digest.update(record.value or b"")
+        for topic, partition, offset, key, value, _, at_s in self.trace:
+            place = f"{at_s:.9f} {topic} {partition} {offset}".encode()
+            digest.update(b"%b%b%b" % (place, key or b"", value or b""))
         return digest.hexdigest()[:16]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -27,8 +27,7 @@ class Channel:
         return f"channels.{self.channel_id}.payments"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """A record as it lies in Kafka."""
 
     topic: str
@@ -36,7 +35,9 @@ class Told:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Sequence[tuple[str, bytes]]
+    at_s: float = 0.0
+    """When it came there, on the clock that is right."""
 
 
 @dataclass(slots=True)

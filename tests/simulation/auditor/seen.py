@@ -100,10 +100,7 @@ def see(books: Books, evidence: Evidence, finished: bool, only: Callable[[str], 
 
 def header(told: Told, name: str) -> str:
     """Its value, or nothing."""
-    for known, value in told.headers:
-        if known == name:
-            return value.decode()
-    return ""
+    return dict(told.headers).get(name, b"").decode()
 
 
 def record_of(told: Told) -> Record:

@@ -3,24 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from aiokafka import TopicPartition
+
+from tests.simulation.world_api import Told as Record
 
 Header = tuple[str, bytes]
 Draft = tuple[bytes | None, bytes | None, Sequence[Header]]
 """Key, value and headers of a record that is on its way."""
-
-
-class Record(NamedTuple):
-    """As it lies in its partition."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header]
 
 
 @dataclass(eq=False)
@@ -36,9 +26,9 @@ class Partition:
     def append(self, drafts: Iterable[Draft]) -> int:
         """Appends all at one instant; gives the first offset."""
         first = len(self.records)
-        topic, number = self.place
+        (topic, number), at_s = self.place, asyncio.get_running_loop().time()
         for offset, (key, value, headers) in enumerate(drafts, first):
-            record = Record(topic, number, offset, key, value, tuple(headers))
+            record = Record(topic, number, offset, key, value, headers, at_s)
             self.records.append(record)
             if self.told is not None:
                 self.told(record)

@@ -30,7 +30,7 @@ class Batch:
     def append(
         self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Sequence[Header]
     ) -> object | None:
-        size = 20 + len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
+        size = 20 + len(key or b"") + len(value or b"") + sum([len(name) + len(text) for name, text in headers])
         self._closed = self._closed or (size > self._free and bool(self.drafts))
         if self._closed:
             return None

@@ -62,7 +62,7 @@ class Table:
 
     def apply(self, key: Key, row: Values | None) -> None:
         """A committed write; None removes."""
-        before = self.rows.get(key)
+        before = self.rows.get(key) if self.indexes else None
         for name, index in self.indexes.items():
             old = None if before is None else index(before)
             new = None if row is None else index(row)
@@ -145,10 +145,13 @@ class Transaction:
             if skip:
                 return False
             await self._wait_for(holder)
-        self.number()
-        locks[name] = self
-        self.locks.append(name)
+        self._hold(name)
         return True
+
+    def _hold(self, name: Hashable) -> None:
+        self.number()
+        self.database.locks[name] = self
+        self.locks.append(name)
 
     async def _wait_for(self, holder: "Transaction") -> None:
         other: Transaction | None = holder
@@ -197,7 +200,8 @@ class Transaction:
             await self._wait_for(holder)
         if self.get(table, key) is not None:
             return None
-        await self.lock(table, key)
+        if holder is None:
+            self._hold((table.name, key))
         await self.put(table, row)
         return row
 
@@ -230,7 +234,9 @@ class Transaction:
         key = table.key(row)
         for name in table.unique:
             await self._take(table, name, self.get(table, key), row)
-        self.writes.setdefault(table, {})[key] = row
+        if table not in self.writes:
+            self.writes[table] = {}
+        self.writes[table][key] = row
 
     async def _take(self, table: Table, name: str, before: Values | None, after: Values) -> None:
         """Waits for whoever is giving a row this key of a unique index, or is taking it from one."""
