@@ -1,10 +1,14 @@
-"""HTTP/1.1 as uvicorn speaks it, with an end to what a client may send besides a body.
+"""HTTP/1.1 as uvicorn speaks it, with an end to what a client may send besides a body, and to answers without an end.
 
 The parser keeps a header until it is whole, and has no limit: anybody could fill the memory before being asked
 who he is.
 """
 
+import asyncio
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from shared.http.edge import STOPPING
 
 LARGEST_HEAD = 64 * 1024
 """Bytes; proxies and browsers send a few thousand at most."""
@@ -14,9 +18,17 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 
 
 class Protocol(HttpToolsProtocol):
-    """Ends a connection whose request has too much in its line, its headers, its chunks' sizes or its trailers."""
+    """Ends a connection whose request has too much in its line, its headers, its chunks' sizes or its trailers.
+
+    Tells the answers under way when the server is to stop, which waits for them.
+    """
 
     _besides = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's."""
+        super().connection_made(transport)
+        self._stopping = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's."""
@@ -30,8 +42,14 @@ class Protocol(HttpToolsProtocol):
         """As uvicorn's."""
         super().on_message_begin()
         self._besides = 0
+        self.scope["extensions"] = {STOPPING: {"event": self._stopping}}
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn's."""
         super().on_body(body)
         self._besides -= (1 + _FRAMING) * len(body)
+
+    def shutdown(self) -> None:
+        """As uvicorn's."""
+        super().shutdown()
+        self._stopping.set()

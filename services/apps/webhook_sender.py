@@ -1,14 +1,15 @@
 """The sender takes what is due, sends it, and saves what came of it, in turns of many deliveries each.
 
-Any number of processes may send: a delivery is claimed for longer than a request may last, so nobody else begins it
-meanwhile, and what a process leaves behind goes on in another once the claim has ended.
+Any number of processes may send: a delivery is claimed, and the claim renewed while its request is under way, so that
+nobody else begins it meanwhile; what a process leaves behind goes on in another as soon as the claim has ended.
 """
 
 import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 import structlog
@@ -17,7 +18,7 @@ from prometheus_client import Gauge, Histogram
 from yarl import URL
 
 from services.apps import audit
-from services.apps.core.webhooks import Attempt, DisabledReason, disabled_by, error_of, fate_of, health_after
+from services.apps.core.webhooks import Attempt, DisabledReason, Fate, disabled_by, error_of, fate_of, health_after
 from services.apps.store import endpoints, events, sending
 from services.apps.store.sending import Claimed, Outcome
 from services.apps.webhook_flow import Flow, Width
@@ -35,9 +36,10 @@ ATTEMPTS = Count("throughline_webhook_attempts_total", "Requests to webhook endp
 LATENCY = Histogram("throughline_webhook_request_seconds", "How long requests to webhook endpoints took")
 UNDER_WAY = Gauge("throughline_webhook_requests_under_way", "Requests to webhook endpoints under way")
 
-_CLAIM_S = 60.0
-"""How long nobody else begins a delivery; whoever sends one does so only while a whole request still fits in."""
-_REQUEST_S = 20.0
+_CLAIM = timedelta(seconds=10)
+"""How long nobody else begins a delivery, and so how long that of a sender that crashed may wait."""
+_RENEWED_BEFORE = _CLAIM / 2
+"""So long before its end a claim is renewed, and nothing is begun on it any more."""
 _POLL_S = 0.5
 _BETWEEN_TURNS_S = 0.005
 _SLOW_S = 1.0
@@ -46,6 +48,15 @@ _FINISH_S = 3.0
 _AGAIN_S = 1.0
 _RESPONSE_CHARS = 1_000
 _parsed = lru_cache(maxsize=10_000)(URL)
+
+
+@dataclass
+class _UnderWay:
+    """A request for a claimed delivery."""
+
+    claimed: Claimed
+    """As renewed last."""
+    began: float
 
 
 class WebhookSender:
@@ -63,9 +74,8 @@ class WebhookSender:
     ) -> None:
         self._pool, self._clock, self._signer = pool, clock, signer
         self._woken, self._outbound, self._flow = woken, outbound, Flow(width)
-        self._requests: dict[asyncio.Task[None], tuple[Claimed, float]] = {}
-        """What is under way, and since when."""
-        self._outcomes: list[Outcome] = []
+        self._requests: dict[asyncio.Task[None], _UnderWay] = {}
+        self._outcomes: list[tuple[_UnderWay, Attempt, Fate]] = []
         self._unsent: list[Claimed] = []
 
     async def run(self) -> None:
@@ -92,20 +102,26 @@ class WebhookSender:
         await asyncio.sleep(_BETWEEN_TURNS_S)
 
     async def _turn(self, outbound: Outbound) -> None:
-        """Save what has ended, claim what there is room for, begin that."""
+        """Save what has ended, renew what takes long, claim what there is room for, begin that."""
         self._woken.clear()
         now, began = self._clock(), monotonic()
         outcomes, unsent = list(self._outcomes), list(self._unsent)
+        # Looked at together with the outcomes: what ends meanwhile is in neither, and would be claimed a second time.
+        ending = self._ending(now)
         room = self._flow.room(self._slow())
         async with transaction(self._pool) as connection:
             await self._settle(connection, outcomes, unsent)
-            claimed = await sending.claim(connection, room, now, timedelta(seconds=_CLAIM_S))
+            renewed = await sending.renew(connection, [one.claimed for one in ending], now + _CLAIM)
+            claimed = await sending.claim(connection, room, now, _CLAIM)
             bodies = await _bodies(connection, claimed)
         del self._outcomes[: len(outcomes)], self._unsent[: len(unsent)]
-        for one in claimed:
-            task = asyncio.create_task(self._send(outbound, one, bodies.get(one.delivery_id), began))
-            self._requests[task] = (one, began)
-            self._flow.began(one.target.endpoint_id)
+        for one in ending:
+            one.claimed = renewed.get(one.claimed.delivery_id, one.claimed)
+        for each in claimed:
+            one = _UnderWay(each, began)
+            task = asyncio.create_task(self._send(outbound, one, bodies.get(each.delivery_id)))
+            self._requests[task] = one
+            self._flow.began(each.target.endpoint_id)
             task.add_done_callback(self._ended)
         UNDER_WAY.set(len(self._requests))
         if len(claimed) == room.requests:
@@ -113,12 +129,19 @@ class WebhookSender:
 
     def _slow(self) -> list[str]:
         since = monotonic() - _SLOW_S
-        return [one.target.endpoint_id for one, began in self._requests.values() if began < since]
+        return [one.claimed.target.endpoint_id for one in self._requests.values() if one.began < since]
 
-    async def _settle(self, connection: Connection, outcomes: Sequence[Outcome], unsent: Sequence[Claimed]) -> None:
+    def _ending(self, now: datetime) -> list[_UnderWay]:
+        """Requests under way whose claims must be renewed."""
+        return [one for one in self._requests.values() if one.claimed.claimed_until < now + _RENEWED_BEFORE]
+
+    async def _settle(
+        self, connection: Connection, ended: Sequence[tuple[_UnderWay, Attempt, Fate]], unsent: Sequence[Claimed]
+    ) -> None:
         if unsent:
             await sending.release(connection, unsent)
-        if outcomes:
+        if ended:
+            outcomes = [Outcome(one.claimed, attempt, fate) for one, attempt, fate in ended]
             await sending.settle(connection, outcomes)
             _measure(outcomes)
             await self._judge(
@@ -146,13 +169,14 @@ class WebhookSender:
             await audit.note(connection, disabled_entry(endpoint, now))
             log.warning("webhook_endpoint_disabled", webhook_endpoint_id=endpoint_id, reason=reason)
 
-    async def _send(self, outbound: Outbound, claimed: Claimed, body: bytes | None, began: float) -> None:
-        if monotonic() > began + _CLAIM_S - _REQUEST_S:
-            self._unsent.append(claimed)
+    async def _send(self, outbound: Outbound, one: _UnderWay, body: bytes | None) -> None:
+        if monotonic() > one.began + (_CLAIM - _RENEWED_BEFORE).total_seconds():
+            self._unsent.append(one.claimed)
             return
-        attempt = await self._attempt(outbound, claimed, body)
-        self._outcomes.append(Outcome(claimed, attempt, fate_of(attempt, claimed.tries + 1, random.random())))  # noqa: S311
-        self._flow.answered(claimed.target.endpoint_id, well=attempt.error is None)
+        attempt = await self._attempt(outbound, one.claimed, body)
+        fate = fate_of(attempt, one.claimed.tries + 1, random.random())  # noqa: S311
+        self._outcomes.append((one, attempt, fate))
+        self._flow.answered(one.claimed.target.endpoint_id, well=attempt.error is None)
 
     async def _attempt(self, outbound: Outbound, claimed: Claimed, body: bytes | None) -> Attempt:
         at, began = self._clock(), monotonic()
@@ -169,7 +193,7 @@ class WebhookSender:
         return Attempt(at, _ms_since(began), answer.status, error, retry_after, _text(answer.body))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        claimed, _ = self._requests.pop(task)
+        claimed = self._requests.pop(task).claimed
         self._flow.ended(claimed.target.endpoint_id)
         if not task.cancelled() and (mistake := task.exception()) is not None:
             # Ours, not the receiver's: it is sent again when its claim has ended.
@@ -180,9 +204,9 @@ class WebhookSender:
         """What ends soon is saved; the rest is given back at once, and may reach its receiver twice."""
         if self._requests:
             await asyncio.wait(self._requests, timeout=_FINISH_S)
-        for task, (claimed, _) in list(self._requests.items()):
+        for task, one in list(self._requests.items()):
             task.cancel()
-            self._unsent.append(claimed)
+            self._unsent.append(one.claimed)
         await asyncio.gather(*self._requests, return_exceptions=True)
         try:
             async with transaction(self._pool) as connection:

@@ -1,5 +1,6 @@
 """One pass around every request, also those that no route takes: its id in, the common headers out, and its measure."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from time import perf_counter
 
@@ -12,10 +13,18 @@ from shared.http.request_ids import HEADER, bind_request_id
 RawHeader = tuple[bytes, bytes]
 HEAD = "throughline.head"
 """Among the scope's extensions where nobody will read the body."""
+STOPPING = "throughline.stopping"
+"""Among them where the server says when it is to stop; see `stopping_of`."""
 HeaderMaker = Callable[[Scope, "list[RawHeader]"], Iterable[RawHeader]]
 """Further headers for the answer to a request whose handler set these."""
 Observer = Callable[[Scope, int, float], None]
 """Told of every answer: the scope, its status, and the seconds until its first byte."""
+
+
+def stopping_of(scope: Scope) -> asyncio.Event | None:
+    """Set when the server is to stop, which waits for answers: one without an end must then come to it."""
+    told = (scope.get("extensions") or {}).get(STOPPING, {}).get("event")
+    return told if isinstance(told, asyncio.Event) else None
 
 
 def edge(app: ASGIApp, header_makers: tuple[HeaderMaker, ...], observe: Observer) -> ASGIApp:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,8 +14,11 @@ import pytest
 
 from services.apps.http import event_stream
 from services.apps.live_events import LiveEvents
+from services.apps.store.events import Placed
+from shared.auth.access import Access
 from shared.contracts.access import Grant
 from shared.contracts.order_commands import AddNote
+from shared.http.edge import STOPPING
 from shared.ids import new_id
 from tests.apps import install, run
 from tests.integration.test_apps_events import events, events_when, new_order, pay
@@ -223,3 +226,34 @@ async def test_an_idle_stream_is_seen_to_live(tenant: Tenant, monkeypatch: pytes
         "text/event-stream; charset=utf-8",
         b"",
     )
+
+
+async def test_a_stream_ends_when_the_process_is_to_stop() -> None:
+    class Grants:
+        async def find(self, _: str) -> Access:
+            return access
+
+    async def quiet() -> AsyncGenerator[list[Placed], None]:
+        while True:
+            await asyncio.sleep(0.01)
+            yield []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        begun.set()
+
+    access = Access("key_1", "hash", "api_key", "mer_1", "test", frozenset({"orders.read"}))
+    sent: list[Any] = []
+    begun, stopping = asyncio.Event(), asyncio.Event()
+    stream = event_stream.EventStream(access, cast(Any, Grants()), event_stream.Places(), quiet())
+    scope: Any = {"extensions": {STOPPING: {"event": stopping}}}
+    running = asyncio.create_task(stream(scope, receive, send))
+    async with asyncio.timeout(20):
+        await begun.wait()
+        assert not running.done()
+        stopping.set()
+        await running
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}

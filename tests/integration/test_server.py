@@ -1,4 +1,4 @@
-"""The HTTP server on a real socket: whoever takes nothing does not keep a connection for ever."""
+"""The HTTP server on a real socket: nobody keeps a connection for ever, by taking nothing or by listening on."""
 
 import asyncio
 import socket
@@ -10,6 +10,8 @@ import uvicorn
 
 from deploy import server
 from deploy.local.ports import HOST, Ports
+from deploy.protocol import Protocol
+from shared.http.edge import stopping_of
 from tests.stack import eventually
 
 
@@ -45,3 +47,36 @@ async def test_what_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         await eventually(given_up)
     running.should_exit = True
     await task
+
+
+async def test_an_answer_without_an_end_is_told_when_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"beginning", "more_body": True})
+        stopping = stopping_of(scope)
+        assert stopping is not None
+        await stopping.wait()
+        await send({"type": "http.response.body", "body": b" and end"})
+
+    config = uvicorn.Config(
+        app,
+        host=HOST,
+        port=Ports.free().postgres,
+        lifespan="off",
+        log_config=None,
+        http=Protocol,
+        timeout_graceful_shutdown=60,
+    )
+    running = server._Server(config)
+    task = asyncio.create_task(running.serve())
+    await running.answering.wait()
+    reader, writer = await asyncio.open_connection(HOST, config.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: throughline\r\n\r\n")
+    await reader.readuntil(b"beginning")
+    running.should_exit = True
+    async with asyncio.timeout(30):
+        rest = await reader.read()
+        await task
+    assert b" and end" in rest
+    assert "timeout graceful shutdown exceeded" not in caplog.text
+    writer.close()

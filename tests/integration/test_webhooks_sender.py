@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from services.apps.core.webhooks import WAITS
+from services.apps.core.webhooks import WAITS, Attempt, Fate
 from services.apps.store import deliveries, endpoints, sending
 from services.apps.store.endpoints import Endpoint
-from services.apps.store.sending import Room
+from services.apps.store.sending import Outcome, Room
 from services.apps.webhook_flow import Width
 from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
+from services.apps.webhook_sender import _CLAIM
 from services.apps.webhook_signing import new_secret
 from services.apps.webhooks import replay
 from shared.outbound import Limits
@@ -192,8 +193,22 @@ async def test_a_dead_endpoint_is_asked_rarely_and_not_once_for_each_event(here:
 
 
 async def test_a_slow_endpoint_has_so_many_requests_and_no_more(here: World, receiver: Receiver) -> None:
-    async def slow(one: Received) -> bytes:
-        await asyncio.sleep(0.02 * (one.json()["order_version"] % 5))
+    held: list[asyncio.Event] = []
+    wanted = 2
+
+    async def slow(_: Received) -> bytes:
+        # One at a time is answered, and each answer lets one more be under way, until there are five.
+        nonlocal wanted
+        if receiver.most_under_way < 5:
+            held.append(asyncio.Event())
+            mine = held[-1]
+            if receiver.under_way == wanted:
+                wanted += 1
+                held.pop(0).set()
+            await mine.wait()
+        else:
+            for other in held:
+                other.set()
         return answer()
 
     receiver.answering = slow
@@ -325,14 +340,60 @@ async def test_what_a_sender_left_behind_goes_on_in_another_when_its_claim_has_e
     endpoint = await here.endpoint(receiver.url())
     [event_id] = await here.happens(here.event("ord_1"))
     async with transaction(here.pool) as connection:
-        [claimed] = await sending.claim(connection, Room(10, 10, {}), here.now(), timedelta(seconds=60))
+        [claimed] = await sending.claim(connection, Room(10, 10, {}), here.now(), _CLAIM)
     assert claimed.event_id == event_id
     async with here.sending():
         await asyncio.sleep(0.7)
         assert receiver.received == []
-        here.later(timedelta(seconds=61))
+        here.later(_CLAIM)
         await here.settled(endpoint, 1)
     assert ids(receiver.received) == [event_id]
+
+
+async def test_a_claim_lasts_for_as_long_as_its_request(here: World, receiver: Receiver) -> None:
+    may_end = asyncio.Event()
+
+    async def answering(_: Received) -> bytes:
+        await may_end.wait()
+        return answer(500)
+
+    receiver.answering = answering
+    endpoint = await here.endpoint(receiver.url())
+    await here.happens(here.event("ord_1"))
+
+    async def claimed_until() -> datetime:
+        found: datetime = await here.pool.fetchval("SELECT claimed_until FROM webhook_deliveries")
+        return found
+
+    async with here.sending(limits=Limits(total_s=60)):
+        await receiver.wait(1)
+        async with here.sending():
+            for _ in range(3):
+                here.later(0.8 * _CLAIM)
+                async with asyncio.timeout(10):
+                    while await claimed_until() < here.now() + 0.8 * _CLAIM:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+            assert len(receiver.received) == 1
+            may_end.set()
+            [delivery] = await here.tried(endpoint, 1)
+    assert (delivery.status, delivery.last_status_code) == ("pending", 500)
+
+
+async def test_of_two_outcomes_of_one_delivery_counts_that_it_was_received(here: World, receiver: Receiver) -> None:
+    endpoint = await here.endpoint(receiver.url())
+    await here.happens(here.event("ord_1"))
+    async with transaction(here.pool) as connection:
+        [first] = await sending.claim(connection, Room(10, 10, {}), here.now(), _CLAIM)
+    async with transaction(here.pool) as connection:
+        [second] = await sending.claim(connection, Room(10, 10, {}), here.now() + _CLAIM, _CLAIM)
+        received, failed = Attempt(here.now(), 10, 200, None), Attempt(here.now(), 10, 500, "refused")
+        outcomes = [
+            Outcome(first, received, Fate("delivered", here.now())),
+            Outcome(second, failed, Fate("pending", here.now())),
+        ]
+        await sending.settle(connection, outcomes)
+    [delivery] = await here.deliveries(endpoint)
+    assert (delivery.status, delivery.attempts) == ("delivered", 1)
 
 
 async def test_a_sender_that_stops_lets_requests_end_and_gives_back_what_does_not(

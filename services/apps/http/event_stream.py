@@ -1,7 +1,7 @@
 """Events as a stream that does not end (Server-Sent Events): each with its id, so that a reader goes on where it was.
 
-The stream ends when its credential no longer allows it, when the reader has gone, or when it takes too long to take
-what it is sent; the next one begins after the last event that arrived.
+The stream ends when its credential no longer allows it, when the reader has gone or takes too long to take what it is
+sent, and when the process is to stop; the next one begins after the last event that arrived.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from shared.auth.access import Access
 from shared.auth.grants import GrantsCopy
 from shared.clock import monotonic
 from shared.faults import Transient
-from shared.http.edge import HEAD
+from shared.http.edge import HEAD, stopping_of
 from shared.http.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,7 @@ class EventStream:
         self, access: Access, grants: GrantsCopy, places: Places, batches: AsyncGenerator[list[Placed], None]
     ) -> None:
         self._access, self._grants, self._places, self._batches = access, grants, places, batches
+        self._stopping: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until the stream ends; one whose reader takes nothing ends without saying so."""
@@ -89,6 +90,7 @@ class EventStream:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        self._stopping = stopping_of(scope)
         with self._places.taken(self._access.grant_id):
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             gone = asyncio.create_task(_gone(receive))
@@ -134,7 +136,9 @@ class EventStream:
                     raise _Ended("the reader is too slow") from None
 
     async def _check(self) -> None:
-        """Raises unless the credential still may read what it could when the stream began."""
+        """Raises when the process is to stop, or the credential may not read what it could when the stream began."""
+        if self._stopping is not None and self._stopping.is_set():
+            raise _Ended("the process stops")
         access = await self._grants.find(self._access.credential_hash)
         if access is None or access.scopes != self._access.scopes:
             raise _Ended("the credential has changed")

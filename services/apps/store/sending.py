@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from asyncpg import Record
 
 from services.apps.core.webhooks import Attempt, Fate, Health
-from shared.immutable import immutable
+from shared.immutable import immutable, replace
 from shared.postgres import Connection
 
 
@@ -92,6 +92,22 @@ async def claim(connection: Connection, room: Room, now: datetime, lasting: time
     ]
 
 
+async def renew(connection: Connection, claimed: Sequence[Claimed], until: datetime) -> dict[str, Claimed]:
+    """Those of the claims that nobody else has taken over last until then; by delivery."""
+    if not claimed:
+        return {}
+    rows = await connection.fetch(
+        "UPDATE webhook_deliveries AS d SET claimed_until = $3 "
+        "FROM unnest($1::text[], $2::timestamptz[]) AS mine (delivery_id, claimed_until) "
+        "WHERE d.delivery_id = mine.delivery_id AND d.claimed_until = mine.claimed_until RETURNING d.delivery_id",
+        [one.delivery_id for one in claimed],
+        [one.claimed_until for one in claimed],
+        until,
+    )
+    renewed = {row["delivery_id"] for row in rows}
+    return {one.delivery_id: replace(one, claimed_until=until) for one in claimed if one.delivery_id in renewed}
+
+
 async def release(connection: Connection, claimed: Sequence[Claimed]) -> None:
     """They can be claimed again at once; for what was not sent."""
     await connection.execute(
@@ -104,10 +120,13 @@ async def release(connection: Connection, claimed: Sequence[Claimed]) -> None:
 
 
 async def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """What came of each is saved and logged. Of a claim that has ended, only that the event was received.
+    """What came of each is saved and logged. Of a claim that has ended, only that the event was received, and so of two
+    outcomes of one delivery, as there may be where its claim had ended.
 
     One statement, and one more where something failed: what comes after it in the same order then waits with it.
     """
+    received_last = sorted(outcomes, key=lambda one: one.attempt.error is None)
+    outcomes = list({one.claimed.delivery_id: one for one in received_last}.values())
     await connection.execute(
         _SETTLE,
         [one.claimed.delivery_id for one in outcomes],
