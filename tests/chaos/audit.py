@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 
+from tests.chaos.audit_events import audit_events
 from tests.chaos.audit_topics import audit_topics, dead_positions
 from tests.chaos.evidence import Evidence, Json
 from tests.chaos.findings import Findings
@@ -20,6 +21,7 @@ def audit(journal: Journal, evidence: Evidence) -> Findings:
     findings = Findings(odd=list(journal.oddities))
     _Audit(journal, evidence, findings).run()
     audit_topics(journal, evidence, findings)
+    audit_events(journal, evidence, findings)
     return findings
 
 
@@ -173,9 +175,11 @@ class _Audit:
 
     def _left_over(self) -> None:
         """Nothing waits to go out, nothing waits for an answer, and payments know every order as it is."""
-        for name in ("orders_outbox", "payments_outbox"):
+        for name in ("orders_outbox", "payments_outbox", "apps_outbox"):
             if rows := self.evidence.tables[name]:
                 self._lost(f"{name} still has {len(rows)} messages, the oldest for {rows[0]['aggregatetype']}")
+        for row in self.evidence.tables["pending_webhooks"]:
+            self._lost(f"{row['delivery_id']} of {row['event_id']} is not sent, after {row['tries']} tries")
         for row in self.evidence.tables["channel_events"]:
             if row["status"] == "sent":
                 self._lost(f"{row['channel_event_id']} of {row['order_id']} still waits for its outcome")

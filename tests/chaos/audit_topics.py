@@ -4,11 +4,13 @@ import json
 from collections import Counter, defaultdict
 
 from tests.chaos.channels import NO_EVENT
-from tests.chaos.evidence import Evidence, Json, Message
+from tests.chaos.evidence import SERVICES, Evidence, Message
 from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal
 
 _DEAD_LETTERS = ".dead-letters"
+_SIGNING_KEY = "access.signing_key.v1"
+_PLUGINS = "plugins."
 _KNOWN = {"orders.events", "orders.commands", "orders.replies", "payments.events", "access.grants", "access.used"}
 
 Position = tuple[str, str, str]
@@ -24,7 +26,7 @@ def audit_topics(journal: Journal, evidence: Evidence, findings: Findings) -> No
             audit.dead_letters(messages)
         elif topic.startswith("channels."):
             audit.channel(messages)
-        elif topic not in _KNOWN:
+        elif topic not in _KNOWN and not topic.startswith(_PLUGINS):
             findings.odd.append(f"a topic that nobody made: {topic}")
     audit.order_events()
     audit.commands()
@@ -54,7 +56,8 @@ def first_of_each(messages: list[Message]) -> dict[str, Message]:
 def _kind_of(topic: str) -> str:
     if topic.endswith(_DEAD_LETTERS):
         return "dead letters"
-    return "channels.*" if topic.startswith("channels.") else topic
+    kind = topic.partition(".")[0]
+    return f"{kind}.*" if kind in ("channels", "plugins") else topic
 
 
 def _position(message: Message) -> Position:
@@ -187,11 +190,19 @@ class _Topics:
                 self.findings.disorder.append(f"{topic} has {order_id} at versions {seen}")
 
     def grants(self) -> None:
-        """Every service's copy has the last grant of each credential."""
-        last: dict[str, Json] = {
-            message.key: json.loads(message.value) for message in self.evidence.topics["access.grants"]
-        }
-        for name in ("orders_grants", "payments_grants"):
-            copy = {row["credential_hash"]: row["grant_id"] for row in self.evidence.tables[name]}
-            if copy != {key: grant["grant_id"] for key, grant in last.items()}:
-                self.findings.lost.append(f"{name} is not what access.grants says")
+        """Every service's copy has the last word about each credential, and about each key that signs tokens."""
+        grants: dict[str, tuple[str, str]] = {}
+        keys: dict[str, str] = {}
+        for message in self.evidence.topics["access.grants"]:
+            body = json.loads(message.value)
+            if message.headers.get("ce_type") == _SIGNING_KEY:
+                keys[message.key] = body["status"]
+            else:
+                grants[message.key] = (body["grant_id"], body["status"])
+        for service in SERVICES:
+            tables = self.evidence.tables
+            copy = {row["credential_hash"]: (row["grant_id"], row["status"]) for row in tables[f"{service}_grants"]}
+            if copy != grants:
+                self.findings.lost.append(f"the grants of {service} are not what access.grants says")
+            if {row["kid"]: row["status"] for row in tables[f"{service}_signing_keys"]} != keys:
+                self.findings.lost.append(f"the signing keys of {service} are not what access.grants says")

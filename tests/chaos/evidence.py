@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,19 +13,23 @@ from confluent_kafka import Consumer, TopicPartition
 Json = dict[str, Any]
 Row = dict[str, Any]
 
+SERVICES = ("orders", "payments", "apps")
 _TABLES = {
-    "orders": "SELECT order_id, version, external_reference, total_minor, state FROM orders.orders",
+    "orders": "SELECT order_id, merchant_id, version, external_reference, total_minor, state FROM orders.orders",
     "history": "SELECT order_id, version, type, payload FROM orders.order_events ORDER BY order_id, version",
     "inbox": "SELECT aggregate_id, command_id, outcome FROM orders.inbox",
     "orders_outbox": "SELECT seq, id, aggregatetype FROM orders.outbox",
     "payments_outbox": "SELECT seq, id, aggregatetype FROM payments.outbox",
+    "apps_outbox": "SELECT seq, id, aggregatetype FROM apps.outbox",
+    "pending_webhooks": "SELECT delivery_id, event_id, endpoint_id, tries FROM apps.webhook_deliveries "
+    "WHERE status = 'pending'",
     "channel_events": "SELECT channel_event_id, event_id, status, order_id, named_order_id, attempt, command_id "
     "FROM payments.channel_events",
     "unmatched": "SELECT unmatched_money_id, channel_event_id, kind, status, amount_minor, payment_reference, order_id "
     "FROM payments.unmatched_money",
     "known_orders": "SELECT order_id, version FROM payments.known_orders",
-    "orders_grants": "SELECT credential_hash, grant_id FROM orders.grants",
-    "payments_grants": "SELECT credential_hash, grant_id FROM payments.grants",
+    **{f"{name}_grants": f"SELECT credential_hash, grant_id, status FROM {name}.grants" for name in SERVICES},
+    **{f"{name}_signing_keys": f"SELECT kid, status FROM {name}.signing_keys" for name in SERVICES},
 }
 _JSON = {"state", "payload", "outcome"}
 _SILENT_S = 10.0
@@ -60,10 +65,21 @@ class Evidence:
     shown_unmatched: list[Json] = field(default_factory=list)
     past: dict[tuple[str, int], Json] = field(default_factory=dict)
     """Some orders at some version of theirs."""
+    events: dict[str, list[Json]] = field(default_factory=dict)
+    """The public events that each merchant is shown, oldest first."""
 
 
-async def gather(database_url: str, bootstrap_servers: str, http: httpx.AsyncClient, payments_url: str) -> Evidence:
-    """Read everything; nothing may be running any more that changes it."""
+@dataclass(frozen=True)
+class Clients:
+    """Of one merchant."""
+
+    orders: httpx.AsyncClient
+    payments: httpx.AsyncClient
+    apps: httpx.AsyncClient
+
+
+async def gather(database_url: str, bootstrap_servers: str, clients: Mapping[str, Clients]) -> Evidence:
+    """Read everything, also what HTTP shows each merchant; nothing may be running any more that changes it."""
     found = Evidence()
     connection = await asyncpg.connect(database_url)
     try:
@@ -73,13 +89,16 @@ async def gather(database_url: str, bootstrap_servers: str, http: httpx.AsyncCli
         await connection.close()
     found.topics = await asyncio.to_thread(_read_topics, bootstrap_servers)
     for row in found.tables["orders"]:
+        http = clients[row["merchant_id"]].orders
         answer = await http.get(f"/v1/orders/{row['order_id']}", timeout=20)
         found.shown[row["order_id"]] = answer.json().get("data", {}) if answer.status_code == 200 else {}
         if len(found.past) < _PAST_VERSIONS:
             version = 1 + len(found.past) % row["version"]
             answer = await http.get(f"/v1/orders/{row['order_id']}", params={"version": version}, timeout=20)
             found.past[row["order_id"], version] = answer.json().get("data", {})
-    found.shown_unmatched = await _unmatched(http, payments_url)
+    for merchant_id, of_one in clients.items():
+        found.shown_unmatched += await _listed(of_one.payments, "/v1/unmatched-money")
+        found.events[merchant_id] = (await _listed(of_one.apps, "/v1/events"))[::-1]
     return found
 
 
@@ -87,12 +106,13 @@ def _row(record: Any) -> Row:
     return {name: json.loads(value) if name in _JSON else value for name, value in record.items()}
 
 
-async def _unmatched(http: httpx.AsyncClient, payments_url: str) -> list[Json]:
+async def _listed(http: httpx.AsyncClient, path: str) -> list[Json]:
+    """All pages."""
     found: list[Json] = []
     token: str | None = None
     while True:
         params = {"page_size": "100"} | ({"page_token": token} if token else {})
-        answer = (await http.get(f"{payments_url}/v1/unmatched-money", params=params, timeout=20)).json()
+        answer = (await http.get(path, params=params, timeout=20)).raise_for_status().json()
         found += answer["data"]
         token = answer.get("next_page_token")
         if not token:

@@ -11,6 +11,8 @@ class Findings:
     lost: list[str] = field(default_factory=list)
     double: list[str] = field(default_factory=list)
     disorder: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+    """What the plugin was told and should not have been."""
     untrue: list[str] = field(default_factory=list)
     """What a probe said that was not so."""
     late: list[str] = field(default_factory=list)
@@ -28,6 +30,7 @@ class Findings:
             "lost": self.lost,
             "double": self.double,
             "out of order": self.disorder,
+            "leaked": self.leaked,
             "untrue": self.untrue,
             "late": self.late,
             "odd": self.odd,

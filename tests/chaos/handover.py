@@ -27,7 +27,7 @@ def handovers(evidence: Evidence, injected: list[Injected], began_at: float) -> 
 
     By signal and service. An end at which no message was on its way says nothing.
     """
-    waits = dict(zip(WORKERS, (_commands(evidence), _channel_events(evidence)), strict=True))
+    waits = dict(zip(WORKERS, (_commands(evidence), _channel_events(evidence), _public_events(evidence)), strict=True))
     found: dict[str, list[float]] = defaultdict(list)
     for number, one in enumerate(injected):
         next_at_s = min((other.at_s for other in injected[number + 1 :]), default=inf)
@@ -75,3 +75,16 @@ def _channel_events(evidence: Evidence) -> list[Wait]:
             for message in messages:
                 told.setdefault(message.headers.get("ce_id", ""), message.at_s)
     return [Wait(told[event], at) for event, at in first_command.items() if event in told]
+
+
+def _public_events(evidence: Evidence) -> list[Wait]:
+    """From an order's version on `orders.events` to the plugin's topic, where it came there."""
+    told: dict[tuple[str, int], float] = {}
+    for message in evidence.topics["orders.events"]:
+        told.setdefault((message.key, message.body["version"]), message.at_s)
+    passed_on: dict[tuple[str, int], float] = {}
+    for topic, messages in evidence.topics.items():
+        if topic.startswith("plugins."):
+            for message in messages:
+                passed_on.setdefault((message.key, message.body["order_version"]), message.at_s)
+    return [Wait(told[version], at) for version, at in passed_on.items() if version in told]

@@ -54,11 +54,13 @@ class Verdict:
         self.judged[what] = self.judged.get(what, 0) + 1
 
 
-def judge(answers: list[Answer], outages: list[Outage], pauses: list[Pause], workers: set[str]) -> Verdict:
+def judge(
+    answers: list[Answer], outages: list[Outage], pauses: list[Pause], workers: set[str], patience: float = 1.0
+) -> Verdict:
     """Ready means that the database (and, for workers, Kafka) can be reached; alive means that a restart is no help.
 
     No fault of a run gets a consumer stuck for good, so that whoever says that it is not alive either lies or has
-    found a fault of its own: both must be known. Whoever runs answers.
+    found a fault of its own: both must be known. Whoever runs answers. With `patience`, all of it so many times later.
     """
     verdict = Verdict()
     for answer in answers:
@@ -66,16 +68,16 @@ def judge(answers: list[Answer], outages: list[Outage], pauses: list[Pause], wor
             verdict.untrue.append(f"{answer.asked_s:.0f} s: {answer.service} is not alive: {answer.text}")
         verdict.count("probes: alive" if answer.live == 200 else "probes: no answer, or not alive")
     for outage in outages:
-        _judge_outage(verdict, answers, outage, pauses, workers)
-    _judge_silence(verdict, answers, pauses)
+        _judge_outage(verdict, answers, outage, pauses, workers=workers, patience=patience)
+    _judge_silence(verdict, answers, pauses, patience)
     return verdict
 
 
 def _judge_outage(
-    verdict: Verdict, answers: list[Answer], outage: Outage, pauses: list[Pause], workers: set[str]
+    verdict: Verdict, answers: list[Answer], outage: Outage, pauses: list[Pause], *, workers: set[str], patience: float
 ) -> None:
     database = outage.server == "PostgreSQL"
-    known_s = outage.begun_s + (_SETTLES_S if database else KAFKA_NOTICED_S)
+    known_s = outage.begun_s + patience * (_SETTLES_S if database else KAFKA_NOTICED_S)
     heard = set()
     for answer in answers:
         if answer.asked_s < known_s or answer.told_s > outage.ended_s or answer.ready is None:
@@ -89,20 +91,20 @@ def _judge_outage(
                 f"{answer.asked_s:.1f} s: {answer.service} is ready, and {outage.server} is away since "
                 f"{outage.begun_s:.1f} s until {outage.ended_s:.1f} s"
             )
-    if database and outage.ended_s - outage.begun_s >= _MUST_ANSWER_S:
+    if database and outage.ended_s - outage.begun_s >= patience * _MUST_ANSWER_S:
         asked = {answer.service for answer in answers}
         for service in sorted(asked - heard):
             if not any(_overlap(pause, service, outage.begun_s, outage.ended_s) for pause in pauses):
                 verdict.untrue.append(f"{outage.begun_s:.0f} s: {service} said nothing while {outage.server} was away")
 
 
-def _judge_silence(verdict: Verdict, answers: list[Answer], pauses: list[Pause]) -> None:
+def _judge_silence(verdict: Verdict, answers: list[Answer], pauses: list[Pause], patience: float) -> None:
     heard: dict[str, float] = {}
     for answer in answers:
         since = heard.setdefault(answer.service, answer.asked_s)
         if answer.live is not None or any(_overlap(pause, answer.service, since, answer.told_s) for pause in pauses):
             heard[answer.service] = answer.told_s
-        elif answer.told_s - since > _SILENT_S:
+        elif answer.told_s - since > patience * _SILENT_S:
             verdict.untrue.append(f"{since:.0f} s: {answer.service} did not answer for {answer.told_s - since:.0f} s")
             heard[answer.service] = answer.told_s
 

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.chaos import probe
 from tests.chaos.faults import EVERY_SERVICE, Fault, deck
 from tests.chaos.health import Answer, Outage, Pause
 from tests.chaos.load import World
+from tests.chaos.machine import Machine
 from tests.chaos.system import System
 
-WORKERS = ("orders worker", "payments")
+WORKERS = ("orders worker", "payments", "apps worker")
 """What the names of processes that take messages from Kafka begin with."""
 QUIET_AFTER_S = 8.0
 """For so long after a worker ended alone no other fault begins, so that waits of messages can be told to be its own."""
@@ -21,7 +22,7 @@ _LONGEST_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much, and how strictly times are judged."""
+    """How much, and how strictly times are judged. Limits are for a machine that does little else: see `machine`."""
 
     seed: int
     minutes: float
@@ -34,15 +35,27 @@ class Plan:
     recovery_limit_s: float = 30.0
     handover_limit_s: float = 5.0
     """How long a message may wait because a worker ended, with or without notice."""
+    revocation_limit_s: float = 1.0
+    """How long anything may be open to a plugin that was thrown out, while nothing is at fault."""
+
+    def patient(self, patience: float) -> "Plan":
+        """With limits so many times as long."""
+        return replace(
+            self,
+            recovery_limit_s=self.recovery_limit_s * patience,
+            handover_limit_s=self.handover_limit_s * patience,
+            revocation_limit_s=self.revocation_limit_s * patience,
+        )
 
 
 SHORT = Plan(
-    seed=119,
+    seed=8716,
     minutes=1.0,
     longest_fault_s=7.0,
     at_once=(3,),
     recovery_limit_s=60.0,
     handover_limit_s=20.0,
+    revocation_limit_s=20.0,
 )
 """Times depend on what else the machine does; nothing else is judged more leniently."""
 
@@ -66,6 +79,8 @@ class Injected:
     from_end_s: float | None = None
     ready_s: float | None = None
     """Seconds from its end until every process said that it is ready."""
+    told_s: float | None = None
+    """Seconds from its end until the plugin was told of fresh orders in every way."""
 
     @property
     def hands_over(self) -> bool:
@@ -83,10 +98,11 @@ class Run:
     random: Random
     began: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.time)
-    undisturbed_s: float | None = None
-    """What `from_end_s` is without a fault."""
+    undisturbed: probe.Effect = probe.Effect(None, None)
+    """What `from_end_s` and `told_s` are without a fault."""
     injected: list[Injected] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    machine: Machine = field(default_factory=Machine)
 
     def now_s(self) -> float:
         """Seconds since the run began."""
@@ -137,12 +153,12 @@ async def _do(this: Run, faults: list[Fault]) -> None:
         one.begun_s = this.now_s()
         done.append(one)
     seed = this.random.randrange(1 << 30)
-    first = asyncio.create_task(probe.effect_s(this.world, seed))
+    first = asyncio.create_task(probe.effect(this.world, seed))
     await asyncio.gather(*(_finish(this, fault, one) for fault, one in zip(faults, done, strict=True)))
-    from_end, ready = await asyncio.gather(probe.effect_s(this.world, seed + 1000), _ready_s(this.system))
-    from_begin = await first
+    after, ready = await asyncio.gather(probe.effect(this.world, seed + 1000), _ready_s(this.system))
+    from_begin = (await first).works_s
     for one in done:
-        one.from_begin_s, one.from_end_s, one.ready_s = from_begin, from_end, ready
+        one.from_begin_s, one.from_end_s, one.ready_s, one.told_s = from_begin, after.works_s, ready, after.told_s
     this.injected += done
     _show(this, done)
 
@@ -169,7 +185,7 @@ async def _ready_s(system: System) -> float | None:
 def _show(this: Run, done: list[Injected]) -> None:
     what = " and ".join(f"{one.kind} of {one.target} for {one.held_until_s - one.at_s:.1f} s" for one in done)
     one = done[0]
-    times = f"works after {_s(one.from_end_s)}, all ready after {_s(one.ready_s)}"
+    times = f"works after {_s(one.from_end_s)}, told after {_s(one.told_s)}, all ready after {_s(one.ready_s)}"
     print(f"{one.at_s:7.1f} s {len(this.injected):4}  {what}: {times}", flush=True)
 
 

@@ -1,10 +1,14 @@
 """What the clients were promised and what they sent, written down by themselves."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from hashlib import sha256
+from typing import Any, Literal
 
 Json = dict[str, Any]
+Way = Literal["topic", "webhook", "stream"]
+WAYS: tuple[Way, ...] = ("topic", "webhook", "stream")
 
 
 @dataclass
@@ -69,13 +73,65 @@ class Promised:
 
 
 @dataclass
+class Arrival:
+    """A public event that came to the plugin; moments are in seconds since 1970."""
+
+    event_id: str
+    order_id: str
+    digest: str
+    """Of what it says."""
+    at: float
+    received_at: float | None = None
+    """When the plugin said that it had it; a webhook may be answered otherwise, or never."""
+
+
+@dataclass
+class Install:
+    """The plugin at one merchant, from the exchange of a code to the revocation; moments as in `Arrival`.
+
+    The plugin was let in at some moment between two of the client's, and shut out between two others.
+    """
+
+    merchant_id: str
+    asked_at: float
+    given_at: float = 0.0
+    revoking_at: float | None = None
+    revoked_at: float | None = None
+    listens_from: dict[Way, float] = field(default_factory=dict)
+    """What was created later must come in this way."""
+    arrivals: dict[Way, list[Arrival]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    """Those on the topic belong to the app; which of its installs they came for is for the auditor to say."""
+    shut_after_s: dict[str, float] = field(default_factory=dict)
+    """By what was still open for so long after the revocation was answered."""
+
+
+@dataclass
 class Journal:
     """Everything of one run."""
 
     writes: list[Write] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     orders: dict[str, Promised] = field(default_factory=dict)
+    installs: list[Install] = field(default_factory=list)
+    read: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Partition and offset of each message of its topic that the plugin read, and the event's id."""
+    captured: dict[Way, set[str]] = field(default_factory=lambda: {way: set() for way in WAYS})
+    """Orders of whose captured payment the plugin was told, in each way."""
+    probes: set[str] = field(default_factory=set)
+    """Orders by which it is measured how soon something takes effect."""
+    counted: Counter[str] = field(default_factory=Counter)
+    """What else the clients did."""
     errors: Counter[str] = field(default_factory=Counter)
     """What went wrong on the way and was tried again, by kind."""
     oddities: list[str] = field(default_factory=list)
     """What should not have been answered, or should not have ended, at all."""
+
+    def note(self, way: Way, event: Json) -> None:
+        """The plugin was told."""
+        if event["type"] == "order.payment_captured":
+            self.captured[way].add(event["order_id"])
+
+
+def digest_of(event: Json) -> str:
+    """By which two tellings of an event are compared."""
+    return sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()[:24]

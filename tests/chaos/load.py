@@ -18,8 +18,9 @@ _SHORT_STORY, _LONG_STORY = 3, 12
 
 @dataclass
 class World:
-    """What every client shares."""
+    """What the clients of one merchant share."""
 
+    merchant_id: str
     orders: httpx.AsyncClient
     payments: httpx.AsyncClient
     channels: list[Channel]

@@ -1,7 +1,8 @@
-"""How long it takes until fresh writes and fresh channel events take effect."""
+"""How long it takes until fresh writes and fresh channel events take effect, and until the plugin is told of them."""
 
 import asyncio
 import time
+from dataclasses import dataclass
 from random import Random
 
 import httpx
@@ -13,32 +14,49 @@ _AT_ONCE = 6
 _LONGEST_S = 120.0
 
 
-async def effect_s(world: World, seed: int) -> float | None:
-    """Seconds until several fresh orders, which are likely in different partitions, were made and paid.
+@dataclass(frozen=True)
+class Effect:
+    """Seconds until several fresh orders, which are likely in different partitions, had their effect.
 
-    None when they were not within two minutes.
+    None where they had not within two minutes.
     """
+
+    works_s: float | None
+    """They were made and paid."""
+    told_s: float | None
+    """The plugin was told of all of them in every way."""
+
+
+async def effect(world: World, seed: int) -> Effect:
+    """What happens to fresh orders from now on."""
     began = time.monotonic()
     probes = [asyncio.create_task(_pay_one(world, Random(seed + number))) for number in range(_AT_ONCE)]
     _, late = await asyncio.wait(probes, timeout=_LONGEST_S)
     for task in late:
         task.cancel()
-    for task in probes:
-        if task not in late:
-            await task
-    return None if late else time.monotonic() - began
+    paid = {await task for task in probes if task not in late}
+    if late:
+        return Effect(None, None)
+    works_s = time.monotonic() - began
+    while not all(paid <= orders for orders in world.journal.captured.values()):
+        if time.monotonic() - began > _LONGEST_S:
+            return Effect(works_s, None)
+        await asyncio.sleep(0.05)
+    return Effect(works_s, time.monotonic() - began)
 
 
-async def _pay_one(world: World, random: Random) -> None:
+async def _pay_one(world: World, random: Random) -> str:
     order = await create(world, random)
     if order is None:
         raise RuntimeError("a fresh order was refused")
+    world.journal.probes.add(order.order_id)
     channel = random.choice(world.channels)
     told = told_of(channel, world.journal, "captured", "applied", order.price, order_id=order.order_id)
     order.legs[told.reference] = Leg(captured=order.price)
     await channel.tell(told)
     while not await _is_captured(world, order.order_id, order.price):  # noqa: ASYNC110 - another process does it
         await asyncio.sleep(0.1)
+    return order.order_id
 
 
 async def _is_captured(world: World, order_id: str, amount: int) -> bool:

@@ -13,7 +13,17 @@ from rich.table import Table
 RESULTS = Path(__file__).with_name("results")
 _SHOWN = 20
 _WIDTH = 140
-_TIMES = ("times", "alone", "after its end: p50", "p99", "after its beginning: p50", "p99", "ready: p99")
+_TIMES = (
+    "times",
+    "alone",
+    "after its end: p50",
+    "p99",
+    "after its beginning: p50",
+    "p99",
+    "ready: p99",
+    "told: p50",
+    "p99",
+)
 
 
 def save(found: dict[str, Any]) -> Path:
@@ -28,8 +38,19 @@ def print_report(found: dict[str, Any], path: Path) -> None:
     """Faults with their recovery times, what was looked at, and what is wrong; as text beside the JSON too."""
     console = Console(highlight=False, record=True, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(_recovery(found["faults"]))
-    console.print(f"Undisturbed: {found['undisturbed_s']:.2f} s")
-    console.print(_handed_over(found["handed_over_s"]))
+    undisturbed = found["undisturbed"]
+    console.print(f"Undisturbed: {_s(undisturbed['works_s'])}, told after {_s(undisturbed['told_s'])}")
+    console.print(
+        f"A computation took {found['stretched']:.1f} times as long as alone; limits to times are multiplied by "
+        f"{found['patience']:.1f}"
+    )
+    console.print(
+        _longest("Seconds that messages waited at most when a worker ended, from the signal on", found["handed_over_s"])
+    )
+    console.print(
+        _longest("Seconds that something was open after a revocation, while nothing was at fault", found["open_s"])
+    )
+    console.print(_longest("The same, during faults and soon after", found["open_during_faults_s"]))
     console.print(_counts("Looked at", found["counted"]))
     console.print(_counts("Errors on the way, all tried again", found["errors"]))
     console.print(_counts("Errors in the services' logs", found["logged"]))
@@ -50,7 +71,8 @@ def quantile(values: list[float], share: float) -> float:
 
 def _recovery(faults: list[dict[str, Any]]) -> Table:
     table = Table(
-        title="Seconds until fresh HTTP writes and channel events took effect, and all said that they are ready"
+        title="Seconds until fresh HTTP writes and channel events took effect, all said that they are ready, "
+        "and the plugin was told in every way"
     )
     for column in ("fault", "of", *_TIMES):
         table.add_column(column, justify="right" if column in _TIMES else "left")
@@ -72,6 +94,8 @@ def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
         ("from_begin_s", 0.5),
         ("from_begin_s", 0.99),
         ("ready_s", 0.99),
+        ("told_s", 0.5),
+        ("told_s", 0.99),
     )
     cells = [str(len(faults))]
     for name, share in wanted:
@@ -80,13 +104,17 @@ def _quantiles(faults: list[dict[str, Any]]) -> list[str]:
     return cells
 
 
-def _handed_over(waits: dict[str, list[float]]) -> Table:
-    table = Table(title="Seconds that messages waited at most when a worker ended, from the signal on")
-    for column in ("signal", "times", "p50", "p99", "longest"):
-        table.add_column(column, justify="left" if column == "signal" else "right")
-    for signal, found in sorted(waits.items()):
+def _s(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.2f} s"
+
+
+def _longest(title: str, times: dict[str, list[float]]) -> Table:
+    table = Table(title=title)
+    for column in ("what", "times", "p50", "p99", "longest"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for what, found in sorted(times.items()):
         cells = [quantile(found, 0.5), quantile(found, 0.99), max(found)]
-        table.add_row(signal, str(len(found)), *(f"{cell:.2f}" for cell in cells))
+        table.add_row(what, str(len(found)), *(f"{cell:.2f}" for cell in cells))
     return table
 
 

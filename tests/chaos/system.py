@@ -17,6 +17,8 @@ from deploy.local.ports import HOST, Ports
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import Child
 from deploy.prepare import prepare_database, prepare_topics
+from shared.auth.keys import hash_credential, new_api_key
+from shared.sealing import new_sealing_key
 from shared.settings import UNLIMITED, KafkaSettings, Settings
 from tests.chaos.proxy import Proxy
 
@@ -27,6 +29,9 @@ SERVICES = {
     "orders api": ("orders", "api"),
     "payments 1": ("payments", "all"),
     "payments 2": ("payments", "worker"),
+    "apps worker 1": ("apps", "worker"),
+    "apps worker 2": ("apps", "worker"),
+    "apps api": ("apps", "api"),
 }
 _GRACE_S = 30
 _START_S = 90
@@ -92,6 +97,8 @@ class System:
     postgres_proxy: Proxy
     kafka_proxy: Proxy
     services: dict[str, ServiceProcess]
+    platform_key: str
+    """May create merchants."""
 
     @property
     def direct(self) -> Settings:
@@ -109,6 +116,10 @@ class System:
     @property
     def payments_url(self) -> str:
         return self.services["payments 1"].url
+
+    @property
+    def apps_url(self) -> str:
+        return self.services["apps api"].url
 
     async def start(self) -> None:
         self.kafka.begin_prepare()
@@ -162,6 +173,8 @@ def build(directory: Path) -> System:
     kafka = KafkaServer(directory, default_cache_dir(), ports, kafka_proxy_port)
     postgres_proxy = Proxy(next(others), ports.postgres)
     kafka_proxy = Proxy(kafka_proxy_port, ports.kafka)
+    port_of = dict(zip(SERVICES, others, strict=False))
+    platform_key = new_api_key("live")
     environment = {
         "PYTHONPATH": str(_snapshot(directory)),
         "DATABASE_URL": postgres.url.replace(f":{ports.postgres}/", f":{postgres_proxy.port}/"),
@@ -170,9 +183,13 @@ def build(directory: Path) -> System:
         "COMMAND_PARTITIONS": str(PARTITIONS),
         "RATE_LIMITS": UNLIMITED.model_dump_json(),
         "CONSUMER_BATCH_SIZE": "50",
+        "PUBLIC_BASE_URL": f"http://{HOST}:{port_of['apps api']}",
+        "PLATFORM_KEY_HASH": hash_credential(platform_key),
+        "SEALING_KEY": new_sealing_key(),
+        "OUTBOUND_LOCAL": "true",
     }
-    services = {name: ServiceProcess(name, next(others), environment, directory) for name in SERVICES}
-    return System(directory, postgres, kafka, postgres_proxy, kafka_proxy, services)
+    services = {name: ServiceProcess(name, port, environment, directory) for name, port in port_of.items()}
+    return System(directory, postgres, kafka, postgres_proxy, kafka_proxy, services, platform_key)
 
 
 def _snapshot(directory: Path) -> Path:

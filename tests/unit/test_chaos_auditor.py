@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.audit import audit
-from tests.chaos.evidence import Evidence, Message
+from tests.chaos.evidence import SERVICES, Evidence, Message
 from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal, Leg, Promised, Told, Write
 from tests.chaos.logs import logged, mistakes
@@ -74,8 +74,10 @@ def evidence() -> Evidence:
             ],
             "unmatched": [],
             "known_orders": [{"order_id": "ord_1", "version": 3}],
-            "orders_grants": [{"credential_hash": "ord_1", "grant_id": "g1"}],
-            "payments_grants": [{"credential_hash": "ord_1", "grant_id": "g1"}],
+            "apps_outbox": [],
+            "pending_webhooks": [],
+            **{f"{name}_grants": [granted()] for name in SERVICES},
+            **{f"{name}_signing_keys": [{"kid": "ord_1", "status": "active"}] for name in SERVICES},
         },
         topics={
             TOPIC: [message(TOPIC, offset, {"payment_reference": "p1"}) for offset in range(3)],
@@ -84,10 +86,17 @@ def evidence() -> Evidence:
             "orders.commands": [message("orders.commands", 0, ce_id="cev_1")],
             "orders.replies": [message("orders.replies", 0, {"command_id": "cev_1", "order_version": 2})],
             "payments.events": [message("payments.events", 0, {"order_version": 2}, ce_id="cev_1.applied")],
-            "access.grants": [message("access.grants", 0, {"grant_id": "g1"})],
+            "access.grants": [
+                message("access.grants", 0, {"grant_id": "g1", "status": "active"}),
+                message("access.grants", 1, {"status": "active"}, ce_type="access.signing_key.v1"),
+            ],
         },
         shown={"ord_1": shown},
     )
+
+
+def granted() -> dict[str, Any]:
+    return {"credential_hash": "ord_1", "grant_id": "g1", "status": "active"}
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -136,6 +145,12 @@ def test_a_clean_world_is_clean() -> None:
         lambda _, seen: seen.tables["unmatched"].append(item()),
         lambda _, seen: seen.tables["payments_grants"].clear(),
         lambda _, seen: seen.tables["orders_grants"][0].update(grant_id="older"),
+        lambda _, seen: seen.tables["apps_grants"][0].update(status="revoked"),
+        lambda _, seen: seen.tables["payments_signing_keys"].clear(),
+        lambda _, seen: seen.tables["apps_outbox"].append({"aggregatetype": "plugins.app_1.orders"}),
+        lambda _, seen: seen.tables["pending_webhooks"].append(
+            {"delivery_id": "del_1", "event_id": "evt_1", "tries": 2}
+        ),
         lambda _, seen: seen.topics["orders.events"].__setitem__(
             3, message("orders.events", 3, {"version": 3, "events": []})
         ),
@@ -209,7 +224,7 @@ def test_what_nobody_expected_is_odd() -> None:
     assert found(lambda _, seen: seen.topics.update(strange=[])).odd == ["a topic that nobody made: strange"]
 
 
-@pytest.mark.parametrize("kind", ["lost", "double", "disorder", "untrue", "late", "odd"])
+@pytest.mark.parametrize("kind", ["lost", "double", "disorder", "leaked", "untrue", "late", "odd"])
 def test_any_finding_fails_the_run(kind: str) -> None:
     assert not Findings(**{kind: ["something"]}).clean()
 

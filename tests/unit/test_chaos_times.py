@@ -6,7 +6,7 @@ from tests.chaos.evidence import Evidence, Message
 from tests.chaos.faults import EVERY_SERVICE, Fault
 from tests.chaos.handover import handovers
 from tests.chaos.health import Answer, Outage, Pause, judge
-from tests.chaos.inject import Injected
+from tests.chaos.inject import Injected, Plan
 
 DATABASE, KAFKA = Outage("PostgreSQL", 10, 30), Outage("Kafka", 10, 30)
 
@@ -49,6 +49,13 @@ def test_saying_nothing_is_untrue_where_the_process_runs() -> None:
     assert "10 s: worker said nothing while PostgreSQL was away" in untrue(silence, DATABASE)
 
 
+def test_on_a_machine_that_gives_little_everything_may_take_longer() -> None:
+    silence = [said(5), *(said(at_s, live=None, ready=None) for at_s in range(6, 25))]
+    assert judge(silence, [], [], {"worker"}, patience=2.0).untrue == []
+    strict = Plan(1, 1, recovery_limit_s=30, handover_limit_s=5, revocation_limit_s=1)
+    assert strict.patient(3) == Plan(1, 1, recovery_limit_s=90, handover_limit_s=15, revocation_limit_s=3)
+
+
 def injected(at_s: float, *, alone: bool = True, kind: str = "SIGKILL", target: str = "orders worker 1") -> Injected:
     return Injected(kind, target, None, at_s, alone)
 
@@ -59,7 +66,10 @@ def waits(*injected: Injected) -> dict[str, list[float]]:
     reply = Message("orders.replies", 0, 0, "ord_1", b'{"command_id": "c1"}', {}, 1104.0)
     row = {"event_id": "e1", "attempt": 1, "command_id": "c1", "named_order_id": "ord_1"}
     told = Message("channels.chn_a.payments", 0, 0, "ord_1", b"{}", {"ce_id": "e1"}, 1097.0)
-    topics = {"orders.commands": [command], "orders.replies": [reply], told.topic: [told]}
+    version = Message("orders.events", 0, 0, "ord_1", b'{"version": 1}', {}, 1098.0)
+    passed_on = Message("plugins.app_1.orders", 0, 0, "ord_1", b'{"order_version": 1}', {}, 1099.5)
+    of_orders = {"orders.commands": [command], "orders.replies": [reply], "orders.events": [version]}
+    topics = of_orders | {told.topic: [told], passed_on.topic: [passed_on]}
     return handovers(Evidence({"channel_events": [row]}, topics), list(injected), began_at=1000.0)
 
 
@@ -101,6 +111,11 @@ def fault(target: str) -> Fault:
 
 def test_the_way_of_a_channels_event_ends_with_its_command() -> None:
     assert waits(injected(96, kind="SIGTERM", target="payments 2")) == {"SIGTERM of payments": [3.0]}
+
+
+def test_the_way_of_a_version_ends_on_the_plugins_topic() -> None:
+    assert waits(injected(96, target="apps worker 1")) == {"SIGKILL of apps worker": [1.5]}
+    assert waits(injected(96, target="apps api")) == {}
 
 
 def test_ends_without_messages_and_ends_beside_other_faults_say_nothing() -> None:
