@@ -1,11 +1,12 @@
 """Messages leave with the change that causes them: written in its transaction, published afterwards by a relay.
 
 The columns are those that Debezium's outbox event router reads (`id, aggregatetype, aggregateid, type, payload`), so
-that at large scale it can take the relay's place; `aggregatetype` is the topic, `aggregateid` the message key.
+that at large scale it can take the relay's place; `aggregatetype` is the topic, `aggregateid` the message key. A
+message for several topics is one row, with spaces between their names; of those Debezium knows nothing.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import orjson
 
@@ -39,8 +40,30 @@ class OutboxMessage:
     """One message on its way to `topic`; the envelope's key decides about order."""
 
     topic: str
+    """Or several, as `topics_together` names them."""
     envelope: Envelope
     further_headers: tuple[tuple[str, str], ...] = ()
+
+
+def topics_together(topics: Iterable[str]) -> str:
+    """The name under which one message goes to each of these topics."""
+    return " ".join(topics)
+
+
+def topics_in(together: str) -> list[str]:
+    """The topics that one message goes to."""
+    return together.split(" ")
+
+
+async def drop(connection: Connection, topic: str, tenants: Sequence[tuple[str, str]] | None = None) -> None:
+    """What waits goes to this topic no more; with `tenants` (merchant and environment), only what is theirs.
+
+    What the relay has read already still goes there.
+    """
+    merchants = None if tenants is None else [merchant_id for merchant_id, _ in tenants]
+    environments = None if tenants is None else [environment for _, environment in tenants]
+    for statement in (_DROP_ALONE, _DROP_AMONG):
+        await connection.execute(statement, topic, merchants, environments)
 
 
 def shard_of(key: str) -> int:
@@ -54,6 +77,17 @@ async def put(connection: Connection, messages: Sequence[OutboxMessage]) -> None
         rows = [_row(message) for message in messages]
         await connection.copy_records_to_table("outbox", records=rows, columns=_COLUMNS)
 
+
+_THEIRS = """
+$2::text[] IS NULL OR (headers::jsonb ->> 'ce_merchantid', headers::jsonb ->> 'ce_environment') IN (
+    SELECT * FROM unnest($2, $3::text[])
+)
+"""
+_DROP_ALONE = f"DELETE FROM outbox WHERE aggregatetype = $1 AND ({_THEIRS})"
+_DROP_AMONG = f"""
+UPDATE outbox SET aggregatetype = array_to_string(array_remove(string_to_array(aggregatetype, ' '), $1), ' ')
+WHERE $1 = ANY(string_to_array(aggregatetype, ' ')) AND ({_THEIRS})
+"""
 
 _COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "payload")
 

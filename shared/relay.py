@@ -15,6 +15,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 import asyncpg
@@ -26,10 +27,11 @@ from aiokafka.partitioner import murmur2
 from prometheus_client import Counter, Gauge
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
+from shared.clock import monotonic
 from shared.faults import Transient
 from shared.immutable import immutable
 from shared.kafka import producer
-from shared.outbox import SHARDS
+from shared.outbox import SHARDS, topics_in
 from shared.outside import REAL, Outside
 from shared.postgres import connect, transient_errors
 from shared.settings import Settings
@@ -47,6 +49,7 @@ _FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "3s"
 _KEEP_ALIVE_S = 1.0
+_TOPICS_KEPT_S = 60.0
 _REMOVAL = "off"
 """Whether the relay waits until a removal is on the disk. One that a crash of the server undoes is published again."""
 
@@ -63,9 +66,9 @@ def partition_of(key: bytes, partitions: int) -> int:
 @immutable
 class _Row:
     seq: int
-    topic: str
+    topics: list[str]
     key: bytes
-    headers: str
+    headers: list[tuple[str, bytes]]
     payload: bytes
 
 
@@ -105,6 +108,7 @@ class Relay:
     def __init__(self, settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:
         self._settings, self._service, self._wake, self._outside = settings, service, wake, outside
         self._shards: set[int] = set()
+        self._topics = _Topics()
         self._failing: str | None = "not started"
 
     def ready(self) -> str | None:
@@ -135,7 +139,7 @@ class Relay:
             request_timeout_ms=20_000,
             linger_ms=0,
         )
-        self._shards = set()
+        self._shards, self._topics = set(), _Topics()
         connection = None
         try:
             connection = await connect(
@@ -168,6 +172,7 @@ class Relay:
             if loop.time() >= share_at:
                 if await self._share(connection):
                     floor = _Floor(loop.time())
+                self._topics.forget(producer)
                 share_at = loop.time() + _SHARE_EVERY_S
             self._wake.local.clear()
             if floor.due(loop.time()):
@@ -176,7 +181,7 @@ class Relay:
             self._failing = None
             if rows:
                 await self._publish(connection, producer, rows)
-            if len(rows) < _ROWS_PER_FLUSH and sum(len(row.payload) for row in rows) < _BYTES_PER_FLUSH:
+            if len(rows) < _ROWS_PER_FLUSH and sum(map(_size, rows)) < _BYTES_PER_FLUSH:
                 floor.reached(rows[-1].seq if rows else floor.newest)
                 await self._rest()
 
@@ -216,32 +221,66 @@ class Relay:
         rows = await connection.fetch(
             """
             SELECT seq, aggregatetype, aggregateid, headers, payload FROM (
-                SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM (
-                    SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
-                    WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+                SELECT *, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM (
+                    SELECT seq, aggregatetype, aggregateid, headers, payload,
+                        octet_length(payload) * cardinality(string_to_array(aggregatetype, ' ')) AS size
+                    FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
                 ) AS next
-            ) AS summed WHERE bytes - octet_length(payload) < $4 ORDER BY seq
+            ) AS summed WHERE before < $4 ORDER BY seq
             """,
             floor,
             list(self._shards),
             _ROWS_PER_FLUSH,
             _BYTES_PER_FLUSH,
         )
-        return [_Row(row[0], row[1], row[2].encode(), row[3], row[4]) for row in rows]
+        return [_Row(row[0], topics_in(row[1]), row[2].encode(), _headers(row[3]), row[4]) for row in rows]
 
     async def _publish(
         self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, rows: Sequence[_Row]
     ) -> None:
         IN_FLIGHT.labels(self._service).set(len(rows))
-        counts = {topic: len(await producer.partitions_for(topic)) for topic in {row.topic for row in rows}}
+        counts = await self._topics.partitions(producer, {topic for row in rows for topic in row.topics})
         partitions: dict[tuple[str, int], list[_Row]] = {}
         for row in rows:
-            partitions.setdefault((row.topic, partition_of(row.key, counts[row.topic])), []).append(row)
+            for topic in row.topics:
+                partitions.setdefault((topic, partition_of(row.key, counts[topic])), []).append(row)
         sending = (_send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items())
         await _keeping_alive(connection, asyncio.gather(*sending))
         await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
         IN_FLIGHT.labels(self._service).set(0)
-        PUBLISHED.labels(self._service).inc(len(rows))
+        PUBLISHED.labels(self._service).inc(sum(map(len, partitions.values())))
+
+
+def _headers(stored: str) -> list[tuple[str, bytes]]:
+    return [(name, value.encode()) for name, value in orjson.loads(stored).items()]
+
+
+def _size(row: _Row) -> int:
+    return len(row.payload) * len(row.topics)
+
+
+class _Topics:
+    """How many partitions topics have, as far as the relay has used them lately.
+
+    Topics of apps come and go: of one that is gone the client would ask, and complain, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._used: dict[str, float] = {}
+
+    async def partitions(self, producer: AIOKafkaProducer, wanted: AbstractSet[str]) -> dict[str, int]:
+        """Of each of these topics; Kafka is asked once for all that are new."""
+        if not wanted <= self._used.keys():
+            await producer.client.set_topics(self._used.keys() | wanted)
+        self._used |= dict.fromkeys(wanted, monotonic())
+        return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
+
+    def forget(self, producer: AIOKafkaProducer) -> None:
+        """Those that were not used for a while."""
+        lasting = {topic: at for topic, at in self._used.items() if monotonic() - at < _TOPICS_KEPT_S}
+        if len(lasting) < len(self._used):
+            self._used = lasting
+            producer.client.set_topics(lasting.keys())
 
 
 async def _running(connection: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, int]:
@@ -299,11 +338,10 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, rows: Se
     """The rows of one partition in as few record batches as they fit in, one after the other."""
     batch = producer.create_batch()
     for row in rows:
-        headers = [(name, value.encode()) for name, value in orjson.loads(row.headers).items()]
-        if batch.append(key=row.key, value=row.payload, timestamp=None, headers=headers) is None:
+        if batch.append(key=row.key, value=row.payload, timestamp=None, headers=row.headers) is None:
             await _flush(producer, batch, topic, partition)
             batch = producer.create_batch()
-            if batch.append(key=row.key, value=row.payload, timestamp=None, headers=headers) is None:
+            if batch.append(key=row.key, value=row.payload, timestamp=None, headers=row.headers) is None:
                 raise ValueError(f"outbox row {row.seq} exceeds a record batch")
     await _flush(producer, batch, topic, partition)
 

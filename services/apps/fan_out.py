@@ -179,7 +179,7 @@ def _message(publication: Publication, headers: tuple[tuple[str, str], ...] = ()
         environment=event.environment,
         order_version=event.order_version,
     )
-    return OutboxMessage(plugin_topic(publication.app_id), envelope, headers)
+    return OutboxMessage(outbox.topics_together(map(plugin_topic, publication.app_ids)), envelope, headers)
 
 
 async def _is_full(connection: Connection) -> bool:

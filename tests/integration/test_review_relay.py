@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.envelope import Envelope
-from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, put
+from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, drop, put, topics_together
 from shared.postgres import Pool, connect, transaction
 from shared.relay import (
     _BYTES_PER_FLUSH,
@@ -127,11 +127,48 @@ async def test_the_floor_does_not_pass_a_transaction_that_still_runs(servers: Se
         await reader.close()
 
 
+async def test_what_waits_for_a_topic_is_dropped_and_nothing_else(pool: Pool) -> None:
+    def message(name: str, *topics: str, merchant: str = "mer_1", environment: str = "test") -> OutboxMessage:
+        told = replace(MESSAGE.envelope, id=name, merchant_id=merchant, environment=environment)
+        return OutboxMessage(topics_together(topics), told)
+
+    async def waiting() -> dict[str, str]:
+        rows = await pool.fetch("SELECT id, aggregatetype FROM outbox ORDER BY id")
+        return {row["id"]: row["aggregatetype"] for row in rows}
+
+    async with transaction(pool) as connection:
+        messages = [
+            message("alone", "a"),
+            message("among", "b", "a", "c"),
+            message("begins alike", "aa", "a.b"),
+            message("live", "a", "b", environment="live"),
+            message("other", "b", "a", merchant="mer_2"),
+            message("without", "b"),
+        ]
+        await put(connection, messages)
+        await drop(connection, "a", [("mer_1", "test"), ("mer_3", "live")])
+    left = {"among": "b c", "begins alike": "aa a.b", "live": "a b", "other": "b a", "without": "b"}
+    assert await waiting() == left
+    async with transaction(pool) as connection:
+        await drop(connection, "a", [])
+    assert await waiting() == left, "nobody's"
+    async with transaction(pool) as connection:
+        await drop(connection, "a")
+    assert await waiting() == {"among": "b c", "begins alike": "aa a.b", "live": "b", "other": "b", "without": "b"}
+
+
 class SlowKafka:
     """A producer whose acknowledgement takes longer than the server lets a session idle."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+
+    @property
+    def client(self) -> "SlowKafka":
+        return self
+
+    async def set_topics(self, topics: object) -> None:
+        """It knows every topic."""
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0}

@@ -81,8 +81,14 @@ def test_an_app_gets_its_merchants_events_in_the_order_in_which_they_happened(
             replace(template, order_id=f"ord_{order}", merchant_id=merchant, version=number, environment="test")
         )
     ]
-    readers = {("mer_1", "test"): [("app_1", frozenset({"orders.read"})), ("app_2", frozenset({"orders.read"}))]}
-    published = publications(events, readers)
-    for app in ("app_1", "app_2"):
-        mine = [each.event for each in published if each.app_id == app]
-        assert mine == [event for event in events if event.merchant_id == "mer_1"]
+    scopes = {
+        "app_1": frozenset({"orders.read"}),
+        "app_2": frozenset({"orders.read", "customers.read"}),
+        "app_3": frozenset({"orders.read", "payments.read"}),
+    }
+    published = publications(events, {("mer_1", "test"): list(scopes.items())})
+    for app, may in scopes.items():
+        mine = [(each.event, each.body) for each in published if app in each.app_ids]
+        assert mine == [(event, event.body(may)) for event in events if event.merchant_id == "mer_1"]
+    together = ("app_1", "app_3") if template.customer else ("app_1", "app_2", "app_3")
+    assert all(each.app_ids in (together, ("app_2",)) for each in published)

@@ -52,9 +52,9 @@ class Replay:
 
 @immutable
 class Publication:
-    """An event on its way to an app's topic, as the app may see it."""
+    """An event on its way to the topics of those apps that may see it in this form."""
 
-    app_id: str
+    app_ids: tuple[str, ...]
     event: PublicEvent
     body: bytes
 
@@ -62,15 +62,17 @@ class Publication:
 def publications(
     events: Sequence[PublicEvent], readers: Mapping[tuple[str, str], Sequence[tuple[str, frozenset[str]]]]
 ) -> list[Publication]:
-    """The events for each app that reads their tenant, in the order of the events.
+    """The events for the apps that read their tenant, in the order of the events; each app gets each of them once.
 
     `readers` are the apps of each merchant in each environment, with their scopes there.
     """
-    return [
-        Publication(app_id, event, event.body(scopes))
-        for event in events
-        for app_id, scopes in readers.get((event.merchant_id, event.environment), ())
-    ]
+    told = []
+    for event in events:
+        forms: dict[bytes, list[str]] = {}
+        for app_id, scopes in readers.get((event.merchant_id, event.environment), ()):
+            forms.setdefault(event.body(scopes), []).append(app_id)
+        told += [Publication(tuple(app_ids), event, body) for body, app_ids in forms.items()]
+    return told
 
 
 def username_of(app_id: str) -> str:

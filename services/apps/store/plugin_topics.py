@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.apps.core.plugin_topics import PluginTopic, TopicStatus
+from shared import outbox
 from shared.postgres import Connection, Pool
 from shared.topics import plugin_topic
 
@@ -91,7 +92,7 @@ async def begin_deletion(connection: Connection, app_id: str, now: datetime) -> 
         "UPDATE plugin_topics SET status = 'deleting', updated_at = $2 WHERE app_id = $1", app_id, now
     )
     await connection.execute("UPDATE plugin_replays SET status = 'finished' WHERE app_id = $1", app_id)
-    await connection.execute("DELETE FROM outbox WHERE aggregatetype = $1", plugin_topic(app_id))
+    await outbox.drop(connection, plugin_topic(app_id))
 
 
 async def delete(pool: Pool, app_id: str) -> None:
@@ -105,8 +106,7 @@ async def drop_waiting(connection: Connection, app_id: str, tenants: Sequence[tu
     In the transaction that takes its rights.
     """
     await hold_fan_out(connection)
-    merchants, environments = [each[0] for each in tenants], [each[1] for each in tenants]
-    await connection.execute(_DROP_WAITING, plugin_topic(app_id), merchants, environments)
+    await outbox.drop(connection, plugin_topic(app_id), tenants)
 
 
 _BEGIN = """
@@ -119,12 +119,6 @@ SELECT filled_to FROM plugin_topics WHERE app_id = $1 AND status = 'pending' FOR
 """
 _CREDENTIALS = """
 UPDATE plugin_topics SET has_credentials = true, updated_at = $2 WHERE app_id = $1 AND status <> 'deleting'
-"""
-_DROP_WAITING = """
-DELETE FROM outbox WHERE aggregatetype = $1
-    AND (headers::jsonb ->> 'ce_merchantid', headers::jsonb ->> 'ce_environment') IN (
-        SELECT * FROM unnest($2::text[], $3::text[])
-    )
 """
 
 

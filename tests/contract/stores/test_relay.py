@@ -8,7 +8,8 @@ import pytest
 
 from shared import inbox
 from shared.envelope import Envelope
-from shared.outbox import SHARDS, OutboxMessage, put, shard_of
+from shared.immutable import replace
+from shared.outbox import SHARDS, OutboxMessage, put, shard_of, topics_together
 from shared.postgres import transaction
 from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, _running, announce, notification_of
 from tests.contract.stores.samples import NOW
@@ -73,13 +74,13 @@ async def test_rows_are_numbered_in_the_order_in_which_they_are_put_and_read_in_
         )
     finally:
         connection.terminate()
-    assert [(row.seq, row.topic, row.key, row.payload) for row in rows] == [
-        (1, "t", b"ord_1", b"{}"),
-        (2, "t", b"ord_2", b"{}"),
-        (3, "t", b"ord_1", b"{}"),
+    assert [(row.seq, row.topics, row.key, row.payload) for row in rows] == [
+        (1, ["t"], b"ord_1", b"{}"),
+        (2, ["t"], b"ord_2", b"{}"),
+        (3, ["t"], b"ord_1", b"{}"),
     ]
     assert second == rows[1]
-    assert '"ce_id":"evt_2"' in second.headers
+    assert ("ce_id", b"evt_2") in second.headers
 
 
 async def test_a_row_of_a_longer_transaction_appears_below_those_that_were_read(either: Store) -> None:
@@ -117,11 +118,37 @@ async def test_a_flush_has_a_limit_of_bytes_and_one_row_at_least(
         connection.terminate()
 
 
+async def test_a_message_for_several_topics_counts_for_each(either: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.relay._BYTES_PER_FLUSH", 10)
+    both = replace(message(1, data=b"x" * 5), topic=topics_together(["t", "u"]))
+    await told(either, both, message(2), both)
+    kafka = Kafka()
+    connection = await either.connect()
+    try:
+        relay = reading(either)
+        rows = await relay._read(connection, 0)
+        assert [(row.seq, row.topics) for row in rows] == [(1, ["t", "u"])]
+        await relay._publish(connection, kafka, rows)
+        assert await numbers(either, connection) == [2, 3]
+    finally:
+        connection.terminate()
+    assert sorted(kafka.topics) == ["t", "u"]
+    assert [record["value"] for record in kafka.sent] == [b"x" * 5] * 2
+
+
 class Kafka:
     """A producer that acknowledges after a while."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.topics: list[str] = []
+
+    @property
+    def client(self) -> "Kafka":
+        return self
+
+    async def set_topics(self, topics: object) -> None:
+        """It knows every topic."""
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0}
@@ -134,6 +161,7 @@ class Kafka:
         return record
 
     async def send_batch(self, batch: object, topic: str, partition: int) -> asyncio.Future[None]:
+        self.topics.append(topic)
         acknowledged = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(0.05, acknowledged.set_result, None)
         return acknowledged

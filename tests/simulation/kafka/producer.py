@@ -79,6 +79,17 @@ class Producer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def client(self) -> "Producer":
+        """What knows of topics."""
+        return self
+
+    def set_topics(self, topics: object) -> "asyncio.Future[bool]":
+        """All of them are known at any time."""
+        known = asyncio.get_running_loop().create_future()
+        known.set_result(True)
+        return known
+
     async def partitions_for(self, topic: str) -> set[int]:
         return set(range(len(self._cluster.topics[topic])))
 

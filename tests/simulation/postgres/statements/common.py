@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.auth import table as grants
 from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
+from shared.outbox import topics_in
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Table, Transaction, Values
 from tests.simulation.postgres.statements.rows import picked, rows_of, there
@@ -71,11 +72,12 @@ def leave_shard(t: Transaction, group: int, number: int) -> Rows:
 @statement(
     """
     SELECT seq, aggregatetype, aggregateid, headers, payload FROM (
-        SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM (
-            SELECT seq, aggregatetype, aggregateid, headers, payload FROM outbox
-            WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+        SELECT *, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM (
+            SELECT seq, aggregatetype, aggregateid, headers, payload,
+                octet_length(payload) * cardinality(string_to_array(aggregatetype, ' ')) AS size
+            FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
         ) AS next
-    ) AS summed WHERE bytes - octet_length(payload) < $4 ORDER BY seq
+    ) AS summed WHERE before < $4 ORDER BY seq
     """
 )
 def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_bytes: int) -> Rows:
@@ -85,7 +87,7 @@ def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_
 
     def fits(row: Values) -> bool:
         nonlocal before
-        fitting, before = before < most_bytes, before + len(row["payload"])
+        fitting, before = before < most_bytes, before + len(row["payload"]) * len(topics_in(row["aggregatetype"]))
         return fitting
 
     rows = takewhile(fits, nsmallest(limit, wanted, key=lambda row: row["seq"]))
