@@ -86,9 +86,9 @@ class Machine:
         for future in admin.delete_records(places).values():
             future.result()
 
-    async def ends(self, topic: str) -> Ends:
-        """Where each partition of the topic ends."""
-        async with AIOKafkaConsumer(topic, **client_options(self.settings.kafka)) as consumer:
+    async def ends(self, *topics: str) -> Ends:
+        """Where each partition of the topics ends."""
+        async with AIOKafkaConsumer(*topics, **client_options(self.settings.kafka)) as consumer:
             ends: Ends = await consumer.end_offsets(list(consumer.assignment()))
             return ends
 

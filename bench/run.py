@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench import access, bare_pipe, growth, http_rates, latency, revocation, service, soak, webhooks
+from bench import access, bare_pipe, fan_out, growth, http_rates, latency, revocation, service, soak, webhooks
 from bench.machine import machine
 from bench.race import Race
 from bench.report import medians, print_throughput
@@ -55,6 +55,7 @@ _MEASURES = {
     "soak": soak.measure,
     "revocation": revocation.measure,
     "webhooks": webhooks.measure,
+    "fan_out": fan_out.measure,
 }
 
 

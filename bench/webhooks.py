@@ -13,15 +13,16 @@ import psutil
 from pydantic import SecretStr
 from yarl import URL
 
+from bench.audience import apps_pool, listen
 from bench.fleet import running
 from bench.machine import Machine, cpu_us, machine, worker
 from bench.race import free_port
 from bench.results import Json, Result, middle, spread
 from deploy.local.ports import HOST
 from services.apps.core.events import Origin, PublicEvent, created_in
-from services.apps.store import endpoints, events, partitions
+from services.apps.store import events
 from services.apps.store.endpoints import Endpoint
-from services.apps.webhook_signing import WebhookSigner, new_secret
+from services.apps.webhook_signing import WebhookSigner
 from services.apps.webhooks import WebhookFollower
 from shared.clock import utc_now
 from shared.ids import new_id
@@ -140,30 +141,8 @@ class _Bench:
 
     async def endpoint(self, url: str) -> Endpoint:
         """One more, of a merchant of its own."""
-        now = utc_now()
-        new = Endpoint(
-            endpoint_id=new_id("whe"),
-            merchant_id=new_id("mer"),
-            environment="test",
-            grant_id=None,
-            scopes=("orders.read",),
-            url=url,
-            description=None,
-            event_types=("*",),
-            status="active",
-            disabled_reason=None,
-            sealed_secret=self.signer.seal(new_secret()),
-            sealed_previous_secret=None,
-            previous_secret_ends_at=None,
-            failing_since=None,
-            version=1,
-            created_at=now,
-            updated_at=now,
-        )
-        async with transaction(self.pool) as connection:
-            await endpoints.insert(connection, new, 1)
-        self.made.append(new)
-        return new
+        self.made.append(await listen(self.pool, self.signer, url, new_id("mer")))
+        return self.made[-1]
 
     def _event(self, number: int) -> PublicEvent:
         event_id = new_id("evt")
@@ -211,13 +190,8 @@ class _Bench:
 
 @asynccontextmanager
 async def _bench(here: Machine, key: str, port: int, dead_port: int) -> AsyncIterator[_Bench]:
-    pool = Pool(here.settings.database_url.get_secret_value(), "apps", 10)
-    await pool.open()
-    try:
-        await partitions.ensure(pool, [partitions.week_of(utc_now())])
+    async with apps_pool(here) as pool:
         bench = _Bench(pool, WebhookSigner(Sealer(SecretStr(key))), port, dead_port)
         for number in range(ENDPOINTS):
             await bench.endpoint(f"http://{HOST}:{port}/{number}")
         yield bench
-    finally:
-        await pool.close()
