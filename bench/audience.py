@@ -16,12 +16,13 @@ from shared.topics import plugin_topic_spec
 _LET_IN = """
 INSERT INTO environment_grants (grant_id, install_id, app_id, merchant_id, environment, permission_ids, scopes, status,
                                 approved_by, created_at, updated_at)
-SELECT 'grt_' || app_id, 'ins_' || app_id, app_id, $2, 'test', '{}', '{orders.read}', 'active', 'usr_1', now(), now()
+SELECT 'grt_' || $2 || app_id, 'ins_' || $2 || app_id, app_id, $2::text, 'test', '{}', '{orders.read}', 'active',
+    'usr_1', now(), now()
 FROM unnest($1::text[]) AS new (app_id)
 """
 _READY = """
 INSERT INTO plugin_topics (app_id, status, filled_to, has_credentials, created_at, updated_at)
-SELECT app_id, 'ready', 0, false, now(), now() FROM unnest($1::text[]) AS new (app_id)
+SELECT app_id, 'ready', 0, false, now(), now() FROM unnest($1::text[]) AS new (app_id) ON CONFLICT DO NOTHING
 """
 
 

@@ -148,7 +148,7 @@ async def _life(here: Machine) -> _Life:
 
 def _told(apps: int, turns: Sequence[Json]) -> Json:
     """The medians, and what the service has of the bare loop's messages per second."""
-    medians = middle(turns)
+    medians: Json = middle(turns)
     fastest = max(medians[f"bare_{name}"]["per_s"] for name in PUBLISHERS)
     medians["of_fastest_bare"] = round(medians["service"]["per_s"] / fastest, 3)
     for name, one in ((name, one) for name, one in medians.items() if isinstance(one, dict)):

@@ -32,11 +32,11 @@ _PING_EVERY_S = 0.01
 _INSERT_EVERY_S = 0.02
 SHARES = (0.5, 0.25)
 """Of what the processes can do."""
-_WARM_UPS = 2
-_WARM_UP_S = 5.0
+WARM_UPS = 2
+WARM_UP_S = 5.0
 _PROBES_PER_S = 10
 _LOOK_EVERY_S = 0.005
-_PATIENCE_S = 300.0
+PATIENCE_S = 300.0
 _TOTAL_MINOR = 13_500
 _CONNECTIONS = 4
 """Few, and they look seldom: who asks all the time whether an order is paid takes the time that paying it needs."""
@@ -54,16 +54,16 @@ async def measure(found: Result, options: Namespace) -> None:
 async def _commit_to_consumer(here: Machine, seconds: float) -> list[Json]:
     """From the time that PostgreSQL gives a commit, before its flush, until a foreign consumer has the event."""
     async with running(here, "orders", "worker"):
-        capacity = [await _commands_per_second(here) for _ in range(_WARM_UPS + 1)][-1]
+        capacity = [await _commands_per_second(here) for _ in range(WARM_UPS + 1)][-1]
         return [await _commits_at(here, capacity, share, seconds) for share in SHARES]
 
 
 async def _commits_at(here: Machine, capacity: float, share: float, seconds: float) -> Json:
     rate = capacity * share
-    commands = list(workload.commands(int(rate * (seconds + _WARM_UP_S) / workload.COMMANDS_PER_ORDER)))
-    with _observed(here, ORDERS_EVENTS, PING) as seen:
-        async with _pings(here) as pings:
-            began = time.time_ns() + int(_WARM_UP_S * 1e9)
+    commands = list(workload.commands(int(rate * (seconds + WARM_UP_S) / workload.COMMANDS_PER_ORDER)))
+    with observed(here, ORDERS_EVENTS, PING) as seen:
+        async with pinging(here) as pings:
+            began = time.time_ns() + int(WARM_UP_S * 1e9)
             await publish_steadily(here, ORDERS_COMMANDS, commands, rate)
         await _published(here)
     rows = await here.rows(
@@ -75,8 +75,8 @@ async def _commits_at(here: Machine, capacity: float, share: float, seconds: flo
     )
     committed = {name: int(at * 1_000_000_000) for name, at in rows}
     taken = [(seen[name] - at) / 1e9 for name, at in committed.items() if at >= began]
-    delays = {"commit_to_consumer": spread(taken)} | _beside(pings, seen)
-    return _told("commit -> consumer", capacity, share, seconds, delays)
+    delays = {"commit_to_consumer": spread(taken)} | beside(pings, seen)
+    return reported("commit -> consumer", capacity, share, seconds, delays)
 
 
 async def _commands_per_second(here: Machine) -> float:
@@ -84,7 +84,7 @@ async def _commands_per_second(here: Machine) -> float:
     before = await here.ends(ORDERS_REPLIES)
     commands = list(workload.commands(CAPACITY_ORDERS))
     await publish_steadily(here, ORDERS_COMMANDS, commands, rate=1e6)
-    times = await here.times(ORDERS_REPLIES, before, len(commands), _PATIENCE_S)
+    times = await here.times(ORDERS_REPLIES, before, len(commands), PATIENCE_S)
     return (len(times) - 1) * 1000 / (times[-1] - times[0])
 
 
@@ -95,7 +95,7 @@ async def _channel_to_paid(here: Machine, seconds: float) -> list[Json]:
         channel = await make_channel(payments, key)
         await until_read(here, channel)
         shop = _Shop(orders, key, channel)
-        capacity = [await _paid_per_second(here, shop) for _ in range(_WARM_UPS + 1)][-1]
+        capacity = [await _paid_per_second(here, shop) for _ in range(WARM_UPS + 1)][-1]
         return [await _paid_at(here, shop, capacity, share, seconds) for share in SHARES]
 
 
@@ -111,17 +111,17 @@ class _Shop:
 async def _paid_at(here: Machine, shop: _Shop, capacity: float, share: float, seconds: float) -> Json:
     orders, key, channel = shop.orders, shop.key, shop.channel
     rate = capacity * share
-    made = await _make_orders(orders, key, int(rate * (seconds + _WARM_UP_S)))
+    made = await _make_orders(orders, key, int(rate * (seconds + WARM_UP_S)))
     await _published(here)
-    with _observed(here, PING) as seen:
-        async with _pings(here) as pings:
+    with observed(here, PING) as seen:
+        async with pinging(here) as pings:
             messages = [workload.capture(channel, order_id, _TOTAL_MINOR) for order_id in made]
             paid = _Paid(orders, key, made, every=max(1, int(rate / _PROBES_PER_S)))
             async with paid:
                 await publish_steadily(here, channel_topic(channel), messages, rate, paid.sent)
-            taken = paid.taken[int(_WARM_UP_S * _PROBES_PER_S) :]
-    delays = {"channel_to_paid": spread(taken)} | _beside(pings, seen)
-    return _told("channel -> paid over HTTP", capacity, share, seconds, delays)
+            taken = paid.taken[int(WARM_UP_S * _PROBES_PER_S) :]
+    delays = {"channel_to_paid": spread(taken)} | beside(pings, seen)
+    return reported("channel -> paid over HTTP", capacity, share, seconds, delays)
 
 
 class _Paid:
@@ -141,7 +141,7 @@ class _Paid:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             self.taken = await asyncio.gather(*self._asking)
         for caller in self._callers:
             await caller.__aexit__()
@@ -174,12 +174,12 @@ async def _paid_per_second(here: Machine, shop: _Shop) -> float:
     before = await here.ends(ORDERS_EVENTS)
     messages = [workload.capture(shop.channel, order_id, _TOTAL_MINOR) for order_id in made]
     await publish_steadily(here, channel_topic(shop.channel), messages, rate=1e6)
-    times = await here.times(ORDERS_EVENTS, before, len(made), _PATIENCE_S)
+    times = await here.times(ORDERS_EVENTS, before, len(made), PATIENCE_S)
     return (len(times) - 1) * 1000 / (times[-1] - times[0])
 
 
 @contextmanager
-def _observed(here: Machine, *topics: str) -> Iterator[dict[str, int]]:
+def observed(here: Machine, *topics: str) -> Iterator[dict[str, int]]:
     """When a consumer first saw each message of the topics, by its id; filled at the end."""
     seen: dict[str, int] = {}
     file = Path(here.directory) / f"seen-{time.time_ns()}"
@@ -195,7 +195,7 @@ def _observed(here: Machine, *topics: str) -> Iterator[dict[str, int]]:
         seen.setdefault(name, int(at))
 
 
-class _Pings:
+class Pings:
     """When each bare message was sent, and how long each bare insert took."""
 
     def __init__(self) -> None:
@@ -204,8 +204,9 @@ class _Pings:
 
 
 @asynccontextmanager
-async def _pings(here: Machine) -> AsyncIterator[_Pings]:
-    pings = _Pings()
+async def pinging(here: Machine) -> AsyncIterator[Pings]:
+    """Bare messages and bare inserts, all the time."""
+    pings = Pings()
     tasks = [asyncio.create_task(_ping(here, pings)), asyncio.create_task(_insert(here, pings))]
     try:
         yield pings
@@ -217,7 +218,7 @@ async def _pings(here: Machine) -> AsyncIterator[_Pings]:
                 await task
 
 
-async def _ping(here: Machine, pings: _Pings) -> None:
+async def _ping(here: Machine, pings: Pings) -> None:
     sender = Producer(client(here))
     try:
         while True:
@@ -230,7 +231,7 @@ async def _ping(here: Machine, pings: _Pings) -> None:
         sender.flush()
 
 
-async def _insert(here: Machine, pings: _Pings) -> None:
+async def _insert(here: Machine, pings: Pings) -> None:
     connection = await asyncpg.connect(here.settings.database_url.get_secret_value())
     try:
         while True:
@@ -242,21 +243,23 @@ async def _insert(here: Machine, pings: _Pings) -> None:
         connection.terminate()
 
 
-def _beside(pings: _Pings, seen: dict[str, int]) -> Json:
-    skipped = int(_WARM_UP_S / _PING_EVERY_S)
+def beside(pings: Pings, seen: dict[str, int]) -> Json:
+    """How long the bare messages and inserts took, after the warm-up."""
+    skipped = int(WARM_UP_S / _PING_EVERY_S)
     waits = [(seen[name] - at) / 1e9 for name, at in list(pings.sent.items())[skipped:] if name in seen]
-    return {"bare_ping": spread(waits), "bare_insert": spread(pings.inserts[int(_WARM_UP_S / _INSERT_EVERY_S) :])}
+    return {"bare_ping": spread(waits), "bare_insert": spread(pings.inserts[int(WARM_UP_S / _INSERT_EVERY_S) :])}
 
 
 async def _published(here: Machine) -> None:
     """Nothing waits to go out any more."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while await here.value("SELECT count(*) FROM orders.outbox"):
             await asyncio.sleep(0.2)
     await asyncio.sleep(1)
 
 
-def _told(what: str, capacity: float, share: float, seconds: float, delays: Json) -> Json:
+def reported(what: str, capacity: float, share: float, seconds: float, delays: Json) -> Json:
+    """The delays with the load they were measured under, printed too."""
     told = ", ".join(f"{name} {each['p50_ms']} / {each['p99_ms']} / {each['max_ms']}" for name, each in delays.items())
     rate = capacity * share
     print(f"{what} at {rate:,.0f} of {capacity:,.0f}/s, ms (p50 / p99 / max): {told}", flush=True)

@@ -7,7 +7,19 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bench import access, bare_pipe, fan_out, growth, http_rates, latency, revocation, service, soak, webhooks
+from bench import (
+    access,
+    bare_pipe,
+    event_latency,
+    fan_out,
+    growth,
+    http_rates,
+    latency,
+    revocation,
+    service,
+    soak,
+    webhooks,
+)
 from bench.machine import machine
 from bench.race import Race
 from bench.report import medians, print_throughput
@@ -56,6 +68,7 @@ _MEASURES = {
     "revocation": revocation.measure,
     "webhooks": webhooks.measure,
     "fan_out": fan_out.measure,
+    "event_latency": event_latency.measure,
 }
 
 

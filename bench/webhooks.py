@@ -2,6 +2,7 @@
 endpoint among a hundred lively ones costs those."""
 
 import asyncio
+import statistics
 import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
@@ -42,42 +43,50 @@ _ORDER = b'{"order_id":"ord_x","line_items":[%b]}' % b",".join([b'{"name":"%b"}'
 
 
 async def measure(found: Result, options: Namespace) -> None:
-    """Turns about: the bare loop and the service; then with and without a dead endpoint."""
+    """First the rates, then the delays at half of them."""
     port, dead_port, key = free_port(), free_port(), new_sealing_key()
     async with machine() as here:
         with worker("bench.receiver", "--port", port, "--dead-port", dead_port, environment=here.environment()):
             service = running(here, "apps", "worker", SEALING_KEY=key, OUTBOUND_LOCAL="true")
             async with service as sender, _bench(here, key, int(port), int(dead_port)) as bench:
                 await bench.sender_rate()
-                before = await here.value(_TRANSACTIONS)
-                rounds = []
-                for _ in range(options.rounds):
-                    costs = [cpu_us(one) for one in (psutil.Process(), sender.process, here.postgres)]
-                    one = {"bare_per_s": await bench.bare_rate()}
-                    one["bare_us"] = (cpu_us(psutil.Process()) - costs[0]) / DELIVERIES
-                    one["webhooks_per_s"] = await bench.sender_rate()
-                    one["python_us"] = (cpu_us(sender.process) - costs[1]) / DELIVERIES
-                    one["postgres_us"] = (cpu_us(here.postgres) - costs[2]) / DELIVERIES
-                    rounds.append(one)
-                spent = (await here.value(_TRANSACTIONS) - before) / (DELIVERIES * options.rounds)
-                rate = middle(rounds)
-                share = rate["webhooks_per_s"] / rate["bare_per_s"]
-                found.add(rounds=rounds, medians=rate, of_bare=round(share, 3), transactions=round(spent, 4))
-                print(f"{spent:.3f} transactions per delivery, with those that enqueue")
-                print(", ".join(f"{name} {rate[name]:.0f}" for name in ("bare_us", "python_us", "postgres_us")))
-                print(f"webhooks {rate['webhooks_per_s']:,.0f}/s, bare {rate['bare_per_s']:,.0f}/s: {share:.0%}")
-                pace = rate["webhooks_per_s"] / 2
-                turns = [
-                    {
-                        "alone": await bench.delays(pace, options.seconds),
-                        "beside_dead": await bench.beside_dead(pace, options.seconds),
-                    }
-                    for _ in range(options.rounds)
-                ]
-                delays = middle(turns)
-                found.add(pace_per_s=round(pace), delay_turns=turns, delays=delays)
-                for name, each in delays.items():
-                    print(f"commit -> received, {name}: p50 {each['p50_ms']:.1f} ms, p99 {each['p99_ms']:.1f} ms")
+                found.add(**await _rates(here, bench, sender.process, options.rounds))
+                pace = found.found["medians"]["webhooks_per_s"] / 2
+                found.add(pace_per_s=round(pace), **await _delays(bench, pace, options))
+
+
+async def _rates(here: Machine, bench: "_Bench", sender: psutil.Process, count: int) -> Json:
+    """Turns about: the bare loop and the service, each with the processor time of a delivery."""
+    rounds, before = [], await here.value(_TRANSACTIONS)
+    for _ in range(count):
+        costs = [cpu_us(one) for one in (psutil.Process(), sender, here.postgres)]
+        one = {"bare_per_s": await bench.bare_rate()}
+        one["bare_us"] = (cpu_us(psutil.Process()) - costs[0]) / DELIVERIES
+        one["webhooks_per_s"] = await bench.sender_rate()
+        one["python_us"] = (cpu_us(sender) - costs[1]) / DELIVERIES
+        one["postgres_us"] = (cpu_us(here.postgres) - costs[2]) / DELIVERIES
+        rounds.append(one | {"of_bare": one["webhooks_per_s"] / one["bare_per_s"]})
+        print(", ".join(f"{name} {value:.4g}" for name, value in rounds[-1].items()), flush=True)
+    spent = (await here.value(_TRANSACTIONS) - before) / (DELIVERIES * count)
+    medians = middle(rounds)
+    print(f"{spent:.3f} transactions per delivery, with those that enqueue")
+    print(f"webhooks have {medians['of_bare']:.0%} of the bare loop", flush=True)
+    return {"rounds": rounds, "medians": medians, "transactions": round(spent, 4)}
+
+
+async def _delays(bench: "_Bench", pace: float, options: Namespace) -> Json:
+    """Turns about, with and without a dead endpoint, each time in the other order."""
+    turns = []
+    for number in range(options.rounds * 2):
+        one = {}
+        for name in ("alone", "beside_dead")[:: -1 if number % 2 else 1]:
+            one[name] = await (bench.delays if name == "alone" else bench.beside_dead)(pace, options.seconds)
+        turns.append(one)
+        told = (f"{name} p50 {each['p50_ms']:.1f}, p99 {each['p99_ms']:.1f} ms" for name, each in sorted(one.items()))
+        print(f"commit -> received at {pace:,.0f}/s: {', '.join(told)}", flush=True)
+    changes = sorted(one["beside_dead"]["p99_ms"] / one["alone"]["p99_ms"] for one in turns)
+    print(f"p99 beside a dead endpoint: {statistics.median(changes):.0%} ({changes[0]:.0%} to {changes[-1]:.0%})")
+    return {"delay_turns": turns, "delays": middle(turns), "p99_beside_dead": changes}
 
 
 @dataclass

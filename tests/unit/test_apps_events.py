@@ -70,6 +70,19 @@ def test_each_happening_is_told_by_its_public_name(wire_type: str, expected: lis
     assert [event.type for event in told(wire_type)] == expected
 
 
+def test_an_events_id_never_changes() -> None:
+    """It was told to receivers before, and is told again."""
+    early = told("orders.order_opened.v1", recorded_at=datetime(1970, 1, 1, tzinfo=UTC))
+    late = told("orders.order_opened.v1", recorded_at=datetime(9999, 12, 31, tzinfo=UTC))
+    ids = [event.event_id for event in (*told("orders.order_opened.v1", "orders.order_paid.v1"), *early, *late)]
+    assert ids == [
+        "evt_01M7YZMHKVXXGFPP7G3D519G36",
+        "evt_01M7YZMHKV1TKG0BEWQHHT2CCW",
+        "evt_0000000000XXGFPP7G3D519G36",
+        "evt_76EZ6FK000XXGFPP7G3D519G36",
+    ]
+
+
 def test_every_type_is_told_of_something_and_everything_is_told() -> None:
     types = [event.type for wire_type in (*EVENTS, "orders.order_fulfilled.v1") for event in told(wire_type)]
     assert set(types) == set(EVENT_TYPES)

@@ -5,6 +5,7 @@ redelivery agree on what an event is called.
 """
 
 import json
+from base64 import b32encode
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
@@ -66,10 +67,14 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
 }
 """Wire type of what happened to an order → what the public is told. Everything else is an update of the order."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _CROCKFORD.encode())
 _ULID_CHARS = 26
+_BASE32_BYTES = 20
+"""The fewest that hold a ULID and become a whole number of letters: 32, of which the first six say nothing."""
 _RANDOM_BYTES = 10
 
 
@@ -218,7 +223,8 @@ def _event_id(version: Version, position: int) -> str:
     digest = sha256("\0".join(map(str, about)).encode()).digest()[:_RANDOM_BYTES]
     milliseconds = (version.recorded_at - _EPOCH) // _MILLISECOND
     number = milliseconds << (8 * _RANDOM_BYTES) | int.from_bytes(digest, "big")
-    return "evt_" + "".join(_CROCKFORD[number >> (5 * place) & 31] for place in reversed(range(_ULID_CHARS)))
+    letters = b32encode(number.to_bytes(_BASE32_BYTES, "big"))[-_ULID_CHARS:]
+    return "evt_" + letters.translate(_TO_CROCKFORD).decode()
 
 
 def _change(happened: Happened, currency: str) -> dict[str, Any]:
@@ -237,4 +243,4 @@ def _named(origin: Origin) -> dict[str, str]:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
