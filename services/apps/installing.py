@@ -5,7 +5,6 @@ transaction commits, every service refuses its tokens within a second, and nothi
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 from services.apps import fan_out, grants
@@ -16,6 +15,7 @@ from services.apps.store.installs import EnvironmentGrant, Install
 from services.apps.store.tokens import Code
 from shared.contracts.access import Grant
 from shared.contracts.model import JsonObject
+from shared.immutable import replace
 from shared.postgres import Connection
 
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -166,7 +165,7 @@ MORE: tuple[dict[str, Any], ...] = (
 
 
 async def test_a_search_finds_what_is_there_newest_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "STATE", SimpleNamespace(validate_json=orjson.loads))
+    monkeypatch.setattr(search, "decode_state", orjson.loads)
     for (text, most, orders), more in product(SEARCHES, MORE):
         wanted = OrderFilter(MERCHANT, "test", text=text, **more)
         there = [n for n in range(MANY, 0, -1) if _has(n, text) and _fits(n, wanted)]

@@ -2,12 +2,11 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from services.orders.core.decide import Decision
 from services.orders.core.refusal import Refusal
-from services.orders.core.state import Order
 from services.orders.core.view import order_view
+from services.orders.store.state import decode_state, encode_state
 from shared.contracts import order_commands as c
 from shared.money import percent_of, spread
 from tests.property.orders_model import START, Story, assert_identities, commands, creations, steps
@@ -19,7 +18,6 @@ MONEY_FACTS = (
     c.RecordPaymentFailure,
     c.RecordRefund,
 )
-STATE: TypeAdapter[Order] = TypeAdapter(Order)
 
 
 @given(creations, steps)
@@ -50,7 +48,7 @@ def test_stored_order_is_read_back_unchanged(creation: c.CreateOrder, told: list
     story = Story.begun(creation)
     for command, seconds in told:
         story.tell(command, seconds)
-    read = STATE.validate_json(STATE.dump_json(story.order))
+    read = decode_state(encode_state(story.order))
     assert read == story.order
     assert order_view(read, story.now) == order_view(story.order, story.now)
 

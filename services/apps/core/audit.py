@@ -1,12 +1,11 @@
 """What the audit log says of one administrative act."""
 
 from collections.abc import Mapping
-from dataclasses import field
 from datetime import datetime
 
 from shared.contracts.access import Environment
 from shared.contracts.model import Actor, JsonObject
-from shared.immutable import immutable
+from shared.immutable import field, immutable
 
 
 @immutable

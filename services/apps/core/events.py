@@ -7,7 +7,7 @@ redelivery agree on what an event is called.
 import json
 from base64 import b32encode
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -113,7 +113,7 @@ class Version:
     """The customer as JSON, where the order has one."""
 
 
-@immutable
+@dataclass(frozen=True, slots=True)
 class PublicEvent:
     """One thing that happened to an order, as the public sees it, with the order after it."""
 

@@ -191,7 +191,7 @@ def _leg(order: Order, payment_id: str, reference: str, tender: Tender, at: date
 
 def _merged(old: Tender, new: Tender) -> Tender:
     """Later facts fill in what earlier ones left open."""
-    if old == new:
+    if old is new or old == new:
         return old
     return old.model_copy(update={name: value for name, value in new if value is not None})
 

@@ -1,6 +1,5 @@
 """An order as the fold of its events, and the numbers that follow from it. Amounts are minor units."""
 
-from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
@@ -19,7 +18,7 @@ from shared.contracts.order_parts import (
     Status,
     Tender,
 )
-from shared.immutable import immutable
+from shared.immutable import field, immutable
 
 
 @immutable
@@ -236,7 +235,11 @@ class Order:
 
     def available(self, now: datetime) -> int:
         """What a new holder could lease."""
-        return max(0, self.balance - self.authorized - self.leased(now))
+        return self.beside(self.leased(now))
+
+    def beside(self, leased: int) -> int:
+        """What a new holder could lease when others hold so much."""
+        return max(0, self.balance - self.authorized - leased)
 
     @property
     def payment_status(self) -> PaymentStatus:

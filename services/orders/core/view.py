@@ -1,6 +1,6 @@
 """An order as everybody sees it: over HTTP, in events, in the past. Money in minor units, times in UTC."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ def order_view(order: Order, now: datetime) -> Json:
     def money(amount: int) -> Json:
         return {"amount": amount, "currency": currency}
 
-    context = order.context
+    context, live = order.context, order.live_leases(now)
     return {
         "order_id": order.order_id,
         "number": order.number,
@@ -45,9 +45,9 @@ def order_view(order: Order, now: datetime) -> Json:
             for discount, amount in zip(order.discounts, order.pricing.discounts, strict=True)
         ],
         "pricing": _pricing(order, money),
-        "settlement": _settlement(order, now, money),
+        "settlement": _settlement(order, live, money),
         "payments": [_payment(leg, money) for leg in order.payments],
-        "leases": [lease_view(lease, money) for lease in order.live_leases(now)],
+        "leases": [lease_view(lease, money) for lease in live],
         "refunds": [_refund(refund, money) for refund in order.refunds],
         "customer": None,
         "metadata": order.metadata,
@@ -120,15 +120,16 @@ def _pricing(order: Order, money: ToMoney) -> Json:
     }
 
 
-def _settlement(order: Order, now: datetime, money: ToMoney) -> Json:
+def _settlement(order: Order, live: Sequence[Lease], money: ToMoney) -> Json:
+    leased = sum([lease.rest for lease in live])
     return {
         "authorized_money": money(order.authorized),
         "captured_money": money(order.captured),
         "refunded_money": money(order.refunded),
         "net_collected_money": money(order.net_collected),
-        "leased_money": money(order.leased(now)),
+        "leased_money": money(leased),
         "outstanding_money": money(order.outstanding),
-        "available_money": money(order.available(now)),
+        "available_money": money(order.beside(leased)),
         "credit_money": money(order.credit),
     }
 

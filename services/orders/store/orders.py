@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.orders.core.state import Order
-from services.orders.store.state import STATE
+from services.orders.store.state import decode_state, encode_state
 from shared.postgres import Connection, Pool
 
 
@@ -48,7 +48,7 @@ async def lock_orders(connection: Connection, order_ids: Sequence[str], cache: O
     unknown = [order_id for order_id, order in known.items() if order is None]
     if unknown:
         states = await connection.fetch("SELECT state::text FROM orders WHERE order_id = ANY($1::text[])", unknown)
-        read = [STATE.validate_json(state) for (state,) in states]
+        read = [decode_state(state) for (state,) in states]
         locked |= {order.order_id: order for order in read}
     return locked
 
@@ -85,7 +85,7 @@ def _changing(order: Order) -> tuple[Any, ...]:
         context.device_id,
         min((lease.expires_at for lease in order.leases), default=None) if order.leases else None,
         order.updated_at,
-        STATE.dump_json(order).decode(),
+        encode_state(order).decode(),
     )
 
 

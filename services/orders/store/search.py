@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from services.orders.core.state import Order
-from services.orders.store.state import STATE
+from services.orders.store.state import decode_state
 from services.orders.words import lexemes, query_of, tenant_mark, words_of
 from shared.postgres import Connection, Pool
 
@@ -63,7 +63,7 @@ async def read_order(pool: Pool, order_id: str, merchant_id: str, environment: s
         merchant_id,
         environment,
     )
-    return None if state is None else STATE.validate_json(state)
+    return None if state is None else decode_state(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ async def list_orders(pool: Pool, wanted: OrderFilter, after: Position | None, l
 
 
 async def _page(pool: Pool, statement: str, arguments: list[Any]) -> list[Order]:
-    return [STATE.validate_json(row["state"]) for row in await pool.fetch(statement, *arguments)]
+    return [decode_state(row["state"]) for row in await pool.fetch(statement, *arguments)]
 
 
 async def _search(pool: Pool, wanted: OrderFilter, after: Position | None, limit: int) -> list[Order]:
