@@ -55,15 +55,18 @@ def topics_in(together: str) -> list[str]:
     return together.split(" ")
 
 
-async def drop(connection: Connection, topic: str, tenants: Sequence[tuple[str, str]] | None = None) -> None:
+async def drop(
+    connection: Connection, topic: str, tenants: Sequence[tuple[str, str]] | None = None
+) -> list[tuple[str, dict[str, str]]]:
     """What waits goes to this topic no more; with `tenants` (merchant and environment), only what is theirs.
 
-    What the relay has read already still goes there.
+    Gives the ids and headers of what was dropped, in the order in which it would have been published. What the relay
+    has read already still goes there.
     """
     merchants = None if tenants is None else [merchant_id for merchant_id, _ in tenants]
     environments = None if tenants is None else [environment for _, environment in tenants]
-    for statement in (_DROP_ALONE, _DROP_AMONG):
-        await connection.execute(statement, topic, merchants, environments)
+    rows = await connection.fetch(_DROP, topic, merchants, environments)
+    return [(row["id"], orjson.loads(row["headers"])) for row in rows]
 
 
 def shard_of(key: str) -> int:
@@ -83,10 +86,15 @@ $2::text[] IS NULL OR (headers::jsonb ->> 'ce_merchantid', headers::jsonb ->> 'c
     SELECT * FROM unnest($2, $3::text[])
 )
 """
-_DROP_ALONE = f"DELETE FROM outbox WHERE aggregatetype = $1 AND ({_THEIRS})"
-_DROP_AMONG = f"""
-UPDATE outbox SET aggregatetype = array_to_string(array_remove(string_to_array(aggregatetype, ' '), $1), ' ')
-WHERE $1 = ANY(string_to_array(aggregatetype, ' ')) AND ({_THEIRS})
+_DROP = f"""
+WITH alone AS (
+    DELETE FROM outbox WHERE aggregatetype = $1 AND ({_THEIRS}) RETURNING seq, id, headers
+), among AS (
+    UPDATE outbox SET aggregatetype = array_to_string(array_remove(string_to_array(aggregatetype, ' '), $1), ' ')
+    WHERE aggregatetype <> $1 AND $1 = ANY(string_to_array(aggregatetype, ' ')) AND ({_THEIRS})
+    RETURNING seq, id, headers
+)
+SELECT id, headers FROM (TABLE alone UNION ALL TABLE among) AS dropped ORDER BY seq
 """
 
 _COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "payload")

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     makes both. Once admitted it is managed like any other key: rotated or revoked, it does not come back."""
     events_kept_days: int = Field(default=90, ge=1, le=3_650)
     """How long public events can be read, followed and replayed; they go by the week."""
+    audit_kept_days: int = Field(default=3_653, ge=365, le=36_525)
+    """How long entries of the audit log are kept: ten years, as auditors of finances ask for. They go by the year."""
 
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""

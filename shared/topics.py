@@ -6,6 +6,7 @@ ORDERS_COMMANDS = "orders.commands"
 ORDERS_EVENTS = "orders.events"
 ORDERS_REPLIES = "orders.replies"
 PAYMENTS_EVENTS = "payments.events"
+APPS_EVENTS = "apps.events"
 ACCESS_GRANTS = "access.grants"
 ACCESS_USED = "access.used"
 
@@ -44,6 +45,7 @@ def core_topics(partitions: int) -> tuple[TopicSpec, ...]:
         _log(ORDERS_EVENTS, partitions, days=30, largest_bytes=LARGEST_EVENT_BYTES),
         _log(ORDERS_REPLIES, partitions, days=7),
         _log(PAYMENTS_EVENTS, partitions, days=30),
+        _log(APPS_EVENTS, partitions, days=30),
         _log(ACCESS_USED, 1, days=1),
     )
     grants = TopicSpec(ACCESS_GRANTS, 1, {"cleanup.policy": "compact", "segment.ms": str(_DAY_MS)})

@@ -5,7 +5,7 @@ from datetime import timedelta
 from litestar import Litestar
 
 from services.apps.connectors.kafka_topics import KafkaTopics
-from services.apps.consumers import OrderEventsConsumer, UseConsumer
+from services.apps.consumers import EventsConsumer, UseConsumer
 from services.apps.fan_out import FanOut
 from services.apps.http.api_keys import ApiKeyController
 from services.apps.http.audit_log import AuditLogController
@@ -24,7 +24,8 @@ from services.apps.http.webhook_actions import WebhookActionController, WebhookE
 from services.apps.http.webhook_deliveries import WebhookDeliveryController
 from services.apps.http.webhook_endpoints import WebhookEndpointController
 from services.apps.http.wiring import EventsWiring, WebhooksWiring, Wiring
-from services.apps.jobs import KeepEventsJob
+from services.apps.incoming import TOPICS_OF_EVENTS
+from services.apps.jobs import KeepAuditLogJob, KeepEventsJob
 from services.apps.keys import AdmitPlatformKey
 from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
@@ -40,7 +41,7 @@ from shared.outside import REAL, Outside
 from shared.sealing import Sealer
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
-from shared.topics import ACCESS_USED, ORDERS_EVENTS
+from shared.topics import ACCESS_USED
 
 SERVICE = "apps"
 CONTROLLERS = [
@@ -67,6 +68,7 @@ CONTROLLERS = [
 _KEEP_KEYS_EVERY_S = 60.0
 _TIDY_EVERY_S = 300.0
 _KEEP_EVENTS_EVERY_S = 600.0
+_KEEP_AUDIT_LOG_EVERY_S = 3_600.0
 _PLUGIN_TOPICS_EVERY_S = 1.0
 _REPLAY_EVERY_S = 0.2
 _REPAIR_EVERY_S = 60.0
@@ -89,6 +91,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_KEEP_KEYS_EVERY_S, "jobs.keep_signing_keys", signer.keep)
     process.every(_TIDY_EVERY_S, "jobs.tidy_oauth", lambda: oauth.tidy(clock()))
     process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)
+    audit_kept = timedelta(days=settings.audit_kept_days)
+    process.every(_KEEP_AUDIT_LOG_EVERY_S, "jobs.keep_audit_log", KeepAuditLogJob(pool, clock, audit_kept))
     tokens = process.grants.access_tokens(settings.public_base_url)
     wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff)
     process.serve(CONTROLLERS, apps=wiring, events=_events(process), webhooks=_webhooks(process))
@@ -96,14 +100,14 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
 
 
 def _events(process: ServiceProcess) -> EventsWiring:
-    """Public events, from `orders.events` to whoever reads them."""
+    """Public events, from the services' topics to whoever reads them."""
     settings, pool, clock, outside = process.settings, process.pool, process.clock, process.outside
     kept = timedelta(days=settings.events_kept_days)
     fan_out = FanOut(pool, clock, process.wake)
     topics = TopicLife(pool, KafkaTopics(settings.kafka, outside.kafka), fan_out, clock)
     followers = [fan_out.follow, WebhookFollower(clock).follow]
-    consumer = OrderEventsConsumer(pool, clock, process.wake, followers, kept)
-    process.consume("events", consumer, topics=[ORDERS_EVENTS])
+    consumer = EventsConsumer(pool, clock, process.wake, followers, kept)
+    process.consume("events", consumer, topics=TOPICS_OF_EVENTS)
     process.every(_KEEP_EVENTS_EVERY_S, "jobs.keep_events", KeepEventsJob(pool, clock, kept))
     process.every(_PLUGIN_TOPICS_EVERY_S, "jobs.provide_plugin_topics", topics.work)
     process.every(_REPLAY_EVERY_S, "jobs.replay_events", fan_out.replay)

@@ -40,8 +40,8 @@ class UseConsumer:
         return results
 
 
-class OrderEventsConsumer:
-    """`orders.events`: keeps the public events, and lets the followers act on those that are new.
+class EventsConsumer:
+    """The topics of all services: keeps the public events, and lets the followers act on those that are new.
 
     A batch is one transaction. What was kept before, be it by another process at this very moment, is not new. An
     event that would be dropped already is neither kept nor followed.

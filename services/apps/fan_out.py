@@ -11,7 +11,8 @@ from datetime import datetime
 
 import structlog
 
-from services.apps.core.events import READ_SCOPE, PublicEvent, may_read
+from services.apps.core.event_types import READ_SCOPE, Reader, may_read
+from services.apps.core.events import PublicEvent
 from services.apps.core.plugin_topics import (
     REPLAY_HEADER,
     Publication,
@@ -137,7 +138,7 @@ class FanOut:
         created_from = replay.created_from if replay else None
         found = await store.between(connection, tenants, after, end, limit=_AT_ONCE, created_from=created_from)
         told = publications([placed.event for placed in found], _readers(places))
-        headers = ((REPLAY_HEADER, replay.replay_id),) if replay else ()
+        headers = _replayed(replay.replay_id if replay else None)
         await outbox.put(connection, [_message(each, headers) for each in told])
         return found[-1].position if found else end, len(told)
 
@@ -149,6 +150,23 @@ async def stop(connection: Connection, app_id: str, tenants: Sequence[Tenant]) -
         await plugin_topics.drop_waiting(connection, app_id, tenants)
 
 
+async def narrow(connection: Connection, app: InstalledApp) -> None:
+    """What waits for the app's topic says no more than the app may read now; in the transaction that takes a right."""
+    waiting = await plugin_topics.drop_waiting(connection, app.app_id, [(app.merchant_id, app.environment)])
+    reader = Reader(app.scopes, app.grant_id)
+    for begin in range(0, len(waiting), _AT_ONCE):
+        some = waiting[begin : begin + _AT_ONCE]
+        kept = await store.several(connection, {event_id for event_id, _ in some})
+        await outbox.put(
+            connection,
+            [
+                _message(Publication((app.app_id,), event, event.body(reader.scopes)), _replayed(replay_id))
+                for event_id, replay_id in some
+                if (event := kept.get(event_id)) and event.is_for(reader)
+            ],
+        )
+
+
 async def forget(connection: Connection, app_id: str, now: datetime) -> None:
     """The app is deleted: its topic gets nothing more from the commit on, and is gone soon after."""
     await plugin_topics.begin_deletion(connection, app_id, now)
@@ -158,10 +176,14 @@ def _concerns(replay: Replay, app: InstalledApp) -> bool:
     return app.environment == replay.environment and replay.merchant_id in (None, app.merchant_id)
 
 
-def _readers(apps: Sequence[InstalledApp]) -> dict[Tenant, list[tuple[str, frozenset[str]]]]:
-    readers: dict[Tenant, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+def _replayed(replay_id: str | None) -> tuple[tuple[str, str], ...]:
+    return ((REPLAY_HEADER, replay_id),) if replay_id else ()
+
+
+def _readers(apps: Sequence[InstalledApp]) -> dict[Tenant, list[tuple[str, Reader]]]:
+    readers: dict[Tenant, list[tuple[str, Reader]]] = defaultdict(list)
     for app in apps:
-        readers[app.merchant_id, app.environment].append((app.app_id, app.scopes))
+        readers[app.merchant_id, app.environment].append((app.app_id, Reader(app.scopes, app.grant_id)))
     return readers
 
 
@@ -172,8 +194,8 @@ def _message(publication: Publication, headers: tuple[tuple[str, str], ...] = ()
         type=event.type,
         source=SOURCE,
         data=publication.body,
-        key=event.order_id,
-        subject=event.order_id,
+        key=event.key,
+        subject=event.about.id,
         time=event.created_at,
         merchant_id=event.merchant_id,
         environment=event.environment,

@@ -2,6 +2,9 @@
 
 Everything here happens inside a transaction that holds the install's lock. A revocation is that of the grant: once the
 transaction commits, every service refuses its tokens within a second, and nothing more goes to the app's topic.
+
+Locks are taken in one order, and so never wait for each other in a circle: the app, the merchant, its keys, installs in
+the order of their ids, and last the fan-out's.
 """
 
 from collections.abc import Sequence
@@ -9,11 +12,20 @@ from typing import Literal
 
 from services.apps import fan_out, grants
 from services.apps.audit import By, changes_between, note
-from services.apps.core.events import READ_SCOPE, may_read
+from services.apps.core.event_types import may_read
 from services.apps.store import installs, tokens
-from services.apps.store.installs import EnvironmentGrant, Install
+from services.apps.store.installs import EnvironmentGrant, Install, InstalledApp
 from services.apps.store.tokens import Code
+from services.apps.telling import About, tell
 from shared.contracts.access import Grant
+from shared.contracts.apps import (
+    EnvironmentGrantCreated,
+    EnvironmentGrantRevoked,
+    Installation,
+    InstallCreated,
+    InstallPermissionsUpdated,
+    InstallRevoked,
+)
 from shared.contracts.model import JsonObject
 from shared.immutable import replace
 from shared.postgres import Connection
@@ -39,10 +51,12 @@ async def bring_to_life(
     created = grant.status == "pending_exchange"
     action = "environment_grant.created" if created else "environment_grant.permissions_updated"
     await _note(connection, by, action, new, changes_between({} if created else _noted(grant), _noted(new)))
-    if not may_read(new.scopes, READ_SCOPE):
-        await fan_out.stop(connection, grant.app_id, [(grant.merchant_id, grant.environment)])
     if install.status != "active":
         await installs.save_install(connection, replace(install, status="active", updated_at=by.at))
+    await _tell(connection, by, new, _approved(install, grant, new))
+    if not all(may_read(new.scopes, scope) for scope in grant.scopes):
+        app = InstalledApp(new.app_id, new.grant_id, new.merchant_id, new.environment, frozenset(new.scopes))
+        await fan_out.narrow(connection, app)
     return new
 
 
@@ -52,13 +66,16 @@ async def revoke(
     """These of the install's grants end, and the install with its last one; what has ended stays as it is."""
     live = [grant for grant in owned if grant.status != "revoked"]
     ended = [grant for grant in live if grant.grant_id in ending]
+    over = install.status != "revoked" and len(ended) == len(live)
     for grant in ended:
         revoked = replace(grant, status="revoked", updated_at=by.at, revoked_at=by.at)
         await installs.save_grant(connection, revoked)
         await tokens.revoke_refresh(connection, grant.grant_id)
         await _note(connection, by, "environment_grant.revoked", grant, {})
+        if grant.status == "active":
+            await _tell(connection, by, revoked, _ended(revoked, over=over))
     await grants.publish(connection, [_announced(replace(grant, status="revoked")) for grant in ended])
-    if install.status != "revoked" and len(ended) == len(live):
+    if over:
         await installs.save_install(connection, replace(install, status="revoked", updated_at=by.at, revoked_at=by.at))
     await fan_out.stop(connection, install.app_id, [(grant.merchant_id, grant.environment) for grant in ended])
 
@@ -70,6 +87,40 @@ async def announce(connection: Connection, merchant_id: str, *, merchant_active:
     await grants.publish(connection, [_announced(grant).model_copy(update={"status": status}) for grant in held])
     for grant in () if merchant_active else held:
         await fan_out.stop(connection, grant.app_id, [(grant.merchant_id, grant.environment)])
+
+
+def _approved(install: Install, before: EnvironmentGrant, now: EnvironmentGrant) -> list[About]:
+    shown = _shown(now)
+    if before.status != "pending_exchange":
+        updated = InstallPermissionsUpdated(partner_app_install=shown, scopes_before=before.scopes)
+        return [(now.install_id, updated)]
+    told: list[About] = [(now.grant_id, EnvironmentGrantCreated(environment_grant=shown))]
+    if install.status != "active":
+        told.insert(0, (now.install_id, InstallCreated(partner_app_install=shown)))
+    return told
+
+
+def _ended(grant: EnvironmentGrant, *, over: bool) -> list[About]:
+    shown = _shown(grant)
+    told: list[About] = [(grant.grant_id, EnvironmentGrantRevoked(environment_grant=shown))]
+    return [*told, (grant.install_id, InstallRevoked(partner_app_install=shown))] if over else told
+
+
+def _shown(grant: EnvironmentGrant) -> Installation:
+    return Installation(
+        partner_app_install_id=grant.install_id,
+        partner_app_id=grant.app_id,
+        environment_grant_id=grant.grant_id,
+        merchant_id=grant.merchant_id,
+        mode=grant.environment,
+        status="active" if grant.status == "active" else "revoked",
+        permission_ids=grant.permission_ids,
+        scopes=grant.scopes,
+    )
+
+
+async def _tell(connection: Connection, by: By, grant: EnvironmentGrant, told: Sequence[About]) -> None:
+    await tell(connection, by, (grant.merchant_id, grant.environment), told)
 
 
 def _announced(grant: EnvironmentGrant) -> Grant:

@@ -100,7 +100,7 @@ class LiveEvents:
                         continue
                 if found:
                     position = found[-1].position
-                    yield [placed for placed in found if not wanted.types or placed.event.type in wanted.types]
+                    yield [placed for placed in found if wanted.admits(placed.event)]
                     continue
                 await _within(news, _LONGEST_WAIT_S)
                 yield []
@@ -177,7 +177,8 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 def _size(placed: Placed) -> int:
     event = placed.event
-    return len(event.change) + len(event.order) + len(event.customer or b"")
+    subject = len(event.subject.after) if event.subject else 0
+    return len(event.change) + len(event.order) + len(event.customer or b"") + subject
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import structlog
 
-from services.apps import audit
 from services.apps.store import deliveries, endpoints
-from services.apps.webhooks import disabled_entry
+from services.apps.webhooks import disable
 from shared.clock import Clock
 from shared.postgres import Pool, transaction
 
@@ -30,9 +29,7 @@ class EndWebhooksJob:
         now = self._clock()
         async with transaction(self._pool) as connection:
             for endpoint_id in await endpoints.revoked(connection, _ENDPOINTS_AT_ONCE):
-                endpoint = await endpoints.disable(connection, endpoint_id, "revoked", now)
-                if endpoint is not None:
-                    await audit.note(connection, disabled_entry(endpoint, now))
+                await disable(connection, endpoint_id, "revoked", now)
             canceled = await deliveries.cancel(connection, now, _AT_ONCE)
         if canceled:
             log.info("webhook_deliveries_canceled", deliveries=canceled)

@@ -17,13 +17,23 @@ from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
 from yarl import URL
 
-from services.apps import audit
-from services.apps.core.webhooks import Attempt, DisabledReason, Fate, disabled_by, error_of, fate_of, health_after
-from services.apps.store import endpoints, events, sending
+from services.apps.core.event_types import Reader
+from services.apps.core.events import PublicEvent
+from services.apps.core.webhooks import (
+    Attempt,
+    DisabledReason,
+    Fate,
+    NotSent,
+    disabled_by,
+    error_of,
+    fate_of,
+    health_after,
+)
+from services.apps.store import events, sending
 from services.apps.store.sending import Claimed, Outcome
 from services.apps.webhook_flow import Flow, Width
 from services.apps.webhook_signing import WebhookSigner
-from services.apps.webhooks import disabled_entry
+from services.apps.webhooks import disable
 from shared.clock import Clock, monotonic
 from shared.faults import Transient
 from shared.isolation import describe
@@ -119,7 +129,7 @@ class WebhookSender:
             one.claimed = renewed.get(one.claimed.delivery_id, one.claimed)
         for each in claimed:
             one = _UnderWay(each, began)
-            task = asyncio.create_task(self._send(outbound, one, bodies.get(each.delivery_id)))
+            task = asyncio.create_task(self._send(outbound, one, bodies[each.delivery_id]))
             self._requests[task] = one
             self._flow.began(each.target.endpoint_id)
             task.add_done_callback(self._ended)
@@ -163,13 +173,10 @@ class WebhookSender:
         await sending.save_health(connection, health)
 
     async def _disable(self, connection: Connection, endpoint_id: str, reason: DisabledReason) -> None:
-        now = self._clock()
-        endpoint = await endpoints.disable(connection, endpoint_id, reason, now)
-        if endpoint is not None:
-            await audit.note(connection, disabled_entry(endpoint, now))
+        if await disable(connection, endpoint_id, reason, self._clock()) is not None:
             log.warning("webhook_endpoint_disabled", webhook_endpoint_id=endpoint_id, reason=reason)
 
-    async def _send(self, outbound: Outbound, one: _UnderWay, body: bytes | None) -> None:
+    async def _send(self, outbound: Outbound, one: _UnderWay, body: bytes | NotSent) -> None:
         if monotonic() > one.began + (_CLAIM - _RENEWED_BEFORE).total_seconds():
             self._unsent.append(one.claimed)
             return
@@ -178,10 +185,10 @@ class WebhookSender:
         self._outcomes.append((one, attempt, fate))
         self._flow.answered(one.claimed.target.endpoint_id, well=attempt.error is None)
 
-    async def _attempt(self, outbound: Outbound, claimed: Claimed, body: bytes | None) -> Attempt:
+    async def _attempt(self, outbound: Outbound, claimed: Claimed, body: bytes | NotSent) -> Attempt:
         at, began = self._clock(), monotonic()
-        if body is None:
-            return Attempt(at, 0, None, "expired")
+        if isinstance(body, str):
+            return Attempt(at, 0, None, body)
         target = claimed.target
         headers = self._signer.headers(claimed.event_id, at, body, target.sealed_secret, target.sealed_previous_secret)
         try:
@@ -215,14 +222,22 @@ class WebhookSender:
             log.warning("webhooks_given_up", reason=str(error), outcomes=len(self._outcomes))
 
 
-async def _bodies(connection: Connection, claimed: Sequence[Claimed]) -> dict[str, bytes]:
-    """What is sent, by delivery; an event that is no longer kept has none."""
+async def _bodies(connection: Connection, claimed: Sequence[Claimed]) -> dict[str, bytes | NotSent]:
+    """What is sent, by delivery, or why nothing is."""
     wanted = {one.event_id for one in claimed if one.test_body is None}
     found = await events.several(connection, wanted) if wanted else {}
-    bodies = {one.delivery_id: one.test_body for one in claimed if one.test_body is not None}
-    return bodies | {
-        one.delivery_id: found[one.event_id].body(one.target.scopes) for one in claimed if one.event_id in found
-    }
+    return {one.delivery_id: _body(one, found.get(one.event_id)) for one in claimed}
+
+
+def _body(claimed: Claimed, event: PublicEvent | None) -> bytes | NotSent:
+    """As much as the endpoint may be told now, whatever it was allowed when the event happened."""
+    if claimed.test_body is not None:
+        return claimed.test_body
+    if event is None:
+        return "expired"
+    scopes = claimed.target.scopes
+    # Which app an event is about was settled when the delivery came into being.
+    return event.body(scopes) if event.is_for(Reader(scopes, event.grant_id)) else "withheld"
 
 
 def _measure(outcomes: Sequence[Outcome]) -> None:

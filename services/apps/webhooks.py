@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from services.apps.audit import AuditEntry, By, changes_between
+from services.apps.audit import By, changes_between, note
+from services.apps.core.event_types import Reader
 from services.apps.core.events import PublicEvent
-from services.apps.core.webhooks import asks_for
+from services.apps.core.webhooks import DisabledReason, asks_for
 from services.apps.store import deliveries, endpoints
 from services.apps.store.deliveries import NewDelivery
 from services.apps.store.endpoints import Endpoint, Listener, Owner
 from services.apps.store.installs import Tenant
+from services.apps.telling import endpoint_disabled
 from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.ids import new_id
@@ -39,10 +41,10 @@ async def enqueue(
     for listener in listeners:
         by_tenant[listener.merchant_id, listener.environment].append(listener)
     new = [
-        NewDelivery(new_id("del"), listener.endpoint_id, event.event_id, event.type, event.order_id)
+        NewDelivery(new_id("del"), listener.endpoint_id, event.event_id, event.type, event.key)
         for event in events
         for listener in by_tenant.get((event.merchant_id, event.environment), ())
-        if asks_for(listener.event_types, listener.scopes, event.type)
+        if asks_for(listener.event_types, listener.reader, event.type, event.grant_id)
     ]
     await deliveries.enqueue(connection, new, now)
     return len(new)
@@ -56,23 +58,31 @@ async def replay(
     Gives how many will be sent, and the position that was reached while there may be more.
     """
     owner = Owner(endpoint.merchant_id, endpoint.environment, endpoint.grant_id)
+    reader = Reader(endpoint.scopes, endpoint.grant_id)
     past = await deliveries.past(connection, owner, window, after, _REPLAYED_AT_ONCE)
     new = [
-        NewDelivery(new_id("del"), endpoint.endpoint_id, event.event_id, event.type, event.order_id)
+        NewDelivery(new_id("del"), endpoint.endpoint_id, event.event_id, event.type, event.key)
         for event in past
-        if asks_for(endpoint.event_types, endpoint.scopes, event.type)
+        if asks_for(endpoint.event_types, reader, event.type, event.grant_id)
     ]
     await deliveries.enqueue(connection, new, now)
     return len(new), past[-1].position if len(past) == _REPLAYED_AT_ONCE else None
 
 
-def disabled_entry(endpoint: Endpoint, now: datetime) -> AuditEntry:
-    """What the audit log says of an endpoint that its owner did not disable."""
+async def disable(connection: Connection, endpoint_id: str, reason: DisabledReason, now: datetime) -> Endpoint | None:
+    """The endpoint, to which nothing more is sent although its owner did not say so; `None` when it was not active."""
+    endpoint = await endpoints.disable(connection, endpoint_id, reason, now)
+    if endpoint is None:
+        return None
+    by = By(Actor(type="system", id="webhooks"), now)
     after = {"status": endpoint.status, "disabled_reason": endpoint.disabled_reason}
-    return By(Actor(type="system", id="webhooks"), now).did(
+    entry = by.did(
         "webhook_endpoint.disabled",
         endpoint.endpoint_id,
         merchant_id=endpoint.merchant_id,
         environment=endpoint.environment,
         changes=changes_between({"status": "active"}, after),
     )
+    await note(connection, entry)
+    await endpoint_disabled(connection, by, endpoint)
+    return endpoint

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared import topics
-from shared.contracts import payments
+from shared.contracts import apps, payments
 from shared.contracts.access import CredentialsUsed, Grant, SigningKey
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.contracts.model import Message
@@ -25,6 +25,14 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
         payments.ChannelEventRefused,
         payments.UnmatchedMoneyFound,
         payments.UnmatchedMoneyAttached,
+    ),
+    topics.APPS_EVENTS: (
+        apps.InstallCreated,
+        apps.InstallPermissionsUpdated,
+        apps.InstallRevoked,
+        apps.EnvironmentGrantCreated,
+        apps.EnvironmentGrantRevoked,
+        apps.WebhookEndpointDisabled,
     ),
     topics.ACCESS_USED: (CredentialsUsed,),
     topics.ACCESS_GRANTS: (Grant, SigningKey),

@@ -11,7 +11,15 @@ from tests.chaos.journal import Journal
 _DEAD_LETTERS = ".dead-letters"
 _SIGNING_KEY = "access.signing_key.v1"
 _PLUGINS = "plugins."
-_KNOWN = {"orders.events", "orders.commands", "orders.replies", "payments.events", "access.grants", "access.used"}
+_KNOWN = {
+    "orders.events",
+    "orders.commands",
+    "orders.replies",
+    "payments.events",
+    "access.grants",
+    "access.used",
+    "apps.events",
+}
 
 Position = tuple[str, str, str]
 """Topic, partition and offset as a dead letter's headers name them."""

@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from services.apps.connectors.kafka_topics import KafkaTopics
-from services.apps.consumers import OrderEventsConsumer
+from services.apps.consumers import EventsConsumer
+from services.apps.core.event_types import Reader
 from services.apps.core.events import Happened, Origin, PublicEvent, Version, public_events
 from services.apps.fan_out import FanOut
 from services.apps.fan_out import stop as stop_fan_out
@@ -30,6 +31,7 @@ from tests.stack import Stack, eventually, headers_of
 
 pytestmark = pytest.mark.servers
 
+READER = Reader({"orders.read"})
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -97,7 +99,7 @@ async def test_an_event_is_kept_whole_and_once(pool: Pool) -> None:
     one, two = (event(tenant[0], new_id("ord")) for _ in range(2))
     await keep(pool, one, one)
     await keep(pool, one, two, two)
-    kept = await store.page(pool, EventFilter(tenant), None, 10)
+    kept = await store.page(pool, EventFilter(tenant, READER), None, 10)
     assert [placed.event for placed in kept] == [two, one]
     assert (await store.read(pool, tenant, one.event_id)) == kept[1]
     assert kept[1].event.body() == one.body()
@@ -110,7 +112,7 @@ async def test_nothing_becomes_visible_below_what_was_seen(pool: Pool) -> None:
     seen: list[list[str]] = []
 
     async def look() -> None:
-        found = await store.following(pool, EventFilter(tenant), 0, 10)
+        found = await store.following(pool, EventFilter(tenant, READER), 0, 10)
         seen.append([placed.event.event_id for placed in found])
 
     async with transaction(pool) as slow:
@@ -156,16 +158,16 @@ async def test_a_follower_that_fails_undoes_the_batch(pool: Pool) -> None:
         if failing:
             raise Transient("not now")
 
-    consumer = OrderEventsConsumer(pool, lambda: datetime.now(UTC), lambda: None, [follower], timedelta(days=90))
+    consumer = EventsConsumer(pool, lambda: datetime.now(UTC), lambda: None, [follower], timedelta(days=90))
     record = record_of(version_of((merchant_id, "test"), order_id, 1))
     with pytest.raises(Transient):
         await consumer([record])
-    assert await store.page(pool, EventFilter((merchant_id, "test")), None, 10) == []
+    assert await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10) == []
     failing = False
     assert await consumer([record, record]) == [None, None]
     assert await consumer([record]) == [None]
     assert told == ["first", "again"]
-    assert len(await store.page(pool, EventFilter((merchant_id, "test")), None, 10)) == 1
+    assert len(await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10)) == 1
 
 
 async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, pool: Pool) -> None:
@@ -193,7 +195,7 @@ async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, 
         partitions.week_of(young.created_at),
         *(partitions.week_of(now + timedelta(days=7 * ahead)) for ahead in range(3)),
     }
-    kept = await store.page(pool, EventFilter((merchant_id, "test")), None, 10)
+    kept = await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10)
     assert [placed.event for placed in kept] == [young]
     # What has gone is neither kept nor followed again.
     told: list[object] = []
@@ -202,7 +204,7 @@ async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, 
         told.append(events)
 
     late = version_of((merchant_id, "test"), order_id, 1)
-    consumer = OrderEventsConsumer(
+    consumer = EventsConsumer(
         pool, lambda: datetime.now(UTC) + timedelta(days=91), lambda: None, [follower], timedelta(days=90)
     )
     assert await consumer([record_of(late)]) == [None]
@@ -249,7 +251,7 @@ async def test_a_topic_is_filled_once_whoever_does_it(stack: Stack, pool: Pool) 
     await let_in(stack, [(app_id, grant_for(tenant))])
     await KafkaTopics(stack.settings.kafka).provide(app_id)
     clock, wake = utc_now, lambda: None
-    consumer = OrderEventsConsumer(pool, clock, wake, [FanOut(pool, clock, wake).follow], timedelta(days=90))
+    consumer = EventsConsumer(pool, clock, wake, [FanOut(pool, clock, wake).follow], timedelta(days=90))
 
     async def versions(begin: int, end: int) -> None:
         for number in range(begin, end, 100):

@@ -21,6 +21,7 @@ from services.apps.webhooks import WebhookFollower
 from shared.clock import utc_now
 from shared.ids import new_id
 from shared.outbound import Limits, Outbound, is_public_or_local
+from shared.outbox import OUTBOX_TABLE
 from shared.postgres import Pool, transaction
 from shared.sealing import Sealer, new_sealing_key
 from tests.schemas import schema_with
@@ -179,11 +180,14 @@ async def world(database_url: str) -> AsyncIterator[World]:
     versions = "services.apps.migrations.versions"
     access, oauth = import_module(f"{versions}.0001_access"), import_module(f"{versions}.0002_oauth")
     kept, made = import_module(f"{versions}.0003_events"), import_module(f"{versions}.0004_webhooks")
+    subjects = import_module(f"{versions}.0005_subjects")
     tables = (
         access.MERCHANTS,
         access.AUDIT_LOG,
         oauth.INSTALLS,
+        OUTBOX_TABLE,
         kept.EVENTS,
+        subjects.EVENTS,
         made.ENDPOINTS,
         made.DELIVERIES,
         made.ATTEMPTS,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.apps.core.event_types import Reader
 from services.apps.core.webhooks import (
     DISABLED_AFTER,
     WAITS,
@@ -138,9 +139,11 @@ def test_only_2xx_means_received(status: int, error: str | None) -> None:
 
 
 def test_an_endpoint_asks_by_patterns_and_only_for_what_it_may_know() -> None:
-    reads = {"orders.read"}
-    assert asks_for(["order.paid"], reads, "order.paid")
-    assert asks_for(["order.created", "order.*"], {"orders.write"}, "order.paid")
-    assert not asks_for(["order.created"], reads, "order.paid")
-    assert not asks_for([], reads, "order.paid")
-    assert not asks_for(["*"], {"payments.write"}, "order.paid")
+    merchant = Reader({"orders.read"})
+    assert asks_for(["order.paid"], merchant, "order.paid", None)
+    assert asks_for(["order.created", "order.*"], Reader({"orders.write"}), "order.paid", None)
+    assert not asks_for(["order.created"], merchant, "order.paid", None)
+    assert not asks_for([], merchant, "order.paid", None)
+    assert not asks_for(["*"], Reader({"payments.write"}), "order.paid", None)
+    assert not asks_for(["*"], merchant, "webhook_endpoint.disabled", None)
+    assert asks_for(["*"], Reader({"orders.read"}, "grt_1"), "webhook_endpoint.disabled", "grt_1")

@@ -1,48 +1,20 @@
-"""Public events: what plugins, webhooks and streams are told, made from the versions that the order service publishes.
+"""Public events: what plugins, webhooks and streams are told, made from what the services publish.
 
-The same version gives the same events with the same ids however often it is read, so that every path and every
+The same message gives the same events with the same ids however often it is read, so that every path and every
 redelivery agree on what an event is called.
 """
 
 import json
 from base64 import b32encode
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
+from services.apps.core.event_types import CUSTOMER_SCOPE, Reader, may_read
 from shared.contracts import order_events as orders
 from shared.immutable import immutable
-
-READ_SCOPE: Final = "orders.read"
-"""Nobody is told of an order's events without it."""
-CUSTOMER_SCOPE: Final = "customers.read"
-"""Without it, an event does not hold who the customer is."""
-
-EVENT_TYPES: Final = tuple(
-    f"order.{what}"
-    for what in (
-        "created",
-        "updated",
-        "opened",
-        "canceled",
-        "closed",
-        "paid",
-        "partially_paid",
-        "overpaid",
-        "refunded",
-        "payment_authorized",
-        "payment_captured",
-        "payment_failed",
-        "lease_granted",
-        "lease_released",
-        "lease_expired",
-        "fulfilled",
-    )
-)
-EVENT_PATTERNS: Final = (*EVENT_TYPES, "order.*", "*")
-"""What names a type, or several: all that begin so, or all."""
 
 _UPDATED = ("order.updated",)
 _PUBLIC: dict[str, tuple[str, ...]] = {
@@ -62,8 +34,6 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     orders.LeaseExpired.wire_type: ("order.lease_expired",),
     # One holder's lease ends and another's begins.
     orders.LeaseHandedOver.wire_type: ("order.lease_released", "order.lease_granted"),
-    # The name that the order service will give it: it does not know fulfillments yet.
-    "orders.order_fulfilled.v1": ("order.fulfilled",),
 }
 """Wire type of what happened to an order → what the public is told. Everything else is an update of the order."""
 
@@ -113,24 +83,73 @@ class Version:
     """The customer as JSON, where the order has one."""
 
 
+@immutable
+class Subject:
+    """What an event is about that is no order."""
+
+    type: str
+    id: str
+    after: bytes
+    """It, after the event, as JSON."""
+
+
+@immutable
+class Told:
+    """What a service told of something that is no order."""
+
+    type: str
+    source: str
+    """Who told it, and under which id: both are the same whenever the message comes again."""
+    message_id: str
+    recorded_at: datetime
+    merchant_id: str
+    environment: str
+    actor: Origin
+    cause: Origin | None
+    subject: Subject
+    change: Mapping[str, Any]
+    order_id: str | None = None
+    order_version: int | None = None
+    grant_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PublicEvent:
-    """One thing that happened to an order, as the public sees it, with the order after it."""
+    """One thing that happened, as the public sees it, with what it is about as it was afterwards."""
 
     event_id: str
     type: str
     created_at: datetime
     merchant_id: str
     environment: str
-    order_id: str
-    order_version: int
+    order_id: str | None
+    order_version: int | None
     actor: Origin
     cause: Origin | None
     change: bytes
     """What happened, as JSON: its name, and the ids and amounts that tell which part of the order it was about."""
     order: bytes
+    """The order after it; `null` too where the event is about something else."""
     customer: bytes | None = None
+    subject: Subject | None = None
+    """What it is about; `None` is the order."""
+    grant_id: str | None = None
+    """Of the app that it is about, where it is about one."""
     _bodies: dict[bool, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What keeps its order: events with the same one are told one after the other."""
+        return self.order_id or self.about.id
+
+    @property
+    def about(self) -> Origin:
+        """What happened to: the order, or whatever else it is."""
+        return Origin(self.subject.type, self.subject.id) if self.subject else Origin("order", self.order_id or "")
+
+    def is_for(self, reader: Reader) -> bool:
+        """Whether the reader is told of it."""
+        return reader.is_told(self.type, self.grant_id)
 
     def body(self, scopes: Collection[str] | None = None) -> bytes:
         """The event as JSON: all of it, or no more than these scopes allow; worked out once for each."""
@@ -147,6 +166,7 @@ class PublicEvent:
             "created_at": self.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "merchant_id": self.merchant_id,
             "environment": self.environment,
+            "subject": _named(self.about),
             "order_id": self.order_id,
             "order_version": self.order_version,
             "actor": _named(self.actor),
@@ -155,7 +175,8 @@ class PublicEvent:
         order = self.order
         if with_customer and self.customer is not None:
             order = b'%b,"customer":%b}' % (order[:-1], self.customer)
-        return b'%b,"data":{"change":%b,"order":%b}}' % (_json(head)[:-1], self.change, order)
+        subject = b',"%b":%b' % (self.subject.type.encode(), self.subject.after) if self.subject else b""
+        return b'%b,"data":{"change":%b,"order":%b%b}}' % (_json(head)[:-1], self.change, order, subject)
 
 
 def public_events(version: Version) -> tuple[PublicEvent, ...]:
@@ -163,7 +184,10 @@ def public_events(version: Version) -> tuple[PublicEvent, ...]:
     told = [(public, each) for each in version.happened for public in _PUBLIC.get(each.type, _UPDATED)]
     return tuple(
         PublicEvent(
-            event_id=_event_id(version, position),
+            event_id=_event_id(
+                version.recorded_at,
+                (version.merchant_id, version.environment, version.order_id, version.version, position),
+            ),
             type=public,
             created_at=version.recorded_at,
             merchant_id=version.merchant_id,
@@ -180,26 +204,24 @@ def public_events(version: Version) -> tuple[PublicEvent, ...]:
     )
 
 
-def may_read(scopes: Collection[str], scope: str) -> bool:
-    """Whether these scopes allow to read what `scope` names; whoever may write may read."""
-    return scope in scopes or scope.removesuffix(".read") + ".write" in scopes
-
-
-def types_like(patterns: Iterable[str]) -> list[str]:
-    """The types that the patterns name. Raises `ValueError` with the one that is none of `EVENT_PATTERNS`."""
-    wanted: set[str] = set()
-    for pattern in patterns:
-        if pattern not in EVENT_PATTERNS:
-            raise ValueError(pattern)
-        wanted.update(known for known in EVENT_TYPES if is_like(known, pattern))
-    return sorted(wanted)
-
-
-def is_like(event_type: str, pattern: str) -> bool:
-    """Whether a pattern names this type; a star stands for whole words: `order.*`, but not `order.pay*`."""
-    if pattern.endswith(".*"):
-        return event_type.startswith(pattern[:-1])
-    return pattern in ("*", event_type)
+def event_told(told: Told) -> PublicEvent:
+    """What the public is told of something that is no order."""
+    about = (told.merchant_id, told.environment, told.source, told.message_id)
+    return PublicEvent(
+        event_id=_event_id(told.recorded_at, about),
+        type=told.type,
+        created_at=told.recorded_at,
+        merchant_id=told.merchant_id,
+        environment=told.environment,
+        order_id=told.order_id,
+        order_version=told.order_version,
+        actor=told.actor,
+        cause=told.cause,
+        change=_json(told.change),
+        order=b"null",
+        subject=told.subject,
+        grant_id=told.grant_id,
+    )
 
 
 def created_in(event_id: str) -> tuple[datetime, datetime] | None:
@@ -217,11 +239,10 @@ def created_in(event_id: str) -> tuple[datetime, datetime] | None:
         return None
 
 
-def _event_id(version: Version, position: int) -> str:
+def _event_id(moment: datetime, about: tuple[object, ...]) -> str:
     """A ULID of the time at which it happened, whose random part is a digest of what it is about."""
-    about = (version.merchant_id, version.environment, version.order_id, version.version, position)
     digest = sha256("\0".join(map(str, about)).encode()).digest()[:_RANDOM_BYTES]
-    milliseconds = (version.recorded_at - _EPOCH) // _MILLISECOND
+    milliseconds = (moment - _EPOCH) // _MILLISECOND
     number = milliseconds << (8 * _RANDOM_BYTES) | int.from_bytes(digest, "big")
     letters = b32encode(number.to_bytes(_BASE32_BYTES, "big"))[-_ULID_CHARS:]
     return "evt_" + letters.translate(_TO_CROCKFORD).decode()

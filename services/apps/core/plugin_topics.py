@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
+from services.apps.core.event_types import Reader
 from services.apps.core.events import PublicEvent
 from shared.immutable import immutable
 
@@ -60,17 +61,18 @@ class Publication:
 
 
 def publications(
-    events: Sequence[PublicEvent], readers: Mapping[tuple[str, str], Sequence[tuple[str, frozenset[str]]]]
+    events: Sequence[PublicEvent], readers: Mapping[tuple[str, str], Sequence[tuple[str, Reader]]]
 ) -> list[Publication]:
-    """The events for the apps that read their tenant, in the order of the events; each app gets each of them once.
+    """The events for the apps that are told of them, in the order of the events; each app gets each of them once.
 
-    `readers` are the apps of each merchant in each environment, with their scopes there.
+    `readers` are the apps of each merchant in each environment.
     """
     told = []
     for event in events:
         forms: dict[bytes, list[str]] = {}
-        for app_id, scopes in readers.get((event.merchant_id, event.environment), ()):
-            forms.setdefault(event.body(scopes), []).append(app_id)
+        for app_id, reader in readers.get((event.merchant_id, event.environment), ()):
+            if event.is_for(reader):
+                forms.setdefault(event.body(reader.scopes), []).append(app_id)
         told += [Publication(tuple(app_ids), event, body) for body, app_ids in forms.items()]
     return told
 

@@ -1,11 +1,11 @@
 """When a webhook is sent again, what an endpoint's failures lead to, and which events it asks for."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from services.apps.core.events import READ_SCOPE, is_like, may_read
+from services.apps.core.event_types import Reader, is_like
 from shared.immutable import immutable, replace
 
 DeliveryStatus = Literal["pending", "delivered", "failed", "canceled"]
@@ -23,9 +23,12 @@ Error = Literal[
     "refused",
     "gone",
     "expired",
+    "withheld",
 ]
 """Why an attempt failed. `redirected`: a 3xx status, which is not followed. `refused`: any other that is no 2xx.
-`expired`: nothing was sent, because the event is no longer kept."""
+Nothing was sent where it is `expired`, no longer kept, or `withheld`: the app may no longer be told of such events."""
+NotSent = Literal["expired", "withheld"]
+_NOT_SENT: Final = get_args(NotSent)
 
 WAITS: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -95,7 +98,7 @@ def fate_of(attempt: Attempt, tries: int, draw: float) -> Fate:
     """What follows from the delivery's attempt number `tries`; `draw` (0 to 1) spreads those that failed together."""
     if attempt.error is None:
         return Fate("delivered", attempt.ended)
-    if attempt.error in ("gone", "expired") or tries > len(WAITS):
+    if attempt.error in ("gone", *_NOT_SENT) or tries > len(WAITS):
         return Fate("failed", attempt.ended)
     wait = WAITS[tries - 1] * (1 + _JITTER * (2 * draw - 1))
     return Fate("pending", attempt.ended + max(wait, _asked(attempt)))
@@ -105,7 +108,7 @@ def health_after(health: Health, attempt: Attempt, draw: float) -> Health:
     """An endpoint that fails again and again, or that asks for it, is left alone for a while: longer each time."""
     if attempt.error is None:
         return Health()
-    if attempt.error == "expired":
+    if attempt.error in _NOT_SENT:
         return health
     failures = health.failures + 1
     pause = _asked(attempt)
@@ -128,9 +131,12 @@ def disabled_by(health: Health, attempt: Attempt) -> DisabledReason | None:
     return "failing" if since is not None and attempt.at - since >= DISABLED_AFTER else None
 
 
-def asks_for(event_types: Iterable[str], scopes: Collection[str], event_type: str) -> bool:
-    """Whether an endpoint with these filters, which may be told what these scopes allow, gets events of this type."""
-    return may_read(scopes, READ_SCOPE) and any(is_like(event_type, pattern) for pattern in event_types)
+def asks_for(event_types: Iterable[str], reader: Reader, event_type: str, grant_id: str | None) -> bool:
+    """Whether an endpoint with these filters gets an event of this type, about the app with this grant if any.
+
+    `reader` is the endpoint's owner.
+    """
+    return reader.is_told(event_type, grant_id) and any(is_like(event_type, pattern) for pattern in event_types)
 
 
 def _asked(attempt: Attempt) -> timedelta:

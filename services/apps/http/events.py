@@ -10,7 +10,8 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from pydantic import Field
 
-from services.apps.core.events import EVENT_PATTERNS, READ_SCOPE, PublicEvent, types_like
+from services.apps.core.event_types import PATTERNS, READ_SCOPE, Reader, types_like
+from services.apps.core.events import PublicEvent
 from services.apps.http.event_stream import MOST_PER_CREDENTIAL, EventStream
 from services.apps.http.wiring import EventsWiring, Wiring
 from services.apps.store import events as store
@@ -28,7 +29,7 @@ from shared.http.problems import Problem, not_found
 READ = requires(READ_SCOPE)
 _LARGEST_POSITION = 2**63 - 1
 
-_ONE_TYPE = "|".join(map(re.escape, EVENT_PATTERNS))
+_ONE_TYPE = "|".join(map(re.escape, PATTERNS))
 
 TypeFilter = Annotated[
     str | None,
@@ -62,7 +63,7 @@ class StreamQuery(RequestModel):
 
 
 class EventController(Controller):
-    """What happened to orders, as webhooks and plugin topics tell it, kept for at least 90 days."""
+    """What happened, as webhooks and plugin topics tell it, kept for at least 90 days."""
 
     path = "/v1/events"
     tags = ("Events",)
@@ -83,6 +84,7 @@ class EventController(Controller):
         access = request.user
         wanted = EventFilter(
             tenant=_tenant(access),
+            reader=_reader(access),
             types=_types(query.type),
             order_id=query.order_id,
             created_from=query.created_from,
@@ -98,7 +100,7 @@ class EventController(Controller):
     async def read_event(self, request: ApiRequest, state: State, event_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.apps
         found = await store.read(wiring.pool, _tenant(request.user), event_id)
-        if found is None:
+        if found is None or not found.event.is_for(_reader(request.user)):
             raise not_found("There is no such event, or it is no longer kept.")
         return one(request, _shown(found.event, request.user))
 
@@ -123,11 +125,15 @@ class EventController(Controller):
         wiring: Wiring = state.apps
         streams: EventsWiring = state.events
         access = request.user
-        wanted = EventFilter(tenant=_tenant(access), types=_types(query.type))
+        wanted = EventFilter(tenant=_tenant(access), reader=_reader(access), types=_types(query.type))
         name = "Last-Event-ID" if request.headers.get("last-event-id") else "after"
         last = request.headers.get("last-event-id") or query.after
-        after = await _after(wiring, wanted.tenant, last, name)
+        after = await _after(wiring, wanted, last, name)
         return EventStream(access, streams.grants, streams.streams, streams.live.read(wanted, after))
+
+
+def _reader(access: Access) -> Reader:
+    return Reader(access.scopes, access.grant_id if access.kind == "installation" else None)
 
 
 def _tenant(access: Access) -> Tenant:
@@ -156,12 +162,12 @@ def _position(query: EventsQuery) -> int | None:
     return min(int(position[0]), _LARGEST_POSITION)
 
 
-async def _after(wiring: Wiring, tenant: Tenant, event_id: str | None, name: str) -> int:
+async def _after(wiring: Wiring, wanted: EventFilter, event_id: str | None, name: str) -> int:
     """The position of the last event that a reader has seen, or the newest one."""
     if event_id is None:
         return await store.newest_position(wiring.pool)
-    found = await store.read(wiring.pool, tenant, event_id)
-    if found is None:
+    found = await store.read(wiring.pool, wanted.tenant, event_id)
+    if found is None or not found.event.is_for(wanted.reader):
         detail = "There is no such event, or it is no longer kept: begin without it."
         raise Problem("VALIDATION_FAILED", detail, param=name)
     return found.position

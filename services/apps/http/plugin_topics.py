@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from pydantic import Field
 
 from services.apps.audit import note
-from services.apps.core.events import READ_SCOPE
+from services.apps.core.event_types import READ_SCOPE
 from services.apps.core.plugin_topics import PluginTopic, Replay, ReplayStatus, TopicStatus, group_prefix_of
 from services.apps.http.wiring import EventsWiring, Wiring, by_caller
 from services.apps.plugin_topics import new_password

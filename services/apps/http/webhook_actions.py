@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.apps import audit
-from services.apps.core.events import EVENT_TYPES
+from services.apps.core.event_types import EVENT_TYPES
 from services.apps.core.samples import sample_event
 from services.apps.http.shown_once import answer_once
 from services.apps.http.webhook_models import (
@@ -94,7 +94,7 @@ class WebhookActionController(Controller):
         guards=[WRITE],
         **operation(
             "Send a test event",
-            description="Of an order that does not exist; whatever the endpoint's filters say, and to it alone.",
+            description="Of something that does not exist; whatever the endpoint's filters say, and to it alone.",
             takes=TestEvent,
             gives=WebhookDeliveryView,
             status=201,
@@ -113,9 +113,7 @@ class WebhookActionController(Controller):
         async def effect(connection: Connection) -> tuple[int, bytes]:
             endpoint = active(await endpoints.lock(connection, owner_of(access), webhook_endpoint_id))
             delivery_id = new_id("del")
-            new = NewDelivery(
-                delivery_id, endpoint.endpoint_id, event.event_id, event.type, event.order_id, event.body()
-            )
+            new = NewDelivery(delivery_id, endpoint.endpoint_id, event.event_id, event.type, event.key, event.body())
             await deliveries.enqueue(connection, [new], now)
             return 201, one_bytes(request, delivery_view(deliveries.enqueued(new, now)))
 

@@ -13,6 +13,7 @@ from services.apps.http.webhook_views import endpoint_view, known, owner_of, tol
 from services.apps.http.wiring import WebhooksWiring, Wiring, by_caller
 from services.apps.store import endpoints
 from services.apps.store.endpoints import Endpoint
+from services.apps.telling import endpoint_disabled
 from services.apps.webhook_signing import new_secret
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
@@ -128,10 +129,15 @@ class WebhookEndpointController(Controller):
             if new != old:
                 new = replace(new, version=old.version + 1, updated_at=now)
                 await endpoints.save(connection, new)
-                await audit.note(connection, told(by_caller(request, now), "updated", old, new))
+                by = by_caller(request, now)
+                await audit.note(connection, told(by, "updated", old, new))
+                if new.status == "disabled" != old.status:
+                    await endpoint_disabled(connection, by, new)
             return 200, one_bytes(request, endpoint_view(new))
 
-        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
+        answer = await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
+        wiring.committed()
+        return answer
 
     @delete(
         "/{webhook_endpoint_id:str}",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from services.apps.core.events import EVENT_PATTERNS, EVENT_TYPES
+from services.apps.core.event_types import EVENT_TYPES, PATTERNS
 from services.apps.core.webhooks import DeliveryStatus, DisabledReason, EndpointStatus, Error
 from services.apps.http import webhook_examples as examples
 from services.apps.http.shown_once import ShowsSecret
@@ -19,7 +19,7 @@ _LONGEST_OVERLAP_S = 7 * 24 * 3600
 
 
 def _known_pattern(pattern: str) -> str:
-    if pattern not in EVENT_PATTERNS:
+    if pattern not in PATTERNS:
         raise ValueError("must be an event type, or the beginning of some with a star: order.*")
     return pattern
 
@@ -30,7 +30,7 @@ def _known_type(name: str) -> str:
     return name
 
 
-EventPattern = Annotated[str, AfterValidator(_known_pattern), Field(json_schema_extra={"enum": [*EVENT_PATTERNS]})]
+EventPattern = Annotated[str, AfterValidator(_known_pattern), Field(json_schema_extra={"enum": [*PATTERNS]})]
 EventType = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": [*EVENT_TYPES]})]
 Patterns = Annotated[list[EventPattern], Field(min_length=1, max_length=50)]
 
@@ -128,7 +128,8 @@ class WebhookDeliveryView(AnswerModel):
     event_id: str
     """Also the request's `webhook-id`, in every attempt."""
     event_type: str
-    order_id: str
+    order_id: str | None
+    """Of the order that the event concerns, where it concerns one."""
     test: bool
     """Whether it is about nothing that happened."""
     status: DeliveryStatus

@@ -39,7 +39,7 @@ def delivery_view(delivery: Delivery) -> WebhookDeliveryView:
         webhook_endpoint_id=delivery.endpoint_id,
         event_id=delivery.event_id,
         event_type=delivery.event_type,
-        order_id=delivery.order_id,
+        order_id=delivery.order_id if delivery.order_id.startswith("ord_") else None,
         test=delivery.test,
         status=delivery.status,
         attempts=delivery.attempts,

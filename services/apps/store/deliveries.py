@@ -42,6 +42,7 @@ class NewDelivery:
     event_id: str
     event_type: str
     order_id: str
+    """The event's key: the order, or the subject of an event that is about no order."""
     test_body: bytes | None = None
 
 
@@ -52,7 +53,8 @@ class PastEvent:
     position: int
     event_id: str
     type: str
-    order_id: str
+    key: str
+    grant_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ _STATUS: dict[DeliveryStatus | None, str] = {
 """Written out, so that the index of each is found."""
 
 _PAST = """
-SELECT position, event_id, type, order_id FROM events
+SELECT position, event_id, type, coalesce(order_id, subject_id) AS key, grant_id FROM events
 WHERE merchant_id = $1 AND environment = $2 AND created_at >= $3 AND created_at < $4 AND position > $5
 ORDER BY position LIMIT $6
 """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.apps.core.event_types import Reader
 from services.apps.core.webhooks import DisabledReason, EndpointStatus
 from services.apps.store.installs import Tenant
 from shared.contracts.access import Environment
@@ -58,7 +59,7 @@ class Listener:
     endpoint_id: str
     merchant_id: str
     environment: str
-    scopes: frozenset[str]
+    reader: Reader
     event_types: tuple[str, ...]
 
 
@@ -173,7 +174,7 @@ async def listening(connection: Connection, tenants: Sequence[Tenant]) -> list[L
             row["endpoint_id"],
             row["merchant_id"],
             row["environment"],
-            frozenset(row["scopes"]),
+            Reader(frozenset(row["scopes"]), row["grant_id"]),
             tuple(row["event_types"]),
         )
         for row in rows
@@ -205,7 +206,8 @@ async def revoked(connection: Connection, limit: int) -> list[str]:
 _READ = f"SELECT {_NAMES} FROM webhook_endpoints WHERE {_OWN} AND endpoint_id = $4"
 
 _LISTENING = """
-SELECT e.endpoint_id, e.merchant_id, e.environment, coalesce(g.scopes, e.scopes) AS scopes, e.event_types
+SELECT e.endpoint_id, e.merchant_id, e.environment, e.grant_id, coalesce(g.scopes, e.scopes) AS scopes,
+    e.event_types
 FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS asked (merchant_id, environment)) AS asked
 JOIN webhook_endpoints AS e USING (merchant_id, environment)
 LEFT JOIN environment_grants AS g ON g.grant_id = e.grant_id

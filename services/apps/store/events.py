@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from services.apps.core.events import Origin, PublicEvent, created_in
+from services.apps.core.event_types import TYPES_OF_ONE_APP, Reader
+from services.apps.core.events import Origin, PublicEvent, Subject, created_in
 from shared.faults import Transient
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool
@@ -25,7 +26,8 @@ _LARGEST_PAGE_BYTES = 4 * 1024 * 1024
 
 _NAMES = (
     "event_id, created_at, type, merchant_id, environment, order_id, order_version, "
-    "actor_type, actor_id, cause_type, cause_id, change, order_after, customer"
+    "actor_type, actor_id, cause_type, cause_id, change, order_after, customer, subject_type, subject_id, "
+    "subject_after, grant_id"
 )
 _COLUMNS = tuple(_NAMES.split(", "))
 
@@ -40,13 +42,18 @@ class Placed:
 
 @immutable
 class EventFilter:
-    """Which of a tenant's events are wanted; `types` that are empty stand for all."""
+    """Which of a tenant's events are wanted, and by whom; `types` that are empty stand for all."""
 
     tenant: Tenant
+    reader: Reader
     types: Sequence[str] = ()
     order_id: str | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+
+    def admits(self, event: PublicEvent) -> bool:
+        """Whether an event of the tenant is one of them, whenever it happened and whatever it is about."""
+        return (not self.types or event.type in self.types) and event.is_for(self.reader)
 
 
 async def unknown(connection: Connection, events: Sequence[PublicEvent]) -> list[PublicEvent]:
@@ -103,7 +110,7 @@ async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) 
     if before is not None:
         arguments.append(before)
         conditions.append(f"position < ${len(arguments)}")
-    return [_placed(row) for row in await pool.fetch(*_select(conditions, arguments, wanted.types, "DESC", limit))]
+    return [_placed(row) for row in await pool.fetch(*_select(conditions, arguments, wanted, "DESC", limit))]
 
 
 async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> list[Placed]:
@@ -111,7 +118,7 @@ async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> 
     conditions, arguments = _conditions(wanted)
     arguments.append(after)
     conditions.append(f"position > ${len(arguments)}")
-    query, *values = _select(conditions, arguments, wanted.types, "ASC", limit)
+    query, *values = _select(conditions, arguments, wanted, "ASC", limit)
     return [_placed(row) for row in await pool.fetch(_bounded(query), *values)]
 
 
@@ -138,7 +145,10 @@ async def position_before(database: Connection | Pool, week_began: datetime) -> 
 
 def _bounded(query: str) -> str:
     """The query's rows while they are not too large together; the first in any case."""
-    size = "octet_length(change) + octet_length(order_after) + coalesce(octet_length(customer), 0)"
+    size = (
+        "octet_length(change) + octet_length(order_after) + coalesce(octet_length(customer), 0) "
+        "+ coalesce(octet_length(subject_after), 0)"
+    )
     return f"""
     SELECT * FROM (
         SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - ({size}) AS bytes_before
@@ -157,17 +167,24 @@ def _conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
         if value is not None:
             arguments.append(value)
             conditions.append(f"{condition}${len(arguments)}")
+    if hidden := wanted.reader.hidden_types():
+        arguments.append(hidden)
+        conditions.append(f"type <> ALL(${len(arguments)}::text[])")
+    if wanted.reader.grant_id is not None:
+        arguments += [wanted.reader.grant_id, list(TYPES_OF_ONE_APP)]
+        conditions.append(f"(grant_id = ${len(arguments) - 1} OR type <> ALL(${len(arguments)}::text[]))")
     return conditions, arguments
 
 
-def _select(conditions: list[str], arguments: list[Any], types: Sequence[str], order: str, limit: int) -> list[Any]:
+def _select(conditions: list[str], arguments: list[Any], wanted: EventFilter, order: str, limit: int) -> list[Any]:
     """A query and its arguments. Of several types, each is read in order by its own index, then all are merged."""
     arguments.append(limit)
     last = f"ORDER BY position {order} LIMIT ${len(arguments)}"
     plain = f"SELECT position, {_NAMES} FROM events WHERE {' AND '.join(conditions)}"
-    if not types:
+    if not wanted.types:
         return [f"{plain} {last}", *arguments]
-    arguments.append(list(types))
+    hidden = wanted.reader.hidden_types()
+    arguments.append([name for name in wanted.types if name not in hidden])
     each = f"{plain} AND type = wanted.name {last}"
     names = f"unnest(${len(arguments)}::text[]) AS wanted (name)"
     return [f"SELECT found.* FROM {names} CROSS JOIN LATERAL ({each}) AS found {last}", *arguments]
@@ -194,7 +211,7 @@ _FIRST = "SELECT coalesce(min(position) - 1, (SELECT max(position) FROM events),
 
 
 def _row(event: PublicEvent) -> tuple[Any, ...]:
-    cause = event.cause
+    cause, subject = event.cause, event.subject
     return (
         event.event_id,
         event.created_at,
@@ -210,6 +227,10 @@ def _row(event: PublicEvent) -> tuple[Any, ...]:
         event.change,
         event.order,
         event.customer,
+        subject.type if subject else None,
+        subject.id if subject else None,
+        subject.after if subject else None,
+        event.grant_id,
     )
 
 
@@ -227,5 +248,7 @@ def _placed(row: asyncpg.Record) -> Placed:
         change=row["change"],
         order=row["order_after"],
         customer=row["customer"],
+        subject=Subject(row["subject_type"], row["subject_id"], row["subject_after"]) if row["subject_type"] else None,
+        grant_id=row["grant_id"],
     )
     return Placed(row["position"], event)

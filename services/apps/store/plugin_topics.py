@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.apps.core.plugin_topics import PluginTopic, TopicStatus
+from services.apps.core.plugin_topics import REPLAY_HEADER, PluginTopic, TopicStatus
 from shared import outbox
 from shared.postgres import Connection, Pool
 from shared.topics import plugin_topic
@@ -100,13 +100,17 @@ async def delete(pool: Pool, app_id: str) -> None:
     await pool.execute("DELETE FROM plugin_topics WHERE app_id = $1 AND status = 'deleting'", app_id)
 
 
-async def drop_waiting(connection: Connection, app_id: str, tenants: Sequence[tuple[str, str]]) -> None:
-    """Nothing of these tenants, in whose name the app may no longer read, is published on its topic any more.
+async def drop_waiting(
+    connection: Connection, app_id: str, tenants: Sequence[tuple[str, str]]
+) -> list[tuple[str, str | None]]:
+    """Nothing of these tenants that waits for the app's topic is published: the events' ids and those of their
+    replays, in the order in which they would have been.
 
-    In the transaction that takes its rights.
+    In the transaction that takes the app's rights.
     """
     await hold_fan_out(connection)
-    await outbox.drop(connection, plugin_topic(app_id), tenants)
+    dropped = await outbox.drop(connection, plugin_topic(app_id), tenants)
+    return [(message_id, headers.get(REPLAY_HEADER)) for message_id, headers in dropped]
 
 
 _BEGIN = """

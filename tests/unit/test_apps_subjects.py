@@ -1,0 +1,210 @@
+"""Events of other things than orders: what a service's message becomes, and who is told of it."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.apps.core.event_types import EVENT_TYPES, FAMILIES, TYPES_OF_ONE_APP, Reader
+from services.apps.core.events import PublicEvent, created_in
+from services.apps.core.samples import sample_event
+from services.apps.incoming import KINDS, TOPICS_OF_EVENTS, Kind, events_in, told_in
+from shared.contracts import public_events
+from shared.contracts.payments import UnmatchedMoneyFound
+from shared.contracts.topics_messages import MESSAGES_BY_TOPIC
+from shared.envelope import Envelope
+from shared.faults import Poison
+from shared.immutable import replace
+from shared.topics import APPS_EVENTS, PAYMENTS_EVENTS
+
+NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+EXAMPLES = Path(__file__).parents[1] / "contract" / "examples"
+DISABLED = "apps.webhook_endpoint_disabled.v1"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A record as a consumer gets it."""
+
+    envelope: Envelope
+    topic: str = APPS_EVENTS
+    partition: int = 0
+    offset: int = 0
+    headers: list[tuple[str, bytes]] = field(init=False)
+    key: bytes = field(init=False)
+    value: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = [(name, value.encode()) for name, value in self.envelope.headers().items()]
+        object.__setattr__(self, "headers", headers)
+        object.__setattr__(self, "key", (self.envelope.key or "").encode())
+        object.__setattr__(self, "value", self.envelope.data)
+
+
+def example(wire_type: str, number: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((EXAMPLES / f"{wire_type}.json").read_text())[number]
+    return found
+
+
+def message(wire_type: str, body: Any = None, **changes: Any) -> Envelope:
+    body = body or example(wire_type)
+    told = Envelope(
+        id="msg_1",
+        type=wire_type,
+        source="/services/apps",
+        data=json.dumps(body).encode(),
+        key="whe_1",
+        time=NOON,
+        merchant_id="mer_1",
+        environment="test",
+        actor="system:webhooks",
+    )
+    return replace(told, **changes)
+
+
+def told(wire_type: str, body: Any = None, **changes: Any) -> PublicEvent:
+    [event] = events_in(Kept(message(wire_type, body, **changes)))
+    return event
+
+
+def test_what_a_service_tells_is_told_as_it_wrote_it() -> None:
+    body = example(DISABLED)
+    endpoint = body["webhook_endpoint"]
+    endpoint["field_of_tomorrow"] = 7
+    event = told(DISABLED, body, key=endpoint["webhook_endpoint_id"])
+    shown = json.loads(event.body())
+    assert shown == {
+        "event_id": event.event_id,
+        "type": "webhook_endpoint.disabled",
+        "created_at": "2026-11-21T12:00:00.123456Z",
+        "merchant_id": "mer_1",
+        "environment": "test",
+        "subject": {"type": "webhook_endpoint", "id": endpoint["webhook_endpoint_id"]},
+        "order_id": None,
+        "order_version": None,
+        "actor": {"type": "system", "id": "webhooks"},
+        "cause": None,
+        "data": {"change": {"type": "webhook_endpoint_disabled"}, "order": None, "webhook_endpoint": endpoint},
+    }
+    assert public_events.PublicEvent.model_validate(shown).model_dump(mode="json") == shown
+    assert event.key == endpoint["webhook_endpoint_id"]
+    window = created_in(event.event_id)
+    assert window is not None
+    assert window[0] <= event.created_at < window[1]
+
+
+def test_the_same_message_gives_the_same_event_and_any_other_gives_another() -> None:
+    ids = {
+        told(DISABLED, **changes).event_id
+        for changes in ({}, {}, {"id": "msg_2"}, {"source": "/services/payments"}, {"environment": "live"})
+    }
+    assert len(ids) == 4
+
+
+def test_an_update_says_what_it_was_before() -> None:
+    event = told("apps.install_permissions_updated.v1")
+    assert json.loads(event.change) == {
+        "type": "install_permissions_updated",
+        "scopes_before": example("apps.install_permissions_updated.v1")["scopes_before"],
+    }
+
+
+def test_every_type_is_told_of_something_and_this_service_tells_nothing_else() -> None:
+    assert {kind.event_type for kind in KINDS.values()} | set(FAMILIES["order"].types) == set(EVENT_TYPES)
+    assert {each.wire_type for each in MESSAGES_BY_TOPIC[APPS_EVENTS]} == set(KINDS)
+    assert APPS_EVENTS in TOPICS_OF_EVENTS
+    for wire_type, kind in KINDS.items():
+        event = told(wire_type)
+        assert event.about.type == kind.subject
+        assert event.type in TYPES_OF_ONE_APP
+
+
+def test_money_that_fits_no_order_is_carried_without_another_shape() -> None:
+    """As the payment service tells of it today; a row of `KINDS` is all that is missing."""
+    body = example("payments.unmatched_money_found.v1")
+    money = body["unmatched_money"]
+    kind = Kind("unmatched_money.found", "unmatched_money", UnmatchedMoneyFound)
+    envelope = message(
+        UnmatchedMoneyFound.wire_type, body, key="ord_1", actor="channel:chn_web", source="/services/payments"
+    )
+    event = told_in(replace(envelope, causation_id="che_1"), kind)
+    shown = json.loads(event.body())
+    assert shown["subject"] == {"type": "unmatched_money", "id": money["unmatched_money_id"]}
+    assert (shown["order_id"], shown["order_version"], event.key) == ("ord_1", None, "ord_1")
+    assert shown["data"] == {"change": {"type": "unmatched_money_found"}, "order": None, "unmatched_money": money}
+    assert shown["actor"] == {"type": "channel", "id": "chn_web"}
+    assert shown["cause"] == {"type": "message", "id": "che_1"}
+    of_no_order = told_in(replace(envelope, key=money["unmatched_money_id"]), kind)
+    assert (of_no_order.order_id, of_no_order.key) == (None, money["unmatched_money_id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data": b"{"}, "INVALID_BODY"),
+        ({"data": b"[]"}, "INVALID_BODY"),
+        ({"data": b'{"webhook_endpoint": {}}'}, "INVALID_BODY"),
+        ({"data": b'{"webhook_endpoint": null}'}, "INVALID_BODY"),
+        ({"time": None}, "MISSING_ATTRIBUTE"),
+        ({"merchant_id": None}, "MISSING_TENANT"),
+        ({"environment": "staging"}, "MISSING_TENANT"),
+    ],
+)
+def test_what_means_nothing_is_poison(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Poison) as poison:
+        events_in(Kept(message(DISABLED, **changes)))
+    assert poison.value.reason == reason
+
+
+def test_what_the_public_is_not_told_is_passed_over() -> None:
+    assert events_in(Kept(message("payments.channel_event_applied.v1"), topic=PAYMENTS_EVENTS)) == ()
+    assert events_in(Kept(message("apps.something_new.v1", {"any": "thing"}))) == ()
+
+
+ALL = frozenset({"orders.read", "apps.read", "webhooks.read"})
+
+
+@pytest.mark.parametrize(
+    ("reader", "event_type", "grant_id", "is_told"),
+    [
+        (Reader(ALL), "order.paid", None, True),
+        (Reader(ALL), "partner_app.install.created", "grt_1", True),
+        (Reader(ALL), "webhook_endpoint.disabled", "grt_1", True),
+        (Reader(ALL), "webhook_endpoint.disabled", None, True),
+        (Reader({"orders.read"}), "webhook_endpoint.disabled", None, False),
+        (Reader({"orders.read", "apps.write"}), "partner_app.install.created", "grt_1", True),
+        (Reader({"orders.read", "apps.write"}), "webhook_endpoint.disabled", "grt_1", False),
+        (Reader(ALL - {"orders.read"}), "webhook_endpoint.disabled", None, False),
+        (Reader(ALL), "nothing.known", None, False),
+        (Reader({"orders.read"}, "grt_1"), "order.paid", None, True),
+        (Reader({"orders.read"}, "grt_1"), "partner_app.install.created", "grt_1", True),
+        (Reader({"orders.read"}, "grt_1"), "webhook_endpoint.disabled", "grt_1", True),
+        (Reader(ALL, "grt_1"), "partner_app.install.created", "grt_2", False),
+        (Reader(ALL, "grt_1"), "webhook_endpoint.disabled", "grt_2", False),
+        (Reader(ALL, "grt_1"), "webhook_endpoint.disabled", None, False),
+        (Reader(set(), "grt_1"), "partner_app.install.created", "grt_1", False),
+    ],
+)
+def test_a_merchant_is_told_of_all_that_is_its_own_and_an_app_of_itself(
+    reader: Reader, event_type: str, grant_id: str | None, is_told: bool
+) -> None:
+    assert reader.is_told(event_type, grant_id) is is_told
+    if not is_told and grant_id == reader.grant_id:
+        assert event_type in (*reader.hidden_types(), "nothing.known")
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_a_sample_is_about_what_its_type_is_about(event_type: str) -> None:
+    event = sample_event("evt_1", event_type, "mer_1", "test", NOON)
+    shown = json.loads(event.body())
+    public_events.PublicEvent.model_validate(shown)
+    kinds = {kind.event_type: kind for kind in KINDS.values()}
+    if event_type in kinds:
+        kind = kinds[event_type]
+        assert shown["subject"]["type"] == kind.subject
+        kind.message.model_validate({kind.subject: shown["data"][kind.subject], "scopes_before": []})
+    else:
+        assert shown["subject"] == {"type": "order", "id": shown["data"]["order"]["order_id"]}
