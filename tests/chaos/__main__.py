@@ -19,7 +19,11 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=100_000, help="end sooner, when so many are done")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--only", default="", help="only faults whose kind and target contain this")
-    parser.add_argument("--short", action="store_true", help="one minute; times are judged leniently, nothing else is")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="one fixed course of faults, about a minute; times are judged leniently, nothing else is",
+    )
     chosen = parser.parse_args()
     plan = SHORT if chosen.short else Plan(chosen.seed, chosen.minutes, chosen.faults, chosen.only)
     directory = Path(tempfile.mkdtemp(prefix="throughline-chaos-"))

@@ -7,8 +7,10 @@ refresh token are never sent twice.
 import asyncio
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +18,6 @@ from urllib.parse import urlencode
 import httpx
 from httpx_sse import SSEError, aconnect_sse
 
-from services.apps.core.authorization import challenge_of
 from shared.ids import new_id
 from tests.chaos.hooks import Hooks
 from tests.chaos.journal import Arrival, Install, Journal, Json, digest_of
@@ -117,7 +118,7 @@ class Plugin:
             "response_type": "code",
             "state": secrets.token_urlsafe(16),
             "mode": "test",
-            "code_challenge": challenge_of(verifier),
+            "code_challenge": _challenge_of(verifier),
             "code_challenge_method": "S256",
         }
         try:
@@ -257,3 +258,7 @@ class Plugin:
         self.journal.errors[f"plugin: {what}: {answer.status_code}"] += 1
         if answer.status_code not in (503, *also_fine):
             self.journal.oddities.append(f"plugin: {what}: {answer.status_code} {answer.text[:300]}")
+
+
+def _challenge_of(verifier: str) -> str:
+    return urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()

@@ -177,11 +177,8 @@ def _judged(this: Run, planned: Plan, evidence: Evidence, drained: bool) -> dict
     undisturbed, disturbed, unexplained = open_after(this, plan, evidence)
     findings.late += unexplained
     for door, times in undisturbed.items():
-        findings.late += [
-            f"{door} was open for {seconds:.1f} s after a revocation"
-            for seconds in times
-            if seconds > plan.revocation_limit_s
-        ]
+        late = [seconds for seconds in times if seconds > plan.revocation_limit_s]
+        findings.late += [f"{door} was open for {seconds:.1f} s after a revocation" for seconds in late]
     findings.odd += mistakes(logged(this.system.directory))
     times = {"handed_over_s": handed_over, "open_s": undisturbed, "open_during_faults_s": disturbed}
     return _as_json(this, plan, findings, times)
@@ -189,6 +186,8 @@ def _judged(this: Run, planned: Plan, evidence: Evidence, drained: bool) -> dict
 
 def _judge_recovery(injected: Sequence[Injected], plan: Plan, findings: Findings) -> None:
     limit_s = plan.recovery_limit_s
+    if len(injected) < plan.at_least:
+        findings.odd.append(f"there were {len(injected)} faults, and should have been {plan.at_least}")
     for one in injected:
         name = f"{one.at_s:.0f} s: {one.kind} of {one.target}"
         if one.from_end_s is None or one.from_end_s > limit_s:
