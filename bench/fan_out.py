@@ -1,6 +1,6 @@
 """Orders' versions on their way to the topics of installed apps, beside a bare loop that copies them.
 
-Merchants with 1, 10 and 100 apps. The versions are what the order service told of one order, under new ids.
+A merchant's apps are 1, 10 or 100. The versions are what the order service told of one order, under new ids.
 """
 
 import asyncio
@@ -27,9 +27,8 @@ from shared.kafka_admin import KafkaAdmin
 from shared.sealing import new_sealing_key
 from shared.topics import ORDERS_COMMANDS, ORDERS_EVENTS, TopicSpec, plugin_topic
 
-APPS = (1, 10, 100)
-ORDERS = {1: 2_000, 10: 1_000, 100: 300}
-"""How many orders' lives are told in a round, by apps."""
+ORDERS = {1: 2_000, 10: 500, 100: 100}
+"""How many orders' lives are told in a round, by the number of apps."""
 _BARE = "bench.versions"
 _PATIENCE_S = 300.0
 _LOOK_EVERY_S = 0.1
@@ -53,7 +52,9 @@ async def measure(found: Result, options: Namespace) -> None:
     async with machine() as here, apps_pool(here) as pool:
         life = await _life(here)
         await KafkaAdmin(here.settings.kafka).ensure_topics([TopicSpec(_BARE, here.settings.command_partitions)])
-        merchants = [_Merchant(f"mer_with_{count}", tuple(new_id("app") for _ in range(count))) for count in APPS]
+        merchants = [
+            _Merchant(f"mer_with_{count}", tuple(new_id("app") for _ in range(count))) for count in options.apps
+        ]
         for merchant in merchants:
             await let_in(here, pool, merchant.merchant_id, merchant.app_ids)
         async with running(here, "apps", "worker", SEALING_KEY=new_sealing_key()) as service:

@@ -162,10 +162,46 @@ def _throughput(found: Json) -> Figure:
     return figure
 
 
+def _fan_out(found: Json) -> Figure:
+    figure, (axes,) = _new(6, 3)
+    sizes = {name.removeprefix("apps_"): each["medians"] for name, each in found.items() if name.startswith("apps_")}
+    contenders = (("bare_send", "bare, one by one", BARE), ("bare_batches", "bare, in batches", "#8d99ae"))
+    for number, (name, label, colour) in enumerate((*contenders, ("service", "fan-out", OURS))):
+        places = [place + (number - 1) * 0.27 for place in range(len(sizes))]
+        bars = axes.bar(places, [one[name]["per_s"] for one in sizes.values()], 0.27, label=label, color=colour)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7)
+    axes.set_xticks(range(len(sizes)), [f"{size} app(s) at a merchant" for size in sizes])
+    axes.set_ylabel("messages per second")
+    axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _webhooks(found: Json) -> Figure:
+    figure, (rates, delays) = _new(8, 3, 2)
+    rounds = found["rounds"]
+    labels = [f"round {number}" for number in range(1, len(rounds) + 1)]
+    _pairs(rates, labels, [one["bare_per_s"] for one in rounds], [one["webhooks_per_s"] for one in rounds])
+    rates.set_ylabel("requests per second")
+    rates.set_title(f"webhooks have {found['medians']['of_bare']:.0%} of the bare loop", fontsize=9)
+    turns = found["delay_turns"]
+    for name, label, colour in (("alone", "alone", BARE), ("beside_dead", "beside a dead endpoint", OURS)):
+        for what, style in (("p50_ms", "o--"), ("p99_ms", "o-")):
+            values = [one[name][what] for one in turns]
+            delays.plot(range(1, len(turns) + 1), values, style, color=colour, label=f"{label}, {what[:3]}")
+    delays.set_ylim(bottom=0)
+    delays.set_xlabel("turn")
+    delays.set_ylabel("ms from commit to receiver")
+    delays.set_title(f"100 lively endpoints at {found['pace_per_s']:,}/s", fontsize=9)
+    delays.legend(frameon=False, fontsize=7)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "throughput": _throughput,
     "latency": _latency,
     "http": _http,
     "growth": _growth,
     "soak": _soak,
+    "fan_out": _fan_out,
+    "webhooks": _webhooks,
 }

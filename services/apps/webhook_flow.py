@@ -13,15 +13,15 @@ _AT_FIRST = 2
 class Width:
     """How much one process sends at once."""
 
-    at_once: int = 256
+    at_once: int = 512
     to_one_endpoint: int = 16
 
 
 class Flow:
-    """Keeps account of what is under way.
+    """Keeps account of what is under way, from turn to turn.
 
-    An endpoint may have a little more under way than it is answering at the moment, up to a limit: while there is much
-    to send this grows with every answer. One that stops answering therefore holds few requests, however lively it was.
+    An endpoint that uses all its room may have one more under way for every answer, up to a limit: so it grows while
+    there is much to send. One that stops answering holds no more requests than it could use before.
     """
 
     def __init__(self, width: Width) -> None:
@@ -29,14 +29,21 @@ class Flow:
         self._first = min(_AT_FIRST, width.to_one_endpoint)
         self._under_way: Counter[str] = Counter()
         self._allowed: dict[str, int] = {}
+        """Of endpoints that have any under way, or had in the last turn."""
+        self._free: dict[str, int] = {}
+        self._begun: Counter[str] = Counter()
+        """In this turn."""
 
     def began(self, endpoint_id: str) -> None:
         """A request is under way."""
         self._under_way[endpoint_id] += 1
+        self._begun[endpoint_id] += 1
 
     def answered(self, endpoint_id: str, *, well: bool) -> None:
         """A request that is still under way has its outcome."""
-        grown = min(self._width.to_one_endpoint, self._under_way[endpoint_id] + 1)
+        allowed = self._allowed.get(endpoint_id, self._first)
+        all_begun = self._begun[endpoint_id] >= self._free.get(endpoint_id, self._first)
+        grown = min(self._width.to_one_endpoint, max(self._first, allowed + all_begun))
         self._allowed[endpoint_id] = grown if well else 1
 
     def ended(self, endpoint_id: str) -> None:
@@ -44,17 +51,19 @@ class Flow:
         self._under_way[endpoint_id] -= 1
         if not self._under_way[endpoint_id]:
             del self._under_way[endpoint_id]
-            if self._allowed.get(endpoint_id, 0) <= self._first:
-                self._allowed.pop(endpoint_id, None)
 
     def room(self, slow: Iterable[str]) -> Room:
-        """What may begin. `slow` names the endpoint of every slow request: once half of all are, they get no more."""
-        waiting = list(slow)
-        free = {
-            endpoint_id: max(0, self._allowed.get(endpoint_id, self._first) - self._under_way[endpoint_id])
-            for endpoint_id in self._under_way.keys() | self._allowed.keys()
+        """What may begin in the turn that begins now. `slow` names the endpoint of every slow request: once half of all
+        are, they get no more."""
+        lately = self._under_way.keys() | self._begun.keys()
+        self._allowed = {endpoint_id: self._allowed.get(endpoint_id, self._first) for endpoint_id in lately}
+        self._free = {
+            endpoint_id: max(0, allowed - self._under_way[endpoint_id])
+            for endpoint_id, allowed in self._allowed.items()
         }
+        self._begun.clear()
+        waiting = list(slow)
         if len(waiting) >= self._width.at_once // 2:
-            free |= dict.fromkeys(waiting, 0)
+            self._free |= dict.fromkeys(waiting, 0)
         under_way = self._under_way.total()
-        return Room(max(0, self._width.at_once - under_way), self._first, free)
+        return Room(max(0, self._width.at_once - under_way), self._first, self._free)

@@ -30,11 +30,22 @@ def test_what_is_lively_and_has_much_to_send_gets_more_up_to_the_limit() -> None
 def test_what_stops_answering_holds_few_requests_however_lively_it_was() -> None:
     flow = Flow(Width())
     for _ in range(1_000):
+        assert free(flow, "a") == 2
         begin(flow, "a")
         end(flow, "a")
     begin(flow, "a", free(flow, "a"))
     assert free(flow, "a") == 0
     assert sum(flow._under_way.values()) == 2
+
+
+def test_what_answered_before_the_next_turn_has_as_much_room_then() -> None:
+    flow, began = Flow(Width(to_one_endpoint=8)), []
+    for _ in range(4):
+        began.append(free(flow, "a"))
+        begin(flow, "a", began[-1])
+        for _ in range(began[-1]):
+            end(flow, "a")
+    assert began == [2, 4, 8, 8]
 
 
 def test_what_failed_gets_one_at_a_time() -> None:
@@ -67,4 +78,6 @@ def test_what_is_quiet_is_forgotten() -> None:
     for number in range(100):
         begin(flow, f"{number}")
         end(flow, f"{number}", well=number % 2 == 0)
+    assert len(flow.room([]).free) == 100
     assert flow.room([]).free == {}
+    assert not flow._allowed
