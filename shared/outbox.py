@@ -103,5 +103,6 @@ _COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "p
 def _row(message: OutboxMessage) -> tuple[int, str, str, str, str, str, bytes]:
     envelope = message.envelope
     key = envelope.key or envelope.id
-    headers = orjson.dumps(envelope.headers() | dict(message.further_headers)).decode()
-    return shard_of(key), envelope.id, message.topic, key, envelope.type, headers, envelope.data
+    headers = envelope.headers()
+    headers.update(message.further_headers)
+    return shard_of(key), envelope.id, message.topic, key, envelope.type, orjson.dumps(headers).decode(), envelope.data

@@ -11,6 +11,7 @@ from services.orders.core.decide import Decision, DecisionContext, decide_and_ap
 from services.orders.core.refusal import Refusal
 from services.orders.core.state import Order
 from services.orders.core.view import order_view
+from services.orders.lines import LinesJson
 from services.orders.numbers import OrderNumbers, Tenant
 from services.orders.store import history, orders, search
 from shared.contracts.order_commands import CreateOrder, OrderCommand, ReasonedCommand, TenderedCommand
@@ -39,6 +40,7 @@ class OrderAggregates:
     def __init__(self, numbers: OrderNumbers) -> None:
         self._numbers = numbers
         self._cache = orders.OrderCache()
+        self._lines = LinesJson()
 
     async def prepare(self, batch: Sequence[Incoming[OrderCommand]]) -> Numbers:
         """A free number for every order that may come into being."""
@@ -75,7 +77,8 @@ class OrderAggregates:
         """History and message say alike what happened; the message adds the order after it."""
         order, incoming = change.after, change.incoming
         told = orjson.dumps(_told(change), option=orjson.OPT_UTC_Z)
-        value = _extended(told, b"order", orjson.dumps(order_view(order, change.at), option=orjson.OPT_UTC_Z))
+        view = order_view(order, change.at, self._lines.of(order))
+        value = _extended(told, b"order", orjson.dumps(view, option=orjson.OPT_UTC_Z))
         if len(value) > LARGEST_VALUE_BYTES:
             value = _extended(told, b"order", b"null")
         envelope = Envelope(

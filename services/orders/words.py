@@ -4,6 +4,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+")
 _LONGEST_WORD = 40
@@ -22,6 +23,7 @@ def _without_accents(text: str) -> str:
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
+@lru_cache(maxsize=10_000)
 def tenant_mark(merchant_id: str, environment: str) -> str:
     """A short mark; two tenants may share one, because results are filtered by tenant as well."""
     return format(zlib.crc32(f"{merchant_id}:{environment}".encode()), "08x")

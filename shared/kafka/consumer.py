@@ -20,7 +20,7 @@ from shared.isolation import describe, run_isolated
 from shared.kafka.dead_letters import DeadLetter, DeadLetters
 from shared.kafka.progress import STALL_AFTER_S, Progress
 from shared.kafka.reader import LEAST_SESSION_MS
-from shared.kafka.record import Record
+from shared.kafka.record import Record, place_of
 
 BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
 """Makes the effects of all the records durable, or raises. One entry per record: why it can never be, or None."""
@@ -216,8 +216,8 @@ class BatchConsumer:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
-        ends = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
-        ours = {tp: end for tp, end in ends.items() if tp in consumer.assignment()}
+        last = {place_of(record): record.offset for record in records}
+        ours = {TopicPartition(*place): offset + 1 for place, offset in last.items() if place in consumer.assignment()}
         try:
             async with asyncio.timeout(_BROKER_ANSWERS_S):
                 if ours:

@@ -8,7 +8,7 @@ from prometheus_client import Counter as Count
 from prometheus_client import Gauge
 
 from shared.clock import monotonic
-from shared.kafka.record import Record
+from shared.kafka.record import Record, place_of
 
 STALL_AFTER_S = 30.0
 """Messages wait, nothing stands in the way, and still nothing happens for this long: the consumer has stalled."""
@@ -29,7 +29,7 @@ class Progress:
         self._group = group
         self._stall_after_s = stall_after_s
         self._lag: dict[TopicPartition, int] = {}
-        self._in_flight: Counter[TopicPartition] = Counter()
+        self._in_flight: Counter[tuple[str, int]] = Counter()
         self._moved = True
         self._waiting_since = monotonic()
         self._pauses = {"connection": "not connected to Kafka yet"}
@@ -42,7 +42,7 @@ class Progress:
 
     def began(self, records: Sequence[Record]) -> None:
         """These records are being processed and still count as lag."""
-        self._in_flight = Counter(TopicPartition(record.topic, record.partition) for record in records)
+        self._in_flight = Counter(map(place_of, records))
 
     def moved(self) -> None:
         """Something was done."""

@@ -1,6 +1,7 @@
 """A record as it lies in Kafka."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Protocol
 
 
@@ -19,3 +20,7 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+place_of = attrgetter("topic", "partition")
+"""Where a record lies, equal to a `TopicPartition`."""

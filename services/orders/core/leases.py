@@ -48,21 +48,22 @@ def acquire(order: Order, command: AcquireLease, now: datetime) -> list[OrderEve
 def _not_available(order: Order, command: AcquireLease, now: datetime) -> Refusal | None:
     if order.status != "open":
         return Refusal("ORDER_NOT_OPEN", f"The order is {order.status}.", {"status": order.status})
-    told = {"outstanding_minor": order.outstanding, "available_minor": order.available(now)}
-    if command.expected_outstanding_minor not in (None, order.outstanding):
-        detail = f"{format_money(order.outstanding, order.currency)} is owed."
+    outstanding, available = order.outstanding, order.available(now)
+    told = {"outstanding_minor": outstanding, "available_minor": available}
+    if command.expected_outstanding_minor not in (None, outstanding):
+        detail = f"{format_money(outstanding, order.currency)} is owed."
         return Refusal("OUTSTANDING_CHANGED", detail, told, param="expected_outstanding_money")
-    if not order.outstanding:
+    if not outstanding:
         return Refusal("ORDER_ALREADY_PAID", "Nothing is owed on this order.", told)
-    if command.amount_minor <= order.available(now):
+    if command.amount_minor <= available:
         return None
-    if command.amount_minor > order.outstanding:
-        detail = f"Only {format_money(order.outstanding, order.currency)} is owed."
+    if command.amount_minor > outstanding:
+        detail = f"Only {format_money(outstanding, order.currency)} is owed."
         return Refusal("OUTSTANDING_CHANGED", detail, told, param="amount_money")
-    taken = order.outstanding - order.available(now)
     return Refusal(
         "ORDER_BALANCE_LEASED",
-        f"{format_money(taken, order.currency)} of the {format_money(order.outstanding, order.currency)} still owed is "
+        f"{format_money(outstanding - available, order.currency)} of the "
+        f"{format_money(outstanding, order.currency)} still owed is "
         "being collected elsewhere.",
         told,
         (*leases_in_the_way(order, now), *authorizations_in_the_way(order)),

@@ -25,7 +25,7 @@ def price(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Seque
     parts: list[LineItem | Charge] = [*lines, *charges]
     taxes = _tax(parts, nets)
     priced = [
-        PricedPart(net + off, off, tuple(shares), net + _added(part.taxes, shares))
+        PricedPart(net + off, off, tuple(shares), net + _added(part.taxes, shares) if shares else net)
         for part, net, off, shares in zip(parts, nets, [*by_line, *([0] * len(charges))], taxes, strict=True)
     ]
     priced_lines, priced_charges = tuple(priced[: len(lines)]), tuple(priced[len(lines) :])
@@ -33,9 +33,9 @@ def price(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Seque
         subtotal=sum(gross),
         discount=sum(by_line),
         charge=sum(charge.amount_minor for charge in charges),
-        tax=sum(sum(part.taxes) for part in priced),
+        tax=sum(map(sum, taxes)),
         tip=tip,
-        total=sum(part.total for part in priced) + tip,
+        total=sum([part.total for part in priced]) + tip,
         lines=priced_lines,
         charges=priced_charges,
         discounts=tuple(by_discount),
@@ -81,6 +81,8 @@ def _tax(parts: Sequence[LineItem | Charge], nets: Sequence[int]) -> list[list[i
     shares = [[tax.amount_minor or 0 for tax in part.taxes] for part in parts]
     groups: dict[tuple[str, bool, Fraction], list[tuple[int, int]]] = defaultdict(list)
     for index, part in enumerate(parts):
+        if not part.taxes:
+            continue
         included = sum((Fraction(tax.percentage) for tax in part.taxes if tax.inclusive and tax.percentage), Fraction())
         for position, tax in enumerate(part.taxes):
             if tax.percentage is not None:

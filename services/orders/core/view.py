@@ -11,8 +11,8 @@ Json = dict[str, Any]
 ToMoney = Callable[[int], Json]
 
 
-def order_view(order: Order, now: datetime) -> Json:
-    """The order at `now`: leases that have run out by then do not count."""
+def order_view(order: Order, now: datetime, lines: Any = None) -> Json:
+    """The order at `now`: leases that have run out by then do not count. `lines` spares working out `lines_view`."""
     currency = order.currency
 
     def money(amount: int) -> Json:
@@ -36,7 +36,7 @@ def order_view(order: Order, now: datetime) -> Json:
         "customer_id": context.customer_id,
         "external_reference": context.external_reference,
         "currency": currency,
-        "line_items": [_line(line, part, money) for line, part in zip(order.lines, order.pricing.lines, strict=True)],
+        "line_items": lines_view(order) if lines is None else lines,
         "charges": [
             _charge(charge, part, money) for charge, part in zip(order.charges, order.pricing.charges, strict=True)
         ],
@@ -56,6 +56,15 @@ def order_view(order: Order, now: datetime) -> Json:
         "closed_at": order.closed_at,
         "canceled_at": order.canceled_at,
     }
+
+
+def lines_view(order: Order) -> list[Json]:
+    """The lines of an order as they are part of it."""
+
+    def money(amount: int) -> Json:
+        return {"amount": amount, "currency": order.currency}
+
+    return [_line(line, part, money) for line, part in zip(order.lines, order.pricing.lines, strict=True)]
 
 
 def _taxes(taxes: tuple[Tax, ...], amounts: tuple[int, ...], money: ToMoney) -> list[Json]:

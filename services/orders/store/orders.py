@@ -1,5 +1,6 @@
 """Rows of orders, locked and saved in batches: one statement each, whatever the size of the batch."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ class OrderCache:
 
     def __init__(self, largest: int = 5_000) -> None:
         self._largest = largest
-        self._orders: dict[str, Order] = {}
+        self._orders: OrderedDict[str, Order] = OrderedDict()
 
     def get(self, order_id: str, version: int, updated_at: datetime) -> Order | None:
         """The order at exactly this version, if it is known."""
@@ -29,10 +30,10 @@ class OrderCache:
     def put(self, orders: Iterable[Order]) -> None:
         """Remember orders as they are committed; the ones remembered longest ago are forgotten."""
         for order in orders:
-            self._orders.pop(order.order_id, None)
             self._orders[order.order_id] = order
+            self._orders.move_to_end(order.order_id)
         while len(self._orders) > self._largest:
-            del self._orders[next(iter(self._orders))]
+            self._orders.popitem(last=False)
 
 
 async def lock_orders(connection: Connection, order_ids: Sequence[str], cache: OrderCache) -> dict[str, Order]:
