@@ -101,6 +101,18 @@ def platform_key() -> None:
 
 
 @app.command()
+def announce_grants(
+    merchant: Annotated[str | None, typer.Option(help="Only those of this merchant.")] = None,
+) -> None:
+    """Publish every grant again on access.grants: for a topic that was lost, or a Kafka cluster that is new."""
+    from deploy.announce import announce_grants as announce
+    from shared.settings import Settings
+
+    with _problems_in_a_sentence():
+        asyncio.run(announce(Settings(), merchant))
+
+
+@app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Only this value, such as api_key or staff.password.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

@@ -7,7 +7,7 @@ Locks are taken in one order, and so never wait for each other in a circle: the 
 the order of their ids, and last the fan-out's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from services.apps import fan_out, grants
@@ -87,6 +87,12 @@ async def announce(connection: Connection, merchant_id: str, *, merchant_active:
     await grants.publish(connection, [_announced(grant).model_copy(update={"status": status}) for grant in held])
     for grant in () if merchant_active else held:
         await fan_out.stop(connection, grant.app_id, [(grant.merchant_id, grant.environment)])
+
+
+async def announce_all(connection: Connection, held: Sequence[EnvironmentGrant], inactive: Collection[str]) -> None:
+    """Every service is told again what these grants are worth; they and their merchants are held by the caller."""
+    told = [replace(each, status="revoked") if each.merchant_id in inactive else each for each in held]
+    await grants.publish(connection, [_announced(each) for each in told])
 
 
 def _approved(install: Install, before: EnvironmentGrant, now: EnvironmentGrant) -> list[About]:

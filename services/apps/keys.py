@@ -1,6 +1,6 @@
 """The life of an API key: made, rotated, revoked. Each step is saved with its grants and its entry in the audit log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -61,6 +61,20 @@ async def announce(connection: Connection, keys: Sequence[ApiKey], now: datetime
     known = {key.api_key_id: key for key in keys}
     secrets = await api_keys.living_secrets(connection, list(known), now)
     told = [grant_of(known[secret.api_key_id], secret, merchant_active=merchant_active) for secret in secrets]
+    await grants.publish(connection, told)
+
+
+async def announce_all(connection: Connection, held: Sequence[ApiKey], inactive: Collection[str]) -> None:
+    """Every service is told again what these keys are worth under every secret that they ever had.
+
+    They and their merchants are held by the caller; `inactive` are those of the merchants that are not active.
+    """
+    known = {key.api_key_id: key for key in held}
+    told = [
+        grant_of(key, secret, merchant_active=key.merchant_id not in inactive)
+        for secret in await api_keys.secrets(connection, list(known))
+        for key in (known[secret.api_key_id],)
+    ]
     await grants.publish(connection, told)
 
 

@@ -107,6 +107,13 @@ class TokenSigner:
         return self._private[1]
 
 
+async def announce_all(connection: Connection, now: datetime) -> None:
+    """Every service is told again of each key that there is or was."""
+    await signing_keys.lock(connection)
+    for key in await signing_keys.every(connection):
+        await _announce(connection, key, now)
+
+
 async def _announce(connection: Connection, key: SigningKey, now: datetime) -> None:
     envelope = Envelope(
         id=new_id("evt"),

@@ -45,6 +45,21 @@ class _StuckConsumerError(Exception):
     """The topic has records that the consumer does not deliver."""
 
 
+class _MadeAnewError(Exception):
+    """The topic's offsets begin again: somebody made it anew under our eyes."""
+
+
+_INTERRUPTIONS = (
+    KafkaError,
+    ConsumerStoppedError,
+    Transient,
+    OSError,
+    TimeoutError,
+    _StuckConsumerError,
+    _MadeAnewError,
+)
+
+
 class GrantsTail:
     """Keeps the table and the cache up with the topic, through outages of either side."""
 
@@ -66,6 +81,8 @@ class GrantsTail:
         self._skipped = _SKIPPED.labels(service)
         self._beat = monotonic()
         self._pause_s = _SHORTEST_PAUSE_S
+        self._next: dict[TopicPartition, int] = {}
+        """The offset after everything that was taken, by partition."""
         self.caught_up = asyncio.Event()
 
     def stalled(self) -> str | None:
@@ -78,7 +95,7 @@ class GrantsTail:
         while True:
             try:
                 await self._follow(pool)
-            except (KafkaError, ConsumerStoppedError, Transient, OSError, TimeoutError, _StuckConsumerError) as error:
+            except _INTERRUPTIONS as error:
                 _log.warning("grants tail interrupted", error=type(error).__name__, pause_s=self._pause_s)
             await asyncio.sleep(self._pause_s)
             self._beat = monotonic()
@@ -112,6 +129,7 @@ class GrantsTail:
                 await table.forget_offsets(pool, partition.partition)
                 start = 0
             consumer.seek(partition, start)
+            self._next[partition] = start
         # What this process cached while it was away may have changed without its seeing.
         self._cache.clear()
         self._keys.drop()
@@ -136,11 +154,16 @@ class GrantsTail:
                     raise _StuckConsumerError
 
     async def _measured_lag(self, consumer: AIOKafkaConsumer) -> int:
-        lag = await _lag(consumer, await consumer.end_offsets(consumer.assignment()))
+        ends = await consumer.end_offsets(consumer.assignment())
+        if any(end < self._next[partition] for partition, end in ends.items()):
+            raise _MadeAnewError
+        lag = await _lag(consumer, ends)
         self._lag.set(lag)
         return lag
 
     async def _take(self, batches: dict[TopicPartition, list[ConsumerRecord]], pool: Pool) -> None:
+        if any(batch[0].offset < self._next[partition] for partition, batch in batches.items() if batch):
+            raise _MadeAnewError
         messages = [message for batch in batches.values() for message in batch]
         decoded = list(self._decoded(messages))
         records = [record for record in decoded if isinstance(record, GrantRecord)]
@@ -154,6 +177,7 @@ class GrantsTail:
             self._cache.mark_unsaved(changed)
             self._keys.unsaved |= bool(keys)
             raise
+        self._next |= {partition: batch[-1].offset + 1 for partition, batch in batches.items() if batch}
         self._cache.mark_saved(changed)
         self._keys.unsaved &= not keys
         self._drop(set(), keys)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 
+import structlog
 from litestar.types import Scope
 from prometheus_client import Counter
 
@@ -19,6 +20,8 @@ from shared.clock import monotonic
 from shared.http.edge import RawHeader
 from shared.http.problems import Problem
 from shared.settings import RateLimits
+
+_log = structlog.get_logger(__name__)
 
 LARGEST = 50_000
 """Buckets of one kind in memory. The one that was not used for longest goes first, and is full should it come back."""
@@ -29,6 +32,8 @@ _ROUNDING_S = 1e-6
 """What sums of times may be off by."""
 
 _REFUSED = Counter("throughline_rate_limited_total", "Requests refused for their number.", ["service", "policy"])
+_FORWARDED_FOR = b"x-forwarded-for"
+_SHARED = "all who come through it share one address, and its limits"
 _DETAILS = {
     "credential": "This credential has sent too many requests.",
     "merchant": "This merchant's credentials have sent too many requests together.",
@@ -92,6 +97,8 @@ class Limiter:
         }
         self._merchants = _buckets("merchant", limits.merchant_per_s, limits.merchant_burst)
         self._addresses = _buckets("address", limits.address_per_s, limits.address_burst)
+        self._noticed = False
+        """Whether it was said that there is a proxy which is not believed; once is enough."""
 
     def admit(self, scope: Scope, access: Access) -> None:
         """A caller's request counts; raises when its credential or its merchant has none left."""
@@ -108,6 +115,9 @@ class Limiter:
 
     def count_stranger(self, scope: Scope) -> None:
         """A request without a valid credential counts; raises when there were too many from its address."""
+        if not self._noticed and (proxy := unbelieved_proxy(scope)) is not None:
+            self._noticed = True
+            _log.warning("proxy_not_believed", address=proxy, consequence=_SHARED, remedy="FORWARDED_ALLOW_IPS")
         self._take(scope, self._of_address(scope))
 
     def _of_address(self, scope: Scope) -> list[_Level]:
@@ -144,6 +154,18 @@ def network_of(scope: Scope) -> str:
     """Whose address it is: an IPv4 address, or the network of an IPv6 one."""
     client = scope.get("client")
     return _network(client[0]) if client else ""
+
+
+def unbelieved_proxy(scope: Scope) -> str | None:
+    """The address of a proxy that says for whom it asks without being believed; `None` where there is none.
+
+    Of one that is believed (`FORWARDED_ALLOW_IPS`) uvicorn has put the address that it named in the place of its own.
+    """
+    client = scope.get("client")
+    said = [value for name, value in scope["headers"] if name == _FORWARDED_FOR]
+    if client is None or not said or any(client[0].encode() in value for value in said):
+        return None
+    return client[0]
 
 
 @lru_cache(maxsize=10_000)

@@ -1,5 +1,7 @@
 """Partner apps, their installs and a merchant's staff over HTTP: who sees what, and what is noted of it."""
 
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -8,6 +10,7 @@ import httpx
 import pytest
 
 from services.apps.core.authorization import challenge_of
+from tests.apps import run
 from tests.people import APP, READ, REDIRECT, Json, Person, Town, browser, query_of
 from tests.stack import Stack, eventually
 
@@ -261,6 +264,53 @@ async def test_the_page_lists_what_is_installed_and_takes_it_out(town: Town, own
     assert (done.status_code, done.headers["location"]) == (303, "/account")
     await refused(town, token)
     assert action not in (await person.http.get("/account")).text
+
+
+async def test_the_page_of_a_merchant_with_many_apps_has_pages(town: Town) -> None:
+    """Of 45 apps each is on one page; whoever removes one stays where he is; another's merchant is not shown."""
+    merchant_id, second = await town.merchant("Rain <Shine>"), await town.merchant()
+    person = await town.person_of(merchant_id)
+    developer = await town.key(await town.merchant())
+    token = await install(town, person, await town.app_of(developer, name="One"), "test")
+    await run(
+        town.stack,
+        """
+        WITH made AS (
+            INSERT INTO partner_apps (app_id, merchant_id, environment, name, type, redirect_uris, manifest,
+                default_permission_ids, money_budgets, status, version, created_at, updated_at)
+            SELECT 'app_' || $1 || n, 'mer_d', 'test', 'App number ' || n || '.', 'server', '{}', '[]', '{}', '[]',
+                'active', 1, now(), now()
+            FROM generate_series(1, 44) AS n RETURNING app_id
+        ), let_in AS (
+            INSERT INTO installs SELECT 'ins_' || app_id, app_id, $1, 'active', now(), now(), NULL FROM made
+            RETURNING install_id, app_id
+        )
+        INSERT INTO environment_grants
+        SELECT 'grt_' || app_id, install_id, app_id, $1, 'live', '{}', '{orders.read}', 'active', 'usr_1', now(), now()
+        FROM let_in
+        """,
+        merchant_id,
+    )
+    shown: list[list[str]] = []
+    paths = ["/account"]
+    while paths[-1]:
+        text = (await person.http.get(paths[-1])).text
+        shown.append(re.findall(r"<h3>([^<]+) <span", text))
+        more = re.search(r'<a href="([^"]+)">More apps of Rain &lt;Shine&gt;</a>', text)
+        paths.append(html.unescape(more[1]) if more else "")
+    assert [len(each) for each in shown] == [20, 20, 5]
+    assert len({name for each in shown for name in each}) == 45
+    last = paths[2]
+    page = await person.http.get(last)
+    [gone, *_] = re.findall(r'action="(/account/grants/[^"]+/revoke)"', page.text)
+    answer = await person.send(page, gone)
+    assert (answer.status_code, answer.headers["location"]) == (303, last)
+    assert len(re.findall("<h3>", (await person.http.get(last)).text)) == 4
+    await town.person_of(second)
+    assert (await person.http.get(f"/account?merchant={second}")).status_code == 404
+    for odd in ("/account?merchant=%00", "/account?after=%00&merchant=", "/account?after=" + "x" * 5_000):
+        assert (await person.http.get(odd)).status_code == 200, odd
+    assert await works(town, token)
 
 
 async def test_staff_are_invited_listed_and_removed(town: Town) -> None:

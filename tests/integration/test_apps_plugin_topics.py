@@ -16,8 +16,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from services.apps import fan_out
+from services.apps.store.installs import InstalledApp
 from shared.contracts.access import Grant
 from shared.ids import new_id
+from shared.immutable import replace
+from shared.outbox import shard_of
 from shared.postgres import Pool, transaction
 from shared.topics import ORDERS_EVENTS, plugin_topic
 from tests.apps import Installed, install, let_in, run, version_of
@@ -308,6 +311,47 @@ async def test_nothing_comes_after_the_rights_are_taken(stack: Stack, tenant: Te
     ]
     for each in (app, other):
         await each.http.aclose()
+
+
+async def test_what_waits_says_no_more_than_the_app_may_read(stack: Stack, tenant: Tenant) -> None:
+    """`customers.read` is taken while messages wait to be published: they come in their order, without the customer."""
+    app_id, scopes = new_id("app"), frozenset({"orders.read", "customers.read"})
+    app = await install(stack, app_id, tenant.merchant_id, scopes=tuple(scopes))
+    await topic_when_ready(app.http)
+    customer = (await tenant.http.post("/v1/customers", json={"name": "Ada"})).json()["data"]["customer_id"]
+    order_id = await new_order(tenant)
+    given = await tenant.http.patch(f"/v1/orders/{order_id}", json={"customer_id": customer})
+    assert given.status_code == 200, given.text
+    await pay(stack, tenant, order_id)
+    told = [event["event_id"] for event in reversed(await events_when(tenant, 4))]
+    assert ["customer" in each["body"]["data"]["order"] for each in await on_topic(stack, app_id, 4)] == [False] + [
+        True
+    ] * 3
+    pool = Pool(stack.settings.database_url.get_secret_value(), "apps", 2)
+    await pool.open()
+    async with transaction(pool) as connection:
+        # As if the relay had published none of it; the last one by a replay.
+        for number, event_id in enumerate(told):
+            replayed = {"tl_replay": "rpl_1"} if number == 3 else {}
+            await connection.execute(
+                "INSERT INTO outbox (shard, id, aggregatetype, aggregateid, type, headers, payload) "
+                "VALUES ($4, $1, $2, $5, 'order.updated', $3, '{\"customer\": \"Ada\"}')",
+                event_id,
+                plugin_topic(app_id),
+                orjson.dumps({"ce_merchantid": tenant.merchant_id, "ce_environment": "test"} | replayed).decode(),
+                shard_of(order_id),
+                order_id,
+            )
+        narrowed = InstalledApp(app_id, app.grant.grant_id, tenant.merchant_id, "test", frozenset({"orders.read"}))
+        await fan_out.narrow(connection, narrowed)
+        nothing = replace(narrowed, app_id=new_id("app"))
+        await fan_out.narrow(connection, nothing)
+    await pool.close()
+    published = (await on_topic(stack, app_id, 8))[4:]
+    assert ids(published) == told
+    assert ["customer" in each["body"]["data"]["order"] for each in published] == [False] * 4
+    assert [each["headers"].get("tl_replay") for each in published] == [None, None, None, "rpl_1"]
+    await app.http.aclose()
 
 
 async def replay(app: Installed, **body: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from structlog.testing import capture_logs
 
 from shared.auth import GRANTS_TABLE, SIGNING_KEYS_TABLE, Access, GrantsCopy, hash_credential, new_api_key
 from shared.auth.table import GrantRecord, save_records
@@ -25,6 +26,7 @@ from shared.topics import TopicSpec
 from tests.raw_batches import NotUtf8, raw_batch
 from tests.schemas import schema_with
 from tests.servers import Servers
+from tests.stack import eventually
 
 pytestmark = pytest.mark.servers
 
@@ -251,6 +253,35 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_start(apps: Apps, kaf
     async with copy.running(pool):
         await ready(copy)
         assert await copy.find(key) is None
+
+
+async def test_a_topic_that_is_made_anew_under_a_running_copy_is_read_from_its_start(
+    apps: Apps, kafka: KafkaSettings, pool: Pool
+) -> None:
+    """However few records it had before and however many it gets: whoever publishes waits until the copies know."""
+    key, admin = fresh_hash(), KafkaAdmin(kafka)
+    copy = copy_of(apps, kafka)
+    async with copy.running(pool):
+        for _ in range(3):
+            await apps.publish(grant(key))
+        await soon(copy, key, allowed=True)
+        with capture_logs() as logs:
+            await admin.delete_topics([apps.topic])
+            await admin.ensure_topics([TopicSpec(apps.topic, 1, {"cleanup.policy": "compact"})])
+
+            async def noticed() -> bool:
+                return "grants topic was made anew" in [told["event"] for told in logs]
+
+            await eventually(noticed, within_s=60)
+        for _ in range(9):
+            await apps.publish(grant(fresh_hash()))
+        await apps.publish(grant(key, status="revoked"))
+
+        async def refused() -> bool:
+            return await copy.find(key) is None
+
+        await eventually(refused)
+    assert await pool.fetchval("SELECT next_offset FROM grant_offsets") == 10
 
 
 async def test_without_kafka_it_answers_from_the_table(pool: Pool) -> None:

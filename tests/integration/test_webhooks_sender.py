@@ -13,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 
 from services.apps.core.webhooks import WAITS, Attempt, Fate
 from services.apps.store import deliveries, endpoints, sending
-from services.apps.store.endpoints import Endpoint
+from services.apps.store.endpoints import Endpoint, Owner
 from services.apps.store.sending import Outcome, Room
 from services.apps.webhook_flow import Width
 from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
@@ -468,6 +468,47 @@ async def test_nothing_is_sent_to_an_app_that_is_no_longer_installed(here: World
     found = await here.read(endpoint)
     assert (found.status, found.disabled_reason) == ("disabled", "revoked")
     assert {one.status for one in await here.deliveries(endpoint)} == {"delivered", "canceled"}
+
+
+async def test_what_waits_says_no_more_than_may_be_read_when_it_is_sent(here: World, receiver: Receiver) -> None:
+    """A merchant takes a scope from the app while events wait: judged is what it may read now, at every attempt."""
+    grant_id = await here.grant(("orders.read", "customers.read"))
+    endpoint = await here.endpoint(receiver.url(), grant_id=grant_id)
+    own = await here.endpoint(receiver.url("/own"), scopes=("orders.read", "customers.read"))
+    knew: list[bool] = []
+
+    async def refuse(one: Received) -> bytes:
+        if one.path == "/hook":
+            knew.append("customer" in one.json()["data"]["order"])
+        return answer(500 if one.path == "/hook" and len(knew) < 2 else 200)
+
+    async def may(*scopes: str) -> None:
+        await here.pool.execute("UPDATE environment_grants SET scopes = $1", list(scopes))
+
+    receiver.answering = refuse
+    await here.happens(here.event("ord_1", customer=b'{"name":"Ada"}'))
+    async with here.sending():
+        await receiver.wait(1, "/hook")
+        await here.tried(endpoint, 1)
+        await may("orders.read")
+        here.later(timedelta(seconds=6))
+        await here.settled(endpoint, 1)
+        assert knew == [True, False]
+        await may("payments.read")
+        await here.settled(own, 1)
+        receiver.received.clear()
+        async with transaction(here.pool) as connection:
+            await deliveries.resend(
+                connection,
+                Owner(endpoint.merchant_id, "test", grant_id),
+                (await here.deliveries(endpoint))[0].delivery_id,
+                here.now(),
+            )
+        here.wake()
+        found = await here.tried(endpoint, 3)
+    assert [(one.status, one.last_error) for one in found] == [("failed", "withheld")]
+    assert receiver.received == []
+    assert (await here.read(endpoint)).failing_since is None
 
 
 async def test_while_a_merchant_is_suspended_nothing_is_sent(here: World, receiver: Receiver) -> None:

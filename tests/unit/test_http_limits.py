@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.auth.access import Access
-from shared.http.limits import Buckets, Limiter, limit_headers, network_of
+from shared.http.limits import Buckets, Limiter, limit_headers, network_of, unbelieved_proxy
 from shared.http.problems import Problem
 from shared.settings import UNLIMITED, RateLimits
 
@@ -24,8 +25,9 @@ def access(credential: str = "a", merchant_id: str | None = "mer_1", **fields: A
     return Access(grant_id=credential, credential_hash=credential, merchant_id=merchant_id, **given)
 
 
-def scope(host: str = "10.0.0.1") -> Any:
-    return {"state": {}, "client": (host, 1234)}
+def scope(host: str = "10.0.0.1", *forwarded_for: str) -> Any:
+    headers = [(b"host", b"api.example"), *((b"x-forwarded-for", each.encode()) for each in forwarded_for)]
+    return {"state": {}, "client": (host, 1234), "headers": headers}
 
 
 def limiter(timer: Timer, **limits: float) -> Limiter:
@@ -177,5 +179,25 @@ def test_an_address_is_whose_it_is(one: str, other: str, same: bool) -> None:
 
 
 def test_who_comes_without_an_address_is_one_stranger() -> None:
-    nobody: Any = {"state": {}, "client": None}
+    nobody: Any = {"state": {}, "client": None, "headers": [(b"x-forwarded-for", b"192.0.2.1")]}
     assert network_of(nobody) == ""
+    assert unbelieved_proxy(nobody) is None
+
+
+def test_a_proxy_that_is_not_believed_is_told_of_once() -> None:
+    limits = limiter(Timer(), address_per_s=1, address_burst=100)
+    with capture_logs() as logs:
+        limits.count_stranger(scope())
+        # Uvicorn has believed it: the address is the client's.
+        limits.count_stranger(scope("192.0.2.1", "192.0.2.1"))
+        limits.count_stranger(scope("192.0.2.1", "198.51.100.7, 192.0.2.1"))
+        assert logs == []
+        for _ in range(3):
+            limits.count_stranger(scope("10.0.0.1", "192.0.2.1"))
+    [told] = logs
+    assert (told["event"], told["log_level"], told["address"], told["remedy"]) == (
+        "proxy_not_believed",
+        "warning",
+        "10.0.0.1",
+        "FORWARDED_ALLOW_IPS",
+    )

@@ -23,7 +23,7 @@ from services.apps.http.browser import (
 )
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.pages.parts import message
-from services.apps.pages.staff import Offer, account_page, join_page, sign_in_page
+from services.apps.pages.staff import APPS_AT_ONCE, Offer, Place, account_page, join_page, sign_in_page
 from services.apps.secrets import new_secret
 from services.apps.staff import SignedIn, TooManyAttempts, csrf_token, operator
 from services.apps.store import installs, partner_apps, staff
@@ -176,12 +176,17 @@ class AccountController(Controller):
         session = await visit.session()
         if session is None:
             return redirect("/sign-in?next=/account")
-        pool = visit.wiring.pool
+        pool, place = visit.wiring.pool, Place.of(request.query_params)
         memberships = await staff.memberships(pool, session.user.user_id)
-        grants = {each.merchant_id: await installs.live_at(pool, each.merchant_id) for each in memberships}
+        if place.merchant_id:
+            memberships = [each for each in memberships if each.merchant_id == place.merchant_id]
+            if not memberships:
+                return page(message("Not found", "This is not a merchant of yours.", session), 404)
+        merchant_ids = [each.merchant_id for each in memberships]
+        grants = await installs.live_at(pool, merchant_ids, place.after, APPS_AT_ONCE + 1)
         app_ids = {grant.app_id for found in grants.values() for grant in found}
         names = await partner_apps.names(pool, sorted(app_ids))
-        return page(account_page(session, memberships, grants, names))
+        return page(account_page(session, memberships, grants, names, place))
 
     @post("/grants/{grant_id:str}/revoke", status_code=200, **FOR_PEOPLE)
     async def revoke(self, request: AnyRequest, state: State, grant_id: FromPath[str]) -> Page:
@@ -199,7 +204,7 @@ class AccountController(Controller):
                 return page(message("Not found", "There is no such app at your merchants.", session), 404)
             await installing.revoke(connection, by, *held, [grant_id])
         visit.wiring.committed()
-        return redirect("/account")
+        return redirect(Place.of({name: field(form, name) for name in ("merchant", "after")}).path)
 
 
 async def _offer(visit: Visit, secret: str) -> Offer | None:

@@ -183,7 +183,7 @@ class PartnerAppController(Controller):
             deleted = replace(app, status="deleted", version=app.version + 1, updated_at=by.at)
             await partner_apps.save(connection, deleted)
             await partner_apps.end_secrets(connection, app.app_id, by.at)
-            for install_id in await installs.live_installs_of(connection, app.app_id):
+            for install_id in await installs.lock_live_of(connection, app.app_id):
                 held = await installs.lock(connection, install_id)
                 if held is not None:
                     await installing.revoke(connection, by, *held, [grant.grant_id for grant in held[1]])

@@ -1,7 +1,9 @@
 """The pages on which people sign in, join a merchant, and see what is installed there."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PASSWORD
 from services.apps.core.words import scope_words
@@ -55,34 +57,78 @@ def join_page(csrf: str, offer: Offer, problem: str | None = None) -> str:
     )
 
 
+_ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which part of the account page: one merchant's apps after one of them, or the first ones of all merchants."""
+
+    merchant_id: str = ""
+    after: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> "Place":
+        """As an address or a form names it."""
+        return cls(*(text if _ID.fullmatch(text := fields.get(name, "")) else "" for name in ("merchant", "after")))
+
+    @property
+    def path(self) -> str:
+        """Its address."""
+        named = {"merchant": self.merchant_id, "after": self.after}
+        query = urlencode({name: text for name, text in named.items() if text})
+        return f"/account?{query}" if query else "/account"
+
+
+APPS_AT_ONCE = 20
+"""Of a merchant, on one page."""
+
+
 def account_page(
     session: SignedIn,
     memberships: Sequence[Membership],
     grants: Mapping[str, Sequence[EnvironmentGrant]],
     names: Mapping[str, str],
+    place: Place,
 ) -> str:
-    """Where the person belongs, and which apps each merchant has let in."""
-    parts = [_merchant(session, each, grants.get(each.merchant_id, ()), names) for each in memberships]
+    """Where the person belongs, and which apps each merchant has let in; one more than fit says that there are more."""
+    parts = [_merchant(session, each, grants[each.merchant_id], names, place) for each in memberships]
     body = "".join(parts) or "<p>You do not belong to any merchant.</p>"
+    if place.merchant_id:
+        body += f'<p><a href="{Place().path}">All your merchants</a></p>'
     return page("Your merchants · Throughline", f"<main><h1>Your merchants</h1>{body}</main>", session)
 
 
 def _merchant(
-    session: SignedIn, membership: Membership, grants: Sequence[EnvironmentGrant], names: Mapping[str, str]
+    session: SignedIn,
+    membership: Membership,
+    grants: Sequence[EnvironmentGrant],
+    names: Mapping[str, str],
+    place: Place,
 ) -> str:
+    shown, name = grants[:APPS_AT_ONCE], escape(membership.merchant_name)
     installed = "".join(
-        _installed(session, each, names[each.app_id], membership.role in MAY_INSTALL) for each in grants
+        _installed(session, each, names[each.app_id], place if membership.role in MAY_INSTALL else None)
+        for each in shown
     )
+    none = "<p>No further apps are installed.</p>" if place.after else "<p>No apps are installed.</p>"
+    more = ""
+    if len(grants) > len(shown):
+        following = escape(Place(membership.merchant_id, shown[-1].grant_id).path)
+        more = f'<p><a href="{following}">More apps of {name}</a></p>'
     return f"""
-<section class="card"><h2>{escape(membership.merchant_name)}</h2>
+<section class="card"><h2>{name}</h2>
 <p class="quiet">Your role: {escape(membership.role)}</p>
-{installed or "<p>No apps are installed.</p>"}</section>"""
+{installed or none}{more}</section>"""
 
 
-def _installed(session: SignedIn, grant: EnvironmentGrant, name: str, may_revoke: bool) -> str:
+def _installed(session: SignedIn, grant: EnvironmentGrant, name: str, place: Place | None) -> str:
+    """With a place, the app can be removed, which leads back to it."""
+    fields = {} if place is None else {"merchant": place.merchant_id, "after": place.after}
+    form = hidden(csrf=session.csrf_token, **fields)
     revoke = f"""
-<form method="post" action="/account/grants/{escape(grant.grant_id)}/revoke">{hidden(csrf=session.csrf_token)}
+<form method="post" action="/account/grants/{escape(grant.grant_id)}/revoke">{form}
 <button class="danger" type="submit" aria-label="Remove {escape(name)} ({grant.environment})">Remove</button></form>"""
     return f"""
 <div class="installed"><div><h3>{escape(name)} <span class="mode">{grant.environment}</span></h3>
-{items(scope_words(grant.scopes))}</div>{revoke if may_revoke else ""}</div>"""
+{items(scope_words(grant.scopes))}</div>{"" if place is None else revoke}</div>"""

@@ -85,6 +85,40 @@ async def lock_all_of(connection: Connection, merchant_id: str) -> list[ApiKey]:
     return [_made(row) for row in rows]
 
 
+async def count(pool: Pool, merchant_id: str | None) -> int:
+    """How many keys there are, of a merchant or in all."""
+    query = "SELECT count(*) FROM api_keys WHERE $1::text IS NULL OR merchant_id = $1"
+    return int(await pool.fetchval(query, merchant_id))
+
+
+async def following(connection: Connection, merchant_id: str | None, after: str, limit: int) -> list[ApiKey]:
+    """At most `limit` keys, of a merchant or of all, in the order of their ids after one."""
+    rows = await connection.fetch(
+        f"SELECT {_NAMES} FROM api_keys WHERE ($1::text IS NULL OR merchant_id = $1) AND api_key_id > $2 "
+        "ORDER BY api_key_id LIMIT $3",
+        merchant_id,
+        after,
+        limit,
+    )
+    return [_made(row) for row in rows]
+
+
+async def hold(connection: Connection, api_key_ids: Sequence[str]) -> list[ApiKey]:
+    """The keys as they are and stay until the transaction ends."""
+    query = f"SELECT {_NAMES} FROM api_keys WHERE api_key_id = ANY($1::text[]) ORDER BY api_key_id FOR SHARE"
+    return [_made(row) for row in await connection.fetch(query, list(api_key_ids))]
+
+
+async def secrets(connection: Connection, api_key_ids: Sequence[str]) -> list[Secret]:
+    """Every secret that the held keys have or had."""
+    rows = await connection.fetch(
+        "SELECT credential_hash, api_key_id, created_at, ends_at FROM api_key_secrets "
+        "WHERE api_key_id = ANY($1::text[])",
+        list(api_key_ids),
+    )
+    return [Secret(**row) for row in rows]
+
+
 async def living_secrets(connection: Connection, api_key_ids: Sequence[str], now: datetime) -> list[Secret]:
     """The secrets of the locked keys that have not ended."""
     rows = await connection.fetch(

@@ -201,10 +201,11 @@ async def lock_by_grant(connection: Connection, grant_id: str) -> tuple[Install,
     return None if found is None else await lock(connection, found[0])
 
 
-async def live_installs_of(connection: Connection, app_id: str) -> list[str]:
-    """The installs of an app that are not revoked."""
+async def lock_live_of(connection: Connection, app_id: str) -> list[str]:
+    """The installs of an app that are not revoked, all locked before anything is done to the first."""
     rows = await connection.fetch(
-        "SELECT install_id FROM installs WHERE app_id = $1 AND status <> 'revoked' ORDER BY install_id", app_id
+        "SELECT install_id FROM installs WHERE app_id = $1 AND status <> 'revoked' ORDER BY install_id FOR UPDATE",
+        app_id,
     )
     return [row["install_id"] for row in rows]
 
@@ -258,9 +259,55 @@ async def grants_of(pool: Pool, install_ids: Sequence[str]) -> dict[str, list[En
     return found
 
 
-async def live_at(pool: Pool, merchant_id: str) -> list[EnvironmentGrant]:
-    """What is installed at the merchant, in both environments."""
-    return [_grant(row) for row in await pool.fetch(_LIVE_AT, merchant_id)]
+async def live_at(pool: Pool, merchant_ids: Sequence[str], after: str, limit: int) -> dict[str, list[EnvironmentGrant]]:
+    """At most `limit` grants that live at each merchant, in both environments, in the order of their ids after one."""
+    rows = await pool.fetch(_LIVE_AT_EACH, list(merchant_ids), after, limit)
+    found: dict[str, list[EnvironmentGrant]] = {merchant_id: [] for merchant_id in merchant_ids}
+    for row in rows:
+        found[row["merchant_id"]].append(_grant(row))
+    return found
+
+
+_LIVE_AT_EACH = f"""
+SELECT live.* FROM unnest($1::text[]) AS asked (merchant_id) CROSS JOIN LATERAL (
+    SELECT {_GRANT} FROM environment_grants
+    WHERE merchant_id = asked.merchant_id AND status = 'active' AND grant_id > $2 ORDER BY grant_id LIMIT $3
+) AS live
+"""
+
+
+async def count_announced(pool: Pool, merchant_id: str | None) -> int:
+    """How many grants, of a merchant or in all, have ever been announced: those that are or were active."""
+    query = f"SELECT count(*) FROM environment_grants WHERE {_ANNOUNCED}"
+    return int(await pool.fetchval(query, merchant_id))
+
+
+async def following(connection: Connection, merchant_id: str | None, after: str, limit: int) -> list[EnvironmentGrant]:
+    """At most `limit` grants that have been announced, in the order of their ids after one."""
+    rows = await connection.fetch(
+        f"SELECT {_GRANT} FROM environment_grants WHERE {_ANNOUNCED} AND grant_id > $2 ORDER BY grant_id LIMIT $3",
+        merchant_id,
+        after,
+        limit,
+    )
+    return [_grant(row) for row in rows]
+
+
+async def hold(connection: Connection, grant_ids: Sequence[str]) -> list[EnvironmentGrant]:
+    """The grants as they are and stay until the transaction ends."""
+    await connection.execute(
+        "SELECT FROM installs WHERE install_id IN ("
+        "    SELECT install_id FROM environment_grants WHERE grant_id = ANY($1::text[])"
+        ") ORDER BY install_id FOR SHARE",
+        list(grant_ids),
+    )
+    rows = await connection.fetch(
+        f"SELECT {_GRANT} FROM environment_grants WHERE grant_id = ANY($1::text[]) ORDER BY grant_id", list(grant_ids)
+    )
+    return [_grant(row) for row in rows]
+
+
+_ANNOUNCED = "($1::text IS NULL OR merchant_id = $1) AND status <> 'pending_exchange'"
 
 
 async def never_exchanged(pool: Pool, before: datetime, limit: int) -> list[EnvironmentGrant]:

@@ -1,5 +1,6 @@
 """Merchants and their two environments."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +67,15 @@ async def hold_status(connection: Connection, merchant_id: str) -> MerchantStatu
     query = "SELECT status FROM merchants WHERE merchant_id = $1 FOR SHARE"
     status: MerchantStatus | None = await connection.fetchval(query, merchant_id)
     return status
+
+
+async def hold_inactive(connection: Connection, merchant_ids: Collection[str]) -> frozenset[str]:
+    """Those of the merchants that are not active; each stays as it is until the transaction ends."""
+    rows = await connection.fetch(
+        "SELECT merchant_id, status FROM merchants WHERE merchant_id = ANY($1::text[]) ORDER BY merchant_id FOR SHARE",
+        list(merchant_ids),
+    )
+    return frozenset(row["merchant_id"] for row in rows if row["status"] != "active")
 
 
 async def read(pool: Pool, merchant_id: str) -> Merchant | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import orjson
 
-from shared.contracts.access import PublicKey
+from shared.contracts.access import PublicKey, SigningKey
 from shared.postgres import Connection, Pool
 
 _LOCK = 7_268_402
@@ -36,6 +36,17 @@ async def active(connection: Connection | Pool) -> list[KeyRow]:
         """
     )
     return [KeyRow(**{**row, "public": PublicKey(**orjson.loads(row["public"]))}) for row in rows]
+
+
+async def every(connection: Connection) -> list[SigningKey]:
+    """Every key that there is or was, as it is announced."""
+    rows = await connection.fetch(
+        "SELECT kid, public_jwk::text AS public, status FROM private_signing_keys ORDER BY kid"
+    )
+    return [
+        SigningKey(kid=row["kid"], public_jwk=PublicKey(**orjson.loads(row["public"])), status=row["status"])
+        for row in rows
+    ]
 
 
 async def insert(connection: Connection, row: KeyRow) -> None:
