@@ -1,4 +1,4 @@
-"""Requests to addresses that somebody outside chose, such as webhooks: to the public internet only, and never for long.
+"""Requests to foreign addresses, such as those of webhooks: to the public internet only, and never for long.
 
 * The address is checked at the moment of connecting, for every connection: what a name led to before, a number in odd
   notation or a second answer of the name server cannot lead inside.
@@ -149,10 +149,19 @@ class Outbound:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    async def get(self, url: URL) -> Answer:
+        """The answer, whatever its status; raises `NoAnswer` when none came in time."""
+        return await self._request("GET", url, None, {})
+
     async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The answer, whatever its status; raises `NoAnswer` when none came in time."""
+        return await self._request("POST", url, body, headers)
+
+    async def _request(self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 return Answer(response.status, response.headers, await self._beginning(response))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise NoAnswer(_failing(error)) from error

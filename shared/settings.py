@@ -4,10 +4,10 @@ Every variable has a default that suits one machine, except those that hold a se
 class in capitals: `DATABASE_URL`, `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SASL_PASSWORD` …
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Role = Literal["api", "worker", "all"]
 
@@ -64,6 +64,46 @@ UNLIMITED = RateLimits(api_key_per_s=0, installation_per_s=0, platform_per_s=0, 
 """For load that one key sends to one process on purpose."""
 
 
+class OidcSettings(BaseSettings):
+    """A provider of the company's own with which staff can sign in (OpenID Connect); none while there is no issuer."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="OIDC_", env_ignore_empty=True)
+
+    issuer: str | None = None
+    """As the provider writes it: `https://accounts.google.com`."""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    name: str = "your company account"
+    """What the button says after "Sign in with"."""
+
+    allowed_domains: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Domains of e-mail addresses, with commas between: nobody else comes in this way. All, where there are none."""
+    roles_claim: str | None = None
+    """A claim of the ID token that must name a role (`owner`, `manager` …), as text or in a list."""
+
+    join_merchant_id: str | None = None
+    """Whoever comes from the provider without an invitation joins this merchant, as the claim says or `join_role`."""
+    join_role: Literal["owner", "manager", "finance", "support", "clerk"] | None = None
+
+    @field_validator("allowed_domains", mode="before")
+    @classmethod
+    def _by_commas(cls, given: object) -> object:
+        text = given if isinstance(given, str) else None
+        return given if text is None else frozenset(each.strip().casefold() for each in text.split(",") if each.strip())
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer is not None and not (self.client_id and self.client_secret.get_secret_value()):
+            raise ValueError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
+        by_domain = self.join_role is not None and self.allowed_domains
+        if self.join_merchant_id is not None and self.roles_claim is None and not by_domain:
+            raise ValueError(
+                "OIDC_JOIN_MERCHANT_ID needs OIDC_ROLES_CLAIM, or OIDC_JOIN_ROLE and OIDC_ALLOWED_DOMAINS: "
+                "otherwise everybody with an account at the provider would join"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """What one process of one service needs to know."""
 
@@ -95,8 +135,11 @@ class Settings(BaseSettings):
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
 
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
+
     outbound_local: bool = False
-    """Whether webhooks may go to this machine and to private networks, and without TLS; for development."""
+    """Whether webhooks and sign-in at a provider may go to this machine and to private networks, and without TLS; for
+    development."""
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Traces go there (OTLP over HTTP); none are recorded when it is not set."""

@@ -24,7 +24,7 @@ _SHOWN = 12
 _PATIENCE_S = 60
 _FORMS = re.compile(
     r"tl_(?:test|live)_[0-9A-Za-z]{38}"
-    r"|tl_(?:client|code|refresh|invitation|session|form)_[\w-]{43}"
+    r"|tl_(?:client|code|refresh|invitation|session|form|oidc)_[\w-]{43}"
     r"|whsec_[0-9A-Za-z+/]{32,}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{43,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"

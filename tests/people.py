@@ -133,4 +133,4 @@ REFUND = {
 }
 APP: Json = {"name": "Packing lists", "type": "server", "redirect_uris": [REDIRECT], "manifest": [READ, REFUND]}
 
-SECRET = re.compile(r"tl_(?:client|code|refresh|session|invitation|form)_[A-Za-z0-9_-]{43}")
+SECRET = re.compile(r"tl_(?:client|code|refresh|session|invitation|form|oidc)_[A-Za-z0-9_-]{43}")

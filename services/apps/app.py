@@ -1,10 +1,12 @@
 """The composition root of the apps service: the only place that builds its parts."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from litestar import Litestar
 
 from services.apps.connectors.kafka_topics import KafkaTopics
+from services.apps.connectors.oidc_provider import OidcProvider
 from services.apps.consumers import EventsConsumer, UseConsumer
 from services.apps.fan_out import FanOut
 from services.apps.http.api_keys import ApiKeyController
@@ -16,6 +18,7 @@ from services.apps.http.events import EventController
 from services.apps.http.installs import InstallController
 from services.apps.http.merchants import MerchantController
 from services.apps.http.oauth import OAuthController, WellKnownController
+from services.apps.http.oidc import CALLBACK, OidcController
 from services.apps.http.pages import AccountController, JoinController, SignInController
 from services.apps.http.partner_apps import PartnerAppController
 from services.apps.http.plugin_topics import PluginTopicController
@@ -29,6 +32,7 @@ from services.apps.jobs import KeepAuditLogJob, KeepEventsJob
 from services.apps.keys import AdmitPlatformKey
 from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
+from services.apps.oidc import OidcSignIn
 from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
@@ -55,6 +59,7 @@ CONTROLLERS = [
     OAuthController,
     WellKnownController,
     SignInController,
+    OidcController,
     JoinController,
     AccountController,
     StaffUserController,
@@ -94,9 +99,30 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     audit_kept = timedelta(days=settings.audit_kept_days)
     process.every(_KEEP_AUDIT_LOG_EVERY_S, "jobs.keep_audit_log", KeepAuditLogJob(pool, clock, audit_kept))
     tokens = process.grants.access_tokens(settings.public_base_url)
-    wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff)
+    oidc = _oidc(process, staff)
+    wiring = Wiring(pool, clock, wake, settings.public_base_url, oauth, signer, tokens, staff, oidc)
     process.serve(CONTROLLERS, apps=wiring, events=_events(process), webhooks=_webhooks(process))
     return process
+
+
+def _oidc(process: ServiceProcess, staff: Staff) -> OidcSignIn | None:
+    """Sign-in at a provider, where one is configured."""
+    settings, clock = process.settings, process.clock
+    if settings.oidc.issuer is None:
+        return None
+    provider = OidcProvider(
+        settings.oidc,
+        settings.public_base_url + CALLBACK,
+        lambda limits: Outbound(_admits(settings), limits),
+        clock,
+        local=settings.outbound_local,
+    )
+    return OidcSignIn(process.pool, clock, staff, provider)
+
+
+def _admits(settings: Settings) -> Callable[[str], bool]:
+    """Which addresses are connected to that somebody outside named."""
+    return is_public_or_local if settings.outbound_local else is_public
 
 
 def _events(process: ServiceProcess) -> EventsWiring:
@@ -120,8 +146,7 @@ def _webhooks(process: ServiceProcess) -> WebhooksWiring:
     """What is sent to the endpoints that ask for events."""
     settings, pool, clock = process.settings, process.pool, process.clock
     signer = WebhookSigner(Sealer(settings.sealing_key))
-    admits = is_public_or_local if settings.outbound_local else is_public
-    sender = WebhookSender(pool, clock, signer, process.wake.other(), outbound=lambda: Outbound(admits))
+    sender = WebhookSender(pool, clock, signer, process.wake.other(), outbound=lambda: Outbound(_admits(settings)))
     process.beside("webhooks", sender.run)
     process.every(_END_WEBHOOKS_EVERY_S, "jobs.end_webhooks", EndWebhooksJob(pool, clock))
     process.every(_FORGET_WEBHOOKS_EVERY_S, "jobs.forget_webhooks", ForgetWebhooksJob(pool, clock))

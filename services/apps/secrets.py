@@ -5,7 +5,7 @@ from typing import Literal
 
 _RANDOM_BYTES = 32
 
-Kind = Literal["client", "code", "refresh", "invitation", "session", "form"]
+Kind = Literal["client", "code", "refresh", "invitation", "session", "form", "oidc"]
 
 
 def new_secret(kind: Kind) -> str:

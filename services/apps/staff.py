@@ -6,8 +6,10 @@ another. An unknown address takes as long as a wrong password, and is answered a
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Literal
 
 import structlog
 from argon2 import PasswordHasher
@@ -20,21 +22,27 @@ from services.apps.core.staff import (
     FAILURES_COUNT_FOR,
     INVITATION_LASTS,
     SESSION_LASTS,
+    Patience,
     Role,
     after_failure,
     email_key,
 )
 from services.apps.secrets import new_secret
-from services.apps.store import staff
+from services.apps.store import identities, staff
 from services.apps.store.staff import Invitation, StaffUser
 from shared.auth.keys import hash_credential
 from shared.clock import Clock
 from shared.contracts.model import Actor
+from shared.faults import Transient
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
 
 _HASHES_AT_ONCE = 4
 """Each takes 64 MiB and a core for a tenth of a second."""
+
+WayIn = Literal["signed_in", "password", "choose", "sign_in"]
+"""How somebody accepts an invitation: as who they are signed in, with their password, with a new one, or not before
+they have signed in at the provider."""
 
 log = structlog.get_logger(__name__)
 
@@ -82,24 +90,51 @@ class Staff:
         self, email: str, password: str, address: str, before: str | None, request_id: str
     ) -> SignedIn | TooManyAttempts | None:
         """A session of its own, whatever the browser showed `before`, which ends; `None` when this is nobody."""
-        now, account = self._clock(), f"account:{sha256(email_key(email).encode()).hexdigest()}"
-        waiting = await self._count(account, f"address:{address}")
+        waiting = await self._count({_account(email): ACCOUNT, _address(address): ADDRESS})
         if waiting is not None:
             return waiting
         user = await staff.user_by_email(self._pool, email_key(email))
         if not await self._fits(None if user is None else user.password_hash, password) or user is None:
             if user is not None:
-                await self._note_sign_in(user, "staff_user.sign_in_failed", request_id)
+                async with transaction(self._pool) as connection:
+                    await self.note_failure(connection, user, request_id)
             return None
-        secret = new_secret("session")
         async with transaction(self._pool) as connection:
-            await staff.forgive(connection, account, f"address:{address}")
-            if before is not None:
-                await staff.end_session(connection, hash_credential(before))
-            await staff.insert_session(connection, hash_credential(secret), user.user_id, now, now + SESSION_LASTS)
-        await self._note_sign_in(user, "staff_user.signed_in", request_id)
+            await staff.forgive(connection, _account(email), _address(address))
+            session = await self.begin_session(connection, user, before, request_id)
         await self._renew_hash(user, password)
+        return session
+
+    async def begin_session(
+        self, connection: Connection, user: StaffUser, before: str | None, request_id: str, **facts: object
+    ) -> SignedIn:
+        """The person is signed in once the transaction commits; `facts` go into the audit log."""
+        now, secret = self._clock(), new_secret("session")
+        if before is not None:
+            await staff.end_session(connection, hash_credential(before))
+        await staff.insert_session(connection, hash_credential(secret), user.user_id, now, now + SESSION_LASTS)
+        await self._note_sign_in(connection, user, "staff_user.signed_in", request_id, **facts)
         return SignedIn(user, secret)
+
+    async def count_address(self, address: str) -> TooManyAttempts | None:
+        """An attempt that guesses at no account counts as failed, unless nobody is heard from there now."""
+        return await self._count({_address(address): ADDRESS})
+
+    async def forgive_address(self, connection: Connection, address: str) -> None:
+        """The attempt has not failed."""
+        await staff.forgive(connection, None, _address(address))
+
+    async def proves(self, user: StaffUser, password: str, address: str) -> TooManyAttempts | bool:
+        """Whether it is the person's password; counted like any other guess."""
+        account = _account(user.email)
+        waiting = await self._count({account: ACCOUNT, _address(address): ADDRESS})
+        if waiting is not None:
+            return waiting
+        if not await self._fits(user.password_hash, password):
+            return False
+        async with transaction(self._pool) as connection:
+            await staff.forgive(connection, account, _address(address))
+        return True
 
     async def signed_in(self, secret: str | None) -> SignedIn | None:
         """Whose session the browser shows."""
@@ -112,7 +147,11 @@ class Staff:
         """The session is over."""
         async with transaction(self._pool) as connection:
             await staff.end_session(connection, hash_credential(session.secret))
-        await self._note_sign_in(session.user, "staff_user.signed_out", request_id)
+            await self._note_sign_in(connection, session.user, "staff_user.signed_out", request_id)
+
+    async def note_failure(self, connection: Connection, user: StaffUser, request_id: str, **facts: object) -> None:
+        """Somebody tried to come in as this person, and could not; `facts` go into the audit log."""
+        await self._note_sign_in(connection, user, "staff_user.sign_in_failed", request_id, **facts)
 
     async def invite(
         self, connection: Connection, by: By, merchant_id: str, *, email: str, name: str, role: Role
@@ -136,45 +175,57 @@ class Staff:
         return user, secret, invitation
 
     async def join(
-        self, secret: str, password: str, address: str, request_id: str
+        self, secret: str, password: str, address: str, session: SignedIn | None, request_id: str
     ) -> StaffUser | TooManyAttempts | None:
-        """The invited person belongs to the merchant; who is new chooses this password, others must know theirs."""
+        """The invited person belongs to the merchant. Who is new chooses this password; others are signed in, or must
+        know theirs: whoever invites them has seen the invitation too."""
         found = await staff.read_invitation(self._pool, hash_credential(secret), self._clock())
         if found is None:
             return None
         invitation, user = found
+        way = await self.way_in(user, session)
+        if way == "sign_in":
+            return None
+        if way == "password":
+            proof = await self.proves(user, password, address)
+            if proof is not True:
+                return proof or None
+        chosen = await self._hash(password) if way == "choose" else None
         by = By(operator(user.user_id), self._clock(), request_id)
-        if user.password_hash is not None:
-            account = f"account:{sha256(user.email.encode()).hexdigest()}"
-            waiting = await self._count(account, f"address:{address}")
-            if waiting is not None:
-                return waiting
-            if not await self._fits(user.password_hash, password):
-                return None
-        chosen = None if user.password_hash is not None else await self._hash(password)
         async with transaction(self._pool) as connection:
-            if not await staff.take_invitation(connection, invitation.token_hash):
+            known = await staff.lock_user(connection, user.user_id)
+            if known is None or not await staff.take_invitation(connection, invitation.token_hash):
                 return None
             if chosen is not None:
+                if known.password_hash is not None or await identities.is_connected(connection, user.user_id):
+                    raise Transient("somebody came in otherwise in this moment")
                 await staff.set_password(connection, user.user_id, chosen, by.at)
             await staff.save_membership(connection, user.user_id, invitation.merchant_id, invitation.role, by.at)
             await _note(connection, by, "staff_user.joined", user.user_id, invitation.merchant_id, role=invitation.role)
         return user
 
+    async def way_in(self, user: StaffUser, session: SignedIn | None) -> WayIn:
+        """How the person accepts an invitation."""
+        if session is not None and session.user.user_id == user.user_id:
+            return "signed_in"
+        if user.password_hash is not None:
+            return "password"
+        return "sign_in" if await identities.is_connected(self._pool, user.user_id) else "choose"
+
     async def tidy(self) -> None:
         """Forgets what no longer counts."""
         await staff.forget_over(self._pool, self._clock(), FAILURES_COUNT_FOR)
 
-    async def _count(self, account: str, address: str) -> TooManyAttempts | None:
+    async def _count(self, subjects: Mapping[str, Patience]) -> TooManyAttempts | None:
         """Counts the attempt as one that failed, unless nobody is heard now."""
         now = self._clock()
         async with transaction(self._pool) as connection:
-            known = await staff.lock_failures(connection, [account, address])
+            known = await staff.lock_failures(connection, list(subjects))
             until = [each.locked_until for each in known.values() if each.locks(now)]
             if until:
                 longest = max(moment for moment in until if moment is not None)
                 return TooManyAttempts(int((longest - now).total_seconds()) + 1)
-            for subject, patience in ((account, ACCOUNT), (address, ADDRESS)):
+            for subject, patience in subjects.items():
                 await staff.save_failures(connection, subject, after_failure(known.get(subject), patience, now))
         return None
 
@@ -197,12 +248,21 @@ class Staff:
         if user.password_hash is not None and self._hasher.check_needs_rehash(user.password_hash):
             await staff.set_password(self._pool, user.user_id, await self._hash(password), self._clock())
 
-    async def _note_sign_in(self, user: StaffUser, action: str, request_id: str) -> None:
+    async def _note_sign_in(
+        self, connection: Connection, user: StaffUser, action: str, request_id: str, **facts: object
+    ) -> None:
         """Each merchant that the person belongs to can read it."""
         by = By(operator(user.user_id), self._clock(), request_id)
-        async with transaction(self._pool) as connection:
-            for membership in await staff.memberships(connection, user.user_id):
-                await _note(connection, by, action, user.user_id, membership.merchant_id)
+        for membership in await staff.memberships(connection, user.user_id):
+            await _note(connection, by, action, user.user_id, membership.merchant_id, **facts)
+
+
+def _account(email: str) -> str:
+    return f"account:{sha256(email_key(email).encode()).hexdigest()}"
+
+
+def _address(address: str) -> str:
+    return f"address:{address}"
 
 
 async def _note(connection: Connection, by: By, action: str, user_id: str, merchant_id: str, **facts: object) -> None:

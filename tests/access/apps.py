@@ -89,6 +89,7 @@ OPEN = {
 }
 
 _SESSION = "a page for people, who sign in there; forms carry a token of their session's"
+_PROVIDER = "a page for people who sign in at the company's provider; tied to the browser by a secret in its cookie"
 _REFERENCE = "describes the API"
 _PROBE = "for whoever runs the service, who does not let the outside reach it"
 
@@ -98,6 +99,9 @@ PAGES = {
     "GET /sign-in": _SESSION,
     "POST /sign-in": _SESSION,
     "POST /sign-out": _SESSION,
+    "GET /sign-in/oidc": _PROVIDER,
+    "GET /sign-in/oidc/callback": _PROVIDER,
+    "POST /sign-in/oidc/connect": _PROVIDER,
     "GET /join": _SESSION,
     "POST /join": _SESSION,
     "GET /account": _SESSION,

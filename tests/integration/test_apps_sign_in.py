@@ -45,7 +45,9 @@ class World:
 async def world(servers: Servers) -> AsyncIterator[World]:
     access = import_module("services.apps.migrations.versions.0001_access")
     oauth = import_module("services.apps.migrations.versions.0002_oauth")
-    async with schema_with(servers.database_url, f"{access.MERCHANTS};{access.AUDIT_LOG};{oauth.STAFF}") as pool:
+    oidc = import_module("services.apps.migrations.versions.0005_oidc")
+    tables = f"{access.MERCHANTS};{access.AUDIT_LOG};{oauth.STAFF};{oidc.OIDC}"
+    async with schema_with(servers.database_url, tables) as pool:
         yield World(pool)
 
 

@@ -25,7 +25,7 @@ FOR_PEOPLE: dict[str, Any] = {"opt": OPEN, "include_in_schema": False}
 Page = Response[Any]
 Form = Mapping[str, Sequence[str]]
 
-_SECRET = re.compile(r"tl_(session|form)_[A-Za-z0-9_-]{43}")
+_SECRET = re.compile(r"tl_(session|form|oidc)_[A-Za-z0-9_-]{43}")
 
 
 def policy(form_targets: Sequence[str] = ()) -> str:
@@ -55,7 +55,8 @@ def redirect(location: str) -> Page:
 
 
 class Cookies:
-    """The two secrets that a browser keeps: its session's, and one that ties forms to it before there is a session."""
+    """The secrets that a browser keeps: its session's, one that ties forms to it before there is a session, and that of
+    a sign-in at the provider."""
 
     def __init__(self, base_url: str) -> None:
         self._secure = base_url.startswith("https://")

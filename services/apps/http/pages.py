@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from litestar import Controller, get, post
 from litestar.datastructures import State
@@ -33,7 +34,7 @@ from shared.http.requests import request_id_of
 from shared.postgres import transaction
 
 _OWN_PATH = re.compile(r"/v1/oauth/authorize\?[!-\[\]-~]*|/account")
-_STALE = "This page had been open for too long, or was not ours. Please try again."
+STALE = "This page had been open for too long, or was not ours. Please try again."
 _WRONG = "This e-mail address and password do not belong together."
 
 
@@ -62,6 +63,22 @@ class Visit:
         shown.set_cookie(self.cookies.make("form", secret))
         return shown
 
+    def sign_in_page(
+        self, next_path: str, email: str = "", problem: str | None = None, status: int = 200, **headers: str
+    ) -> Page:
+        """Where somebody says who they are."""
+        secret, oidc = self.form_secret, self.wiring.oidc
+        provider = None if oidc is None else oidc.name
+        build = sign_in_page(csrf_token(secret), next_path, email, problem, provider)
+        return self.with_form(build, secret, status, **headers)
+
+    def come_in(self, session: SignedIn, next_path: str) -> Page:
+        """On to where the person wanted to go, signed in."""
+        answer = redirect(next_path)
+        answer.set_cookie(self.cookies.make("session", session.secret))
+        answer.set_cookie(self.cookies.clear("form"))
+        return answer
+
     @property
     def form_secret(self) -> str:
         """The secret that ties forms to this browser; a new one on its first visit."""
@@ -82,42 +99,32 @@ class SignInController(Controller):
         next_path = own_path(request.query_params.get("next", ""))
         if await visit.session() is not None:
             return redirect(next_path)
-        secret = visit.form_secret
-        return visit.with_form(sign_in_page(csrf_token(secret), next_path), secret)
+        return visit.sign_in_page(next_path)
 
     @post("/sign-in", status_code=200, **FOR_PEOPLE)
     async def sign_in(self, request: AnyRequest, state: State) -> Page:
         visit = Visit(request, state.apps)
         form = await read_form(request)
         next_path, email = own_path(field(form, "next")), field(form, "email")[:300]
-        secret = visit.form_secret
-
-        def again(problem: str, status: int, **headers: str) -> Page:
-            return visit.with_form(
-                sign_in_page(csrf_token(secret), next_path, email, problem), secret, status, **headers
-            )
-
+        again = partial(visit.sign_in_page, next_path, email)
         if not visit.has_our_form(form, visit.cookies.read(request, "form")):
-            return again(_STALE, 403)
+            return again(STALE, 403)
         before = visit.cookies.read(request, "session")
         found = await visit.wiring.staff.sign_in(
             email, field(form, "password")[:LONGEST_PASSWORD], address_of(request), before, request_id_of(request.scope)
         )
         if isinstance(found, TooManyAttempts):
-            return again(_too_many(found), 429, **{"Retry-After": str(found.retry_after_s)})
+            return again(too_many(found), 429, **retry_after(found))
         if found is None:
             return again(_WRONG, 403)
-        answer = redirect(next_path)
-        answer.set_cookie(visit.cookies.make("session", found.secret))
-        answer.set_cookie(visit.cookies.clear("form"))
-        return answer
+        return visit.come_in(found, next_path)
 
     @post("/sign-out", status_code=200, **FOR_PEOPLE)
     async def sign_out(self, request: AnyRequest, state: State) -> Page:
         visit = Visit(request, state.apps)
         session, form = await visit.session(), await read_form(request)
         if session is not None and not visit.has_our_form(form, session.secret):
-            return page(message("Not done", _STALE, session), 403)
+            return page(message("Not done", STALE, session), 403)
         if session is not None:
             await visit.wiring.staff.sign_out(session, request_id_of(request.scope))
         answer = redirect("/sign-in")
@@ -152,17 +159,21 @@ class JoinController(Controller):
             return visit.with_form(join_page(csrf_token(secret), offer, problem), secret, status, **headers)
 
         if not visit.has_our_form(form, visit.cookies.read(request, "form")):
-            return again(_STALE, 403)
-        if offer.is_new and not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            return again(STALE, 403)
+        if offer.way == "choose" and not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             return again(f"The password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.", 400)
         found = await visit.wiring.staff.join(
-            offer.secret, password[:LONGEST_PASSWORD], address_of(request), request_id_of(request.scope)
+            offer.secret,
+            password[:LONGEST_PASSWORD],
+            address_of(request),
+            await visit.session(),
+            request_id_of(request.scope),
         )
         if isinstance(found, TooManyAttempts):
-            return again(_too_many(found), 429, **{"Retry-After": str(found.retry_after_s)})
+            return again(too_many(found), 429, **retry_after(found))
         if found is None:
             return again("This is not the password of your account.", 403)
-        return redirect("/sign-in")
+        return redirect("/account" if offer.way == "signed_in" else "/sign-in")
 
 
 class AccountController(Controller):
@@ -195,7 +206,7 @@ class AccountController(Controller):
         if session is None:
             return redirect("/sign-in?next=/account")
         if not visit.has_our_form(form, session.secret):
-            return page(message("Not done", _STALE, session), 403)
+            return page(message("Not done", STALE, session), 403)
         by = by_actor(request, visit.wiring, operator(session.user.user_id))
         async with transaction(visit.wiring.pool) as connection:
             held = await installs.lock_by_grant(connection, grant_id)
@@ -213,7 +224,7 @@ async def _offer(visit: Visit, secret: str) -> Offer | None:
         return None
     invitation, user = found
     name = await staff.merchant_name(visit.wiring.pool, invitation.merchant_id)
-    return Offer(secret, user.email, name, user.password_hash is None)
+    return Offer(secret, user.email, name, await visit.wiring.staff.way_in(user, await visit.session()))
 
 
 def _no_offer() -> Page:
@@ -222,5 +233,11 @@ def _no_offer() -> Page:
     )
 
 
-def _too_many(waiting: TooManyAttempts) -> str:
+def too_many(waiting: TooManyAttempts) -> str:
+    """What to tell somebody who is not heard now."""
     return f"Too many attempts. Please wait {waiting.retry_after_s} seconds and try again."
+
+
+def retry_after(waiting: TooManyAttempts) -> dict[str, str]:
+    """The same for programs."""
+    return {"Retry-After": str(waiting.retry_after_s)}

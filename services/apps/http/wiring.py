@@ -8,6 +8,7 @@ from services.apps.core.audit import By
 from services.apps.http.event_stream import Places
 from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
+from services.apps.oidc import OidcSignIn
 from services.apps.plugin_topics import TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
@@ -36,6 +37,8 @@ class Wiring:
     signer: TokenSigner
     tokens: AccessTokens
     staff: Staff
+    oidc: OidcSignIn | None
+    """Where staff can sign in at a provider."""
 
 
 def by_actor(request: AnyRequest, wiring: Wiring, actor: Actor) -> By:

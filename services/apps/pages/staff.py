@@ -3,18 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PASSWORD
 from services.apps.core.words import scope_words
 from services.apps.pages.parts import alert, escape, hidden, items, page
-from services.apps.staff import SignedIn
+from services.apps.staff import SignedIn, WayIn
 from services.apps.store.installs import EnvironmentGrant
 from services.apps.store.staff import Membership
 
 
-def sign_in_page(csrf: str, next_path: str, email: str = "", problem: str | None = None) -> str:
-    """Who are you?"""
+def sign_in_page(
+    csrf: str, next_path: str, email: str = "", problem: str | None = None, provider: str | None = None
+) -> str:
+    """Who are you? With a way to the company's own provider, where there is one."""
     return page(
         "Sign in · Throughline",
         f"""
@@ -25,8 +27,34 @@ def sign_in_page(csrf: str, next_path: str, email: str = "", problem: str | None
 <label for="password">Password</label>
 <input id="password" name="password" type="password" autocomplete="current-password" required
   maxlength="{LONGEST_PASSWORD}">
-<button type="submit">Sign in</button></form></main>""",
+<button type="submit">Sign in</button></form>{_elsewhere(provider, next_path)}</main>""",
     )
+
+
+def connect_page(csrf: str, email: str, provider: str, problem: str | None = None) -> str:
+    """The provider has vouched for somebody; is the account theirs?"""
+    return page(
+        "Connect your account · Throughline",
+        f"""
+<main class="narrow"><h1>Connect your account</h1>{alert(problem)}
+<p>There is an account for <strong>{escape(email)}</strong> already. Give its password this once; from then on you can
+sign in with {escape(provider)} alone.</p>
+<form method="post" action="/sign-in/oidc/connect">{hidden(csrf=csrf, username=email)}
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required
+  maxlength="{LONGEST_PASSWORD}">
+<button type="submit">Connect and sign in</button></form>
+<p class="quiet"><a href="/sign-in">Back to signing in</a></p></main>""",
+    )
+
+
+def _elsewhere(provider: str | None, next_path: str) -> str:
+    if provider is None:
+        return ""
+    return f"""
+<p class="or"><span>or</span></p>
+<a class="button second" href="/sign-in/oidc?next={escape(quote(next_path, safe=""))}">
+Sign in with {escape(provider)}</a>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +64,36 @@ class Offer:
     secret: str
     email: str
     merchant_name: str
-    is_new: bool
+    way: WayIn
 
 
 def join_page(csrf: str, offer: Offer, problem: str | None = None) -> str:
-    """Come in: with a new password, or with the one that is known."""
-    rule = f"At least {SHORTEST_PASSWORD} characters. A few unrelated words are easy to remember and hard to guess."
-    label, complete = ("Choose a password", "new-password") if offer.is_new else ("Your password", "current-password")
-    hint = f'<p class="quiet" id="rule">{rule}</p>' if offer.is_new else ""
+    """Come in: as who is signed in, with a new password, or with the one that is known."""
     return page(
         "Join · Throughline",
         f"""
 <main class="narrow"><h1>Join {escape(offer.merchant_name)}</h1>{alert(problem)}
 <p>You have been invited as <strong>{escape(offer.email)}</strong>.</p>
-<form method="post" action="/join">{hidden(csrf=csrf, invitation=offer.secret, username=offer.email)}
-<label for="password">{label}</label>{hint}
-<input id="password" name="password" type="password" autocomplete="{complete}" required
-  maxlength="{LONGEST_PASSWORD}"{' aria-describedby="rule"' if offer.is_new else ""}>
-<button type="submit">Join</button></form></main>""",
+{_join_form(csrf, offer)}</main>""",
     )
+
+
+def _join_form(csrf: str, offer: Offer) -> str:
+    if offer.way == "sign_in":
+        return '<p>Please <a href="/sign-in">sign in</a> first, and then open this link again.</p>'
+    return f"""
+<form method="post" action="/join">{hidden(csrf=csrf, invitation=offer.secret, username=offer.email)}
+{"" if offer.way == "signed_in" else _join_password(is_new=offer.way == "choose")}
+<button type="submit">Join</button></form>"""
+
+
+def _join_password(*, is_new: bool) -> str:
+    rule = f"At least {SHORTEST_PASSWORD} characters. A few unrelated words are easy to remember and hard to guess."
+    label, complete = ("Choose a password", "new-password") if is_new else ("Your password", "current-password")
+    hint = f'<p class="quiet" id="rule">{rule}</p>' if is_new else ""
+    return f"""<label for="password">{label}</label>{hint}
+<input id="password" name="password" type="password" autocomplete="{complete}" required
+  maxlength="{LONGEST_PASSWORD}"{' aria-describedby="rule"' if is_new else ""}>"""
 
 
 _ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")

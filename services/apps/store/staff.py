@@ -62,6 +62,13 @@ async def user_by_email(connection: Connection | Pool, email: str) -> StaffUser 
     return None if row is None else StaffUser(**row)
 
 
+async def lock_user(connection: Connection, user_id: str) -> StaffUser | None:
+    """The person; whether they have a password stays so until the transaction ends."""
+    query = "SELECT user_id, email, name, password_hash FROM staff_users WHERE user_id = $1 FOR UPDATE"
+    row = await connection.fetchrow(query, user_id)
+    return None if row is None else StaffUser(**row)
+
+
 async def insert_user(connection: Connection, user: StaffUser, now: datetime) -> None:
     """The new person, unless the e-mail address is known."""
     await connection.execute(
@@ -244,9 +251,10 @@ async def save_failures(connection: Connection, subject: str, failures: Failures
     )
 
 
-async def forgive(connection: Connection, account: str, address: str) -> None:
+async def forgive(connection: Connection, account: str | None, address: str) -> None:
     """Whoever comes in has not guessed: the account starts anew, and the address has failed once less."""
-    await connection.execute("DELETE FROM sign_in_failures WHERE subject = $1", account)
+    if account is not None:
+        await connection.execute("DELETE FROM sign_in_failures WHERE subject = $1", account)
     await connection.execute(
         """
         UPDATE sign_in_failures SET failures = failures - 1, locked_until = NULL
@@ -257,10 +265,11 @@ async def forgive(connection: Connection, account: str, address: str) -> None:
 
 
 async def forget_over(pool: Pool, now: datetime, failures_count_for: timedelta) -> None:
-    """Sessions, invitations and failures that no longer count are gone."""
+    """Sessions, invitations, sign-ins under way and failures that no longer count are gone."""
     overdue: tuple[tuple[str, Any], ...] = (
         ("staff_sessions WHERE expires_at <= $1", now),
         ("staff_invitations WHERE expires_at <= $1", now),
+        ("oidc_flows WHERE expires_at <= $1", now),
         ("sign_in_failures WHERE failed_at < $1", now - failures_count_for),
     )
     for what, before in overdue:
