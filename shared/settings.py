@@ -4,6 +4,7 @@ Every variable has a default that suits one machine, except those that hold a se
 class in capitals: `DATABASE_URL`, `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SASL_PASSWORD` …
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
@@ -34,6 +35,20 @@ class KafkaSettings(BaseSettings):
 
     replication_factor: int = Field(default=1, ge=1, le=7)
     """Copies of each topic that Throughline creates; three in production."""
+
+
+class StrimziSettings(BaseSettings):
+    """Kafka that Strimzi runs on Kubernetes: the topics of plugins are then made as resources of its operators."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="STRIMZI_", env_ignore_empty=True)
+
+    cluster: str | None = None
+    """The name of the Kafka resource. While there is none, topics are made through Kafka's own admin API."""
+    namespace: str | None = None
+    """Where its operators look for resources; where this pod runs, unless said."""
+    kubernetes_url: str = "https://kubernetes.default.svc"
+    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """The directory of this pod's token, certificate and namespace."""
 
 
 class RateLimits(BaseSettings):
@@ -136,6 +151,7 @@ class Settings(BaseSettings):
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
 
     oidc: OidcSettings = Field(default_factory=OidcSettings)
+    strimzi: StrimziSettings = Field(default_factory=StrimziSettings)
 
     outbound_local: bool = False
     """Whether webhooks and sign-in at a provider may go to this machine and to private networks, and without TLS; for

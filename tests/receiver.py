@@ -21,6 +21,7 @@ class Received:
     headers: dict[str, str]
     body: bytes
     at: float
+    method: str
 
     def json(self) -> dict[str, Any]:
         read: dict[str, Any] = orjson.loads(self.body)
@@ -91,7 +92,8 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(head[0].split(" ")[1], headers, body, asyncio.get_running_loop().time())
+    method, path, _ = head[0].split(" ")
+    return Received(path, headers, body, asyncio.get_running_loop().time(), method)
 
 
 @asynccontextmanager

@@ -57,12 +57,13 @@ def broker_properties(ports: Ports, advertised_port: int | None = None) -> dict[
     }
 
 
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 # Who comes in through which door, and what they may do there.
 _WALLS = {
-    "sasl.enabled.mechanisms": "SCRAM-SHA-256",
-    "listener.name.client.scram-sha-256.sasl.jaas.config": (
-        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    ),
+    # Users that we make log in with the first, those that Strimzi makes with the second.
+    "sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512",
+    "listener.name.client.scram-sha-256.sasl.jaas.config": _SCRAM,
+    "listener.name.client.scram-sha-512.sasl.jaas.config": _SCRAM,
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "false",
     "super.users": "User:ANONYMOUS",

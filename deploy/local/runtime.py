@@ -39,7 +39,7 @@ class LocalServers:
 
     @property
     def kafka_client_bootstrap_servers(self) -> str:
-        """The listener for everyone else: SASL_PLAINTEXT with SCRAM-SHA-256, and ACLs."""
+        """The listener for everyone else: SASL_PLAINTEXT with SCRAM, and ACLs."""
         return self._kafka.client_bootstrap_servers
 
     def start(self) -> None:

@@ -6,7 +6,9 @@ from datetime import timedelta
 from litestar import Litestar
 
 from services.apps.connectors.kafka_topics import KafkaTopics
+from services.apps.connectors.kubernetes import Kubernetes
 from services.apps.connectors.oidc_provider import OidcProvider
+from services.apps.connectors.strimzi_topics import StrimziTopics
 from services.apps.consumers import EventsConsumer, UseConsumer
 from services.apps.fan_out import FanOut
 from services.apps.http.api_keys import ApiKeyController
@@ -33,7 +35,7 @@ from services.apps.keys import AdmitPlatformKey
 from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
 from services.apps.oidc import OidcSignIn
-from services.apps.plugin_topics import TopicLife
+from services.apps.plugin_topics import TopicAdmin, TopicLife
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
 from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
@@ -130,7 +132,7 @@ def _events(process: ServiceProcess) -> EventsWiring:
     settings, pool, clock, outside = process.settings, process.pool, process.clock, process.outside
     kept = timedelta(days=settings.events_kept_days)
     fan_out = FanOut(pool, clock, process.wake)
-    topics = TopicLife(pool, KafkaTopics(settings.kafka, outside.kafka), fan_out, clock)
+    topics = TopicLife(pool, _topic_admin(settings, outside), fan_out, clock)
     followers = [fan_out.follow, WebhookFollower(clock).follow]
     consumer = EventsConsumer(pool, clock, process.wake, followers, kept)
     process.consume("events", consumer, topics=TOPICS_OF_EVENTS)
@@ -140,6 +142,15 @@ def _events(process: ServiceProcess) -> EventsWiring:
     process.every(_REPAIR_EVERY_S, "jobs.repair_plugin_topics", topics.repair)
     live = LiveEvents(settings, pool, outside)
     return EventsWiring(process.grants, live, Places(), topics, settings.kafka)
+
+
+def _topic_admin(settings: Settings, outside: Outside) -> TopicAdmin:
+    """Who makes the topics of apps."""
+    strimzi = settings.strimzi
+    if strimzi.cluster is None:
+        return KafkaTopics(settings.kafka, outside.kafka)
+    kubernetes = Kubernetes(strimzi.kubernetes_url, strimzi.service_account)
+    return StrimziTopics(kubernetes, strimzi.cluster, strimzi.namespace, settings.kafka.replication_factor)
 
 
 def _webhooks(process: ServiceProcess) -> WebhooksWiring:

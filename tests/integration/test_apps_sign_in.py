@@ -45,7 +45,7 @@ class World:
 async def world(servers: Servers) -> AsyncIterator[World]:
     access = import_module("services.apps.migrations.versions.0001_access")
     oauth = import_module("services.apps.migrations.versions.0002_oauth")
-    oidc = import_module("services.apps.migrations.versions.0005_oidc")
+    oidc = import_module("services.apps.migrations.versions.0006_oidc")
     tables = f"{access.MERCHANTS};{access.AUDIT_LOG};{oauth.STAFF};{oidc.OIDC}"
     async with schema_with(servers.database_url, tables) as pool:
         yield World(pool)

@@ -131,6 +131,7 @@ def test_kafka_keeps_the_same_walls_as_the_local_one() -> None:
         "group.min.session.timeout.ms",
         "sasl.enabled.mechanisms",
         "listener.name.client.scram-sha-256.sasl.jaas.config",
+        "listener.name.client.scram-sha-512.sasl.jaas.config",
     }
     assert {name: container[name] for name in same} == {name: local[name] for name in same}
     # Nothing is set that the local one doesn't know too, so its tests speak for the container's settings.
