@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ _TABLES = {
 _JSON = {"state", "payload", "outcome"}
 _SILENT_S = 10.0
 _PAST_VERSIONS = 200
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,24 @@ async def gather(database_url: str, bootstrap_servers: str, clients: Mapping[str
     found.topics = await asyncio.to_thread(_read_topics, bootstrap_servers)
     for row in found.tables["orders"]:
         http = clients[row["merchant_id"]].orders
-        answer = await http.get(f"/v1/orders/{row['order_id']}", timeout=20)
+        answer = await _get(http, f"/v1/orders/{row['order_id']}")
         found.shown[row["order_id"]] = answer.json().get("data", {}) if answer.status_code == 200 else {}
         if len(found.past) < _PAST_VERSIONS:
             version = 1 + len(found.past) % row["version"]
-            answer = await http.get(f"/v1/orders/{row['order_id']}", params={"version": version}, timeout=20)
+            answer = await _get(http, f"/v1/orders/{row['order_id']}", version=version)
             found.past[row["order_id"], version] = answer.json().get("data", {})
     for merchant_id, of_one in clients.items():
         found.shown_unmatched += await _listed(of_one.payments, "/v1/unmatched-money")
         found.events[merchant_id] = (await _listed(of_one.apps, "/v1/events"))[::-1]
     return found
+
+
+async def _get(http: httpx.AsyncClient, path: str, **params: str | int) -> httpx.Response:
+    """The answer; asked again where the server has just closed the idle connection that was to be used."""
+    for _ in range(_TRIES - 1):
+        with suppress(httpx.TransportError):
+            return await http.get(path, params=params, timeout=20)
+    return await http.get(path, params=params, timeout=20)
 
 
 def _row(record: Any) -> Row:
@@ -111,8 +121,8 @@ async def _listed(http: httpx.AsyncClient, path: str) -> list[Json]:
     found: list[Json] = []
     token: str | None = None
     while True:
-        params = {"page_size": "100"} | ({"page_token": token} if token else {})
-        answer = (await http.get(path, params=params, timeout=20)).raise_for_status().json()
+        params: dict[str, str | int] = {"page_size": 100} | ({"page_token": token} if token else {})
+        answer = (await _get(http, path, **params)).raise_for_status().json()
         found += answer["data"]
         token = answer.get("next_page_token")
         if not token:

@@ -217,7 +217,7 @@ class Plugin:
     async def resend(self, session: Session) -> None:
         """What was not received, and would be sent again only in minutes, is asked for at once."""
         for one in await self.call(session, "GET", "/v1/webhook-deliveries?status=pending&page_size=100"):
-            if datetime.fromisoformat(one["due_at"]) > datetime.now(UTC) + _SOON:
+            if datetime.fromisoformat(one["next_attempt_at"]) > datetime.now(UTC) + _SOON:
                 self.journal.counted["webhooks: asked for again"] += 1
                 await self.call(session, "POST", f"/v1/webhook-deliveries/{one['webhook_delivery_id']}/resend")
 
