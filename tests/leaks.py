@@ -7,16 +7,19 @@ that came out are named by their first characters.
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from shared.kafka.reader import Reader
 
 _SHORTEST = 20
 """Characters: what is shorter is no secret, such as the name of a sender."""
@@ -62,14 +65,13 @@ class Leaks:
             self.search(log.name, log.read_bytes())
 
     def search_topics(self, bootstrap_servers: str) -> None:
-        """No secret may be in a key or value on any topic.
+        """No secret may be in a key, a value or a header on any topic."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _read_all(bootstrap_servers, self._search_record)).result()
 
-        Headers are not searched: confluent_kafka ends the process where a header's name is not UTF-8, as some tests
-        write them.
-        """
-        for topic, record in _records(bootstrap_servers):
-            for part in (record.key(), record.value()):
-                self.search(f"topic {topic}", part or b"")
+    def _search_record(self, record: ConsumerRecord) -> None:
+        for part in (record.key, record.value, *chain.from_iterable(record.headers)):
+            self.search(f"topic {record.topic}", part or b"")
 
     def search_tables(self, database_url: str) -> None:
         """No secret may be in any table."""
@@ -116,38 +118,25 @@ def _noted(make: Callable[..., str]) -> Callable[..., str]:
     return noting
 
 
-def _records(bootstrap_servers: str) -> Iterator[tuple[str, Any]]:
-    """Everything on every topic of ours."""
-    reader = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "leaks",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
-    try:
-        topics = reader.list_topics(timeout=20).topics
-        places = {
-            (topic, number)
-            for topic, found in topics.items()
-            if not topic.startswith("__")
-            for number in found.partitions
-        }
-        reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
-        until = time.monotonic() + _PATIENCE_S
-        while places:
-            if time.monotonic() > until:
-                raise TimeoutError(f"no end of {sorted(places)[:3]}")
-            for record in reader.consume(1_000, timeout=0.5):
-                if record.error() is None:
-                    yield record.topic(), record
-                elif record.error().code() == KafkaError._PARTITION_EOF:
-                    # An end need not be a record: a transaction's mark is none.
-                    places.discard((record.topic(), record.partition()))
-    finally:
-        reader.close()
+async def _read_all(bootstrap_servers: str, read: Callable[[ConsumerRecord], None]) -> None:
+    """Everything on every topic of ours, with our own client, which any record can be read with."""
+    topics = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=_PATIENCE_S).topics
+    places = [
+        TopicPartition(topic, number)
+        for topic, found in topics.items()
+        if not topic.startswith("__")
+        for number in found.partitions
+    ]
+    async with asyncio.timeout(_PATIENCE_S), Reader(bootstrap_servers=bootstrap_servers) as reader:
+        reader.assign(places)
+        await reader.seek_to_beginning(*places)
+        # An end need not be a record: a transaction's mark is none.
+        ends = await reader.end_offsets(places)
+        while ends:
+            for records in (await reader.getmany(timeout_ms=500, max_records=1_000)).values():
+                for record in records:
+                    read(record)
+            ends = {place: end for place, end in ends.items() if await reader.position(place) < end}
 
 
 async def _rows(database_url: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from confluent_kafka import Producer
+from aiokafka import AIOKafkaProducer
 
 from deploy.local.datadir import REPOSITORY
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
 from tests.leaks import Leaks
+from tests.raw_batches import NotUtf8, raw_batch
 from tests.servers import Servers
 
 _KEY = "tl_test_" + "0" * 32 + "4P6jTQ"
@@ -64,11 +65,17 @@ async def test_topics_and_tables_are_searched(servers: Servers) -> None:
     leaks.note(secret)
     admin = KafkaAdmin(KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers))
     await admin.ensure_topics([TopicSpec(name, 1)])
-    producer = Producer({"bootstrap.servers": servers.kafka_bootstrap_servers})
-    producer.produce(name, key=secret.encode(), value=b'{"a": "' + secret.encode() + b'"}')
-    producer.flush(10)
+    planted, where = secret.encode(), servers.kafka_bootstrap_servers
+    async with AIOKafkaProducer(bootstrap_servers=where) as producer:
+        batch = raw_batch(producer, (None, None, [(NotUtf8("?", b"\xff" + planted), b"a")]))
+        await (await producer.send_batch(batch, name, partition=0))
+    async with (
+        AIOKafkaProducer(bootstrap_servers=where, transactional_id=name) as producer,
+        producer.transaction(),
+    ):
+        await producer.send(name, key=planted, value=b'{"a": "' + planted + b'"}', headers=[(secret, planted)])
     leaks.search_topics(servers.kafka_bootstrap_servers)
-    assert leaks.found == [f"topic {name}: planted-{secret[8:12]}…"] * 2
+    assert leaks.found == [f"topic {name}: planted-{secret[8:12]}…"] * 5
     await admin.delete_topics([name])
 
     connection = await asyncpg.connect(servers.database_url)
