@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.leaks import pytest_configure, pytest_runtest_logreport, pytest_sessionfinish, pytest_terminal_summary
 from tests.servers import Servers, servers
@@ -15,6 +16,10 @@ __all__ = [
     "pytest_terminal_summary",
     "servers",
 ]
+
+# How long an example takes says more of what else the machine does than of us.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")
