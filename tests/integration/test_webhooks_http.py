@@ -199,6 +199,7 @@ async def test_a_disabled_endpoint_gets_nothing_until_it_is_active_again(tenant:
         ({"url": "https://169.254.169.254/latest"}, "url"),
         ({"url": "https://[::ffff:169.254.169.254]/"}, "url"),
         ({"url": "https://u:p@hooks.example.com/"}, "url"),
+        ({"url": "https://xn--a/"}, "url"),
         ({"url": "https://hooks.example.com/", "event_types": []}, "event_types"),
         ({"url": "https://hooks.example.com/", "event_types": ["order.unheard_of"]}, "event_types.0"),
         ({"url": "https://hooks.example.com/", "event_types": ["order.pa*"]}, "event_types.0"),

@@ -104,9 +104,9 @@ def test_what_is_refused_does_not_fit_it(kind: Any, text: str) -> None:
 
 
 def test_nothing_that_is_shown_is_invisible() -> None:
-    """Of all characters that this Python knows; those that Unicode has not given a meaning yet show as a box."""
+    """Of all characters that this Python knows; those to which Unicode has given no meaning show as a box."""
     known = (chr(number) for number in range(sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF)
-    unseen = [char for char in known if not char.isprintable() and unicodedata.category(char) != "Cn"]
+    unseen = [char for char in known if not char.isprintable() and unicodedata.category(char) not in ("Cn", "Co")]
     assert len(unseen) > 100
     name: TypeAdapter[str] = TypeAdapter(texts.Name)
     assert not [hex(ord(char)) for char in unseen if takes(name, f"a{char}b")]

@@ -10,13 +10,12 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from shared.contracts.model import Clean
 
-# Controls, spaces but the ordinary one, what joins, parts or turns around its neighbours, private use and tags. Those
-# above U+FFFF stand for themselves, because there is no way to name them that every engine knows.
+# Controls, spaces but the ordinary one, and what joins, parts, turns around or tags its neighbours. Those above U+FFFF
+# stand for themselves, because there is no way to name them that every engine knows.
 _UNSEEN = (
     r"\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f"
-    r"\u205f-\u206f\u3000\ue000-\uf8ff\ufeff\ufff0-\ufffb\ufffe-\uffff"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    "\U000f0000-\U0010ffff"
+    r"\u205f-\u206f\u3000\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
 )
 _VISIBLE = rf"^ *[^ {_UNSEEN}][^{_UNSEEN}]*$"
 _IN_EMAIL = rf'[^ "()<>\[\]:;,@\\{_UNSEEN}]+'
