@@ -46,7 +46,7 @@ class _StuckConsumerError(Exception):
 
 
 class _MadeAnewError(Exception):
-    """The topic's offsets begin again: somebody made it anew under our eyes."""
+    """The topic has gone, or its offsets begin again: somebody deletes it, or makes it anew, under our eyes."""
 
 
 _INTERRUPTIONS = (
@@ -154,8 +154,10 @@ class GrantsTail:
                     raise _StuckConsumerError
 
     async def _measured_lag(self, consumer: AIOKafkaConsumer) -> int:
-        ends = await consumer.end_offsets(consumer.assignment())
-        if any(end < self._next[partition] for partition, end in ends.items()):
+        partitions = consumer.assignment()
+        ends = await consumer.end_offsets(partitions)
+        # Without partitions, the client would look for them again only minutes later.
+        if not partitions or any(end < self._next[partition] for partition, end in ends.items()):
             raise _MadeAnewError
         lag = await _lag(consumer, ends)
         self._lag.set(lag)
