@@ -7,6 +7,7 @@ What comes in by Kafka and by HTTP takes this one path.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from shared import idempotency, inbox, outbox
 from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.idempotency import Claim, Fresh, IdempotencyKey
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span

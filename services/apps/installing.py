@@ -8,6 +8,7 @@ the order of their ids, and last the fan-out's.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from services.apps import fan_out, grants
@@ -27,7 +28,6 @@ from shared.contracts.apps import (
     InstallRevoked,
 )
 from shared.contracts.model import JsonObject
-from shared.immutable import replace
 from shared.postgres import Connection
 
 

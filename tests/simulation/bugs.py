@@ -5,6 +5,7 @@ Each is a mistake that somebody could make in good faith; outside of tests nothi
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,6 @@ from services.payments.core.state import Arrival
 from services.payments.jobs import MatchWaitingJob
 from shared import inbox, outbox, relay
 from shared.faults import Transient
-from shared.immutable import replace
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
 from shared.processor import _Run

@@ -1,5 +1,6 @@
 """The rules of partner apps and authorization requests, and of patience with those who guess."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +26,6 @@ from services.apps.core.partner_apps import (
 from services.apps.core.staff import ACCOUNT, FAILURES_COUNT_FOR, Failures, after_failure, email_key
 from services.apps.core.words import MONEY_EFFECTS, SCOPE_WORDS, money_effects
 from services.apps.http.pages import own_path
-from shared.immutable import replace
 
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
 READ = Permission("read", "Read", "Reads.", ("orders.read",))

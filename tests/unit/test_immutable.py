@@ -1,11 +1,13 @@
 """Data that nobody can change."""
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 import pytest
 
-from shared.immutable import astuple, field, immutable, replace
+from shared.immutable import immutable, replace
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ def test_a_replaced_one_is_another_of_its_kind() -> None:
     after = replace(seal, content="box")
     assert (seal.content, after, after.twice) == ("letter", Named("box", count=3), 6)
     assert after != Seal("box", count=3)
+    assert dataclasses.replace(seal, content="box") == after
 
 
 def test_what_there_is_by_default_is_not_shared() -> None:
@@ -48,6 +51,6 @@ def test_what_there_is_by_default_is_not_shared() -> None:
 
 
 def test_fields_stand_in_the_order_in_which_they_are_written() -> None:
-    assert astuple(Seal("letter", count=2)) == ("letter", {}, 2)
+    assert dataclasses.astuple(Seal("letter", count=2)) == ("letter", {}, 2)
     assert Named.__doc__ == "One of a kind."
     assert Seal.__module__ == __name__

@@ -1,5 +1,6 @@
 """Money on an order: facts are applied whatever the order's state, leases keep others out, refunds are set aside."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,6 @@ from services.orders.core.refusal import Refusal
 from services.orders.core.state import Order
 from shared.contracts import order_commands as c
 from shared.contracts.order_parts import Allocation, Holder, LineItem, Method, Tender
-from shared.immutable import replace
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 CONTEXT = DecisionContext("ord_1", "mer_1", "test", NOW, "1001")

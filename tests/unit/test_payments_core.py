@@ -1,6 +1,7 @@
 """What counts of what channels tell, which order it is for, and what the orders' answers make of it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,6 @@ from shared.contracts.order_commands import (
     RecordVoid,
 )
 from shared.contracts.orders import CommandAccepted, CommandRefused
-from shared.immutable import replace
 
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
 CHANNEL = Channel("chn_web", "mer_1", "test", "active", "checkout")

@@ -1,11 +1,12 @@
 """What the audit log says of one administrative act."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 
 from shared.contracts.access import Environment
 from shared.contracts.model import Actor, JsonObject
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 
 
 @immutable

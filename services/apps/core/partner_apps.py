@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import field
 from datetime import datetime
 from ipaddress import IPv6Address
 from typing import Literal
@@ -9,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from shared.contracts.access import SCOPES, Environment
 from shared.contracts.model import PositiveMoney
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 
 AppType = Literal["server", "plugin"]
 MoneyEffect = Literal["refund", "collect"]

@@ -1,5 +1,6 @@
 """Routes of partner apps."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +33,6 @@ from shared.http.pages import ListQuery, page_by_time
 from shared.http.problems import Problem, not_found
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.ids import new_id
-from shared.immutable import replace
 from shared.postgres import Connection
 
 READ, WRITE = requires("apps.read"), requires("apps.write")

@@ -1,5 +1,6 @@
 """Routes of what is done with a webhook endpoint, and of what it can be told."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from litestar import Controller, get, post
@@ -39,7 +40,6 @@ from shared.http.operations import operation
 from shared.http.pages import decode_page_token, encode_page_token, invalid_page_token
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.ids import new_id
-from shared.immutable import replace
 from shared.postgres import Connection
 
 READ, WRITE = requires("webhooks.read"), requires("webhooks.write")

@@ -1,5 +1,6 @@
 """Routes of webhook endpoints."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from litestar import Controller, delete, get, patch, post
@@ -24,7 +25,6 @@ from shared.http.pages import ListQuery, page_by_time
 from shared.http.problems import Problem
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.ids import new_id
-from shared.immutable import replace
 from shared.outbound import refusal_of
 from shared.postgres import Connection
 

@@ -1,9 +1,10 @@
 """How the domain says no: a value with a stable code, the facts behind it and the objects in the way."""
 
+from dataclasses import field
 from typing import Any
 
 from shared.contracts.model import Blocker
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 
 
 @immutable

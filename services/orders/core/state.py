@@ -1,5 +1,6 @@
 """An order as the fold of its events, and the numbers that follow from it. Amounts are minor units."""
 
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
@@ -18,7 +19,7 @@ from shared.contracts.order_parts import (
     Status,
     Tender,
 )
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 
 
 @immutable

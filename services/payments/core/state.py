@@ -1,6 +1,7 @@
 """What the payment service knows: channels, their events, payment legs, orders as far as they matter here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Literal
 
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
@@ -13,7 +14,7 @@ from shared.contracts.channels import (
 from shared.contracts.model import PositiveMoney
 from shared.contracts.order_parts import Source
 from shared.contracts.payments import UnmatchedMoney
-from shared.immutable import field, immutable
+from shared.immutable import immutable
 
 ChannelStatus = Literal["provisioning", "active", "disabling", "disabled"]
 EventStatus = Literal["sent", "waiting", "held", "applied", "refused"]

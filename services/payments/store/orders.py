@@ -1,9 +1,9 @@
 """Orders as far as the payment service knows them, from their events."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 
 from services.payments.core.state import KnownOrder, KnownOrders, Reference
-from shared.immutable import astuple
 from shared.postgres import Connection
 
 _NAMES = "order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor, version"

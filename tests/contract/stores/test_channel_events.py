@@ -144,7 +144,7 @@ def claiming(reference: str, command_of: str) -> KeptEvent:
         command_id = f"cev_{command_of}"
 
     plain = sent(reference)
-    return Claiming(**{name: getattr(plain, name) for name in KeptEvent.__struct_fields__})
+    return Claiming(**{name: getattr(plain, name) for name in KeptEvent.__dataclass_fields__})
 
 
 async def test_a_command_has_one_event(payments: Store) -> None:
