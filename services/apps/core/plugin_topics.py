@@ -65,13 +65,13 @@ def publications(
 ) -> list[Publication]:
     """The events for the apps that are told of them, in the order of the events; each app gets each of them once.
 
-    `readers` are the apps of each merchant in each environment.
+    `readers` are the apps of each merchant in each environment that may read orders.
     """
     told = []
     for event in events:
         forms: dict[bytes, list[str]] = {}
         for app_id, reader in readers.get((event.merchant_id, event.environment), ()):
-            if event.is_for(reader):
+            if event.subject is None or event.is_for(reader):
                 forms.setdefault(event.body(reader.scopes), []).append(app_id)
         told += [Publication(tuple(app_ids), event, body) for body, app_ids in forms.items()]
     return told
