@@ -104,14 +104,14 @@ def token(stack: Stack, app_id: str, grant_id: str) -> str:
     return jwt.encode({"alg": ALGORITHM, "kid": _KID, "typ": TYPE}, claims, _KEY)
 
 
-def version_of(tenant: tuple[str, str], order_id: str, version: int) -> Envelope:
-    """A version of an order, as the order service publishes it."""
+def version_of(tenant: tuple[str, str], order_id: str, version: int, **order: Any) -> Envelope:
+    """A version of an order, as the order service publishes it; `order` are further fields of it."""
     body: dict[str, Any] = {
         "order_id": order_id,
         "version": version,
         "previous_version": version - 1,
         "events": [{"type": "orders.order_created.v1" if version == 1 else "orders.note_added.v1", "data": {}}],
-        "order": {"order_id": order_id, "version": version, "status": "open"},
+        "order": {"order_id": order_id, "version": version, "status": "open", **order},
         "actor": {"type": "key", "id": "key_1"},
         "recorded_at": datetime.now(UTC),
         "balance_before": {"amount": 0, "currency": "EUR"},

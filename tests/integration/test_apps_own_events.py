@@ -93,7 +93,7 @@ async def test_what_becomes_of_an_install_is_told_in_its_order(
 ) -> None:
     _, person, key = shop
     developer = await town.key(await town.merchant())
-    app = await town.app_of(developer, manifest=[READ, CUSTOMERS])
+    app = await town.app_of(developer, manifest=[READ, CUSTOMERS], default_permission_ids=["customers"])
     await install(town, person, app, "test", permission="customers")
     token = await install(town, person, app, "test")
     await types_when(key, 3)

@@ -308,7 +308,7 @@ async def test_the_page_of_a_merchant_with_many_apps_has_pages(town: Town) -> No
     assert len(re.findall("<h3>", (await person.http.get(last)).text)) == 4
     await town.person_of(second)
     assert (await person.http.get(f"/account?merchant={second}")).status_code == 404
-    for odd in ("/account?merchant=%00", "/account?after=%00&merchant=", "/account?after=" + "x" * 5_000):
+    for odd in ("/account?merchant=%01", "/account?after=%01&merchant=", "/account?after=" + "x" * 5_000):
         assert (await person.http.get(odd)).status_code == 200, odd
     assert await works(town, token)
 

@@ -318,11 +318,10 @@ async def test_what_waits_says_no_more_than_the_app_may_read(stack: Stack, tenan
     app_id, scopes = new_id("app"), frozenset({"orders.read", "customers.read"})
     app = await install(stack, app_id, tenant.merchant_id, scopes=tuple(scopes))
     await topic_when_ready(app.http)
-    customer = (await tenant.http.post("/v1/customers", json={"name": "Ada"})).json()["data"]["customer_id"]
-    order_id = await new_order(tenant)
-    given = await tenant.http.patch(f"/v1/orders/{order_id}", json={"customer_id": customer})
-    assert given.status_code == 200, given.text
-    await pay(stack, tenant, order_id)
+    order_id = new_id("ord")
+    for version in range(1, 5):
+        order = {"customer": {"name": "Ada"}} if version > 1 else {}
+        await stack.publish(ORDERS_EVENTS, version_of((tenant.merchant_id, "test"), order_id, version, **order))
     told = [event["event_id"] for event in reversed(await events_when(tenant, 4))]
     assert ["customer" in each["body"]["data"]["order"] for each in await on_topic(stack, app_id, 4)] == [False] + [
         True
