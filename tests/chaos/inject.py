@@ -53,8 +53,8 @@ class Plan:
 SHORT = Plan(
     seed=10658,
     minutes=30.0,
-    faults=15,
-    at_least=15,
+    faults=12,
+    at_least=12,
     longest_fault_s=7.0,
     at_once=(3,),
     recovery_limit_s=60.0,
