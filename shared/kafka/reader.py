@@ -1,5 +1,6 @@
 """A consumer client that any broker lets into its group, and that any record can be read with."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -63,6 +64,17 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
                     await part.close()
             except KafkaError as failure:
                 log.warning("reader_had_ended", part=type(part).__name__, failure=repr(failure))
+            except asyncio.CancelledError:
+                if (stopping := asyncio.current_task()) is not None and stopping.cancelling():
+                    raise
+                # Not we were canceled, but a fetch that had failed and waited: aiokafka lets it end its own closing.
+                await self._end_fetches()
+
+    async def _end_fetches(self) -> None:
+        fetches = list(self._fetcher._pending_tasks)
+        for fetch in fetches:
+            fetch.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

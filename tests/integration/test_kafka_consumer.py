@@ -421,6 +421,17 @@ async def test_a_connection_that_has_just_been_closed_is_a_kafka_error(world: Wo
     await world.send(b"1")
 
 
+async def test_a_fetch_that_waits_after_a_failure_does_not_keep_a_reader_from_stopping(world: World) -> None:
+    """As when a worker is asked to stop while Kafka is away: aiokafka's own closing ends with the fetch's canceling."""
+    reader = Reader(world.topic, **client_options(world.settings))
+    await reader.start()
+    fetches = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(2)]
+    reader._fetcher._pending_tasks.update(fetches)
+    await reader.stop()
+    assert all(fetch.cancelled() for fetch in fetches)
+    assert not reader._client._conns
+
+
 async def test_our_own_mistake_acknowledges_nothing_and_is_seen(world: World) -> None:
     class Broken(DeadLetters):
         repaired = False
