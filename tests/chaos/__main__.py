@@ -25,7 +25,7 @@ def main() -> None:
         help="one fixed course of faults, about a minute; times are judged leniently, nothing else is",
     )
     chosen = parser.parse_args()
-    plan = SHORT if chosen.short else Plan(chosen.seed, chosen.minutes, chosen.faults, chosen.only)
+    plan = SHORT if chosen.short else Plan(chosen.seed, chosen.minutes, chosen.faults, only=chosen.only)
     directory = Path(tempfile.mkdtemp(prefix="throughline-chaos-"))
     found = asyncio.run(run(directory, plan))
     path = save(found)
