@@ -31,7 +31,7 @@ ORDERS = {1: 2_000, 10: 500, 100: 100}
 """How many orders' lives are told in a round, by the number of apps."""
 _BARE = "bench.versions"
 _PATIENCE_S = 300.0
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.05
 _MEASURED = ("per_s", "python_us", "postgres_us", "kafka_us")
 
 
@@ -73,41 +73,43 @@ class _Race:
 
     async def turn(self, merchant: _Merchant) -> Json:
         """The service, then the bare loop in each way of publishing."""
-        orders, apps = ORDERS[len(merchant.app_ids)], len(merchant.app_ids)
-        versions = list(self._life.again(merchant.merchant_id, orders))
-        before = await self._here.ends(*merchant.topics)
-        await self._publish(ORDERS_EVENTS, versions)
-        told = {"service": await self._rate(before, orders * self._life.events * apps, self._service.process)}
+        told = {"service": await self._rate(merchant, ORDERS_EVENTS, self._life.events, self._service.process)}
         for name in PUBLISHERS:
-            self._here.empty(merchant.topics)
-            before = await self._here.ends(*merchant.topics)
-            await self._publish(_BARE, versions)
             arguments = ("bench.bare_copy", "--source", _BARE, "--publish", name, "--topics", *merchant.topics)
             with worker(*arguments, environment=self._here.environment()) as process:
-                told[f"bare_{name}"] = await self._rate(before, len(versions) * apps, process)
+                told[f"bare_{name}"] = await self._rate(merchant, _BARE, len(self._life.versions), process)
         self._here.empty([*merchant.topics, _BARE, ORDERS_EVENTS])
         return told
+
+    async def _rate(self, merchant: _Merchant, source: str, of_a_life: int, process: psutil.Process) -> Json:
+        """From when versions are handed over until all are in the apps' topics; one order before finds all ready."""
+        apps = len(merchant.app_ids)
+        for orders in (1, ORDERS[apps]):
+            versions, count = list(self._life.again(merchant.merchant_id, orders)), orders * of_a_life * apps
+            before = await self._here.ends(*merchant.topics)
+            costs = [cpu_us(one) for one in (process, self._here.postgres, self._here.kafka)]
+            began = time.monotonic()
+            await self._publish(source, versions)
+            ended = await self._there(before, count)
+            spent = [cpu_us(one) for one in (process, self._here.postgres, self._here.kafka)]
+        each = [(after - at_first) / count for at_first, after in zip(costs, spent, strict=True)]
+        return dict(zip(_MEASURED, (count / (ended - began), *each), strict=True))
 
     async def _publish(self, topic: str, versions: Sequence[Command]) -> None:
         async with producer(self._here.settings.kafka, max_batch_size=900 * 1024) as sender:
             await workload.publish(sender, topic, self._here.settings.command_partitions, iter(versions))
 
-    async def _rate(self, before: Ends, count: int, process: psutil.Process) -> Json:
-        """From when the first messages were seen in the topics until all are there."""
-        looks: list[tuple[int, float, list[float]]] = []
+    async def _there(self, before: Ends, count: int) -> float:
+        """When that many more were seen in the topics."""
         async with AIOKafkaConsumer(**client_options(self._here.settings.kafka)) as consumer:
             async with asyncio.timeout(_PATIENCE_S):
-                while not looks or looks[-1][0] < count:
+                there = 0
+                while there < count:
                     await asyncio.sleep(_LOOK_EVERY_S)
                     ends = await consumer.end_offsets(list(before))
                     there = sum(ends[place] - offset for place, offset in before.items())
-                    if there:
-                        spent = [cpu_us(one) for one in (process, self._here.postgres, self._here.kafka)]
-                        looks.append((there, time.monotonic(), spent))
-        assert looks[-1][0] == count, f"{looks[-1][0]} messages instead of {count}"
-        (first, began, then), (_, ended, now) = looks[0], looks[-1]
-        costs = [(after - at_first) / (count - first) for at_first, after in zip(then, now, strict=True)]
-        return dict(zip(_MEASURED, ((count - first) / (ended - began), *costs), strict=True))
+        assert there == count, f"{there} messages instead of {count}"
+        return time.monotonic()
 
 
 @dataclass(frozen=True)

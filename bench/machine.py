@@ -170,4 +170,8 @@ def worker(module: str, *arguments: str, environment: dict[str, str]) -> Iterato
         yield psutil.Process(process.pid)
     finally:
         process.terminate()
-        process.wait(_STOP_S)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
