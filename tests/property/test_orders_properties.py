@@ -1,11 +1,13 @@
 """What holds after any sequence of commands."""
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orders.core.decide import Decision
 from services.orders.core.refusal import Refusal
 from services.orders.core.view import order_view
+from services.orders.lines import LinesJson
 from services.orders.store.state import decode_state, encode_state
 from shared.contracts import order_commands as c
 from shared.money import percent_of, spread
@@ -51,6 +53,17 @@ def test_stored_order_is_read_back_unchanged(creation: c.CreateOrder, told: list
     read = decode_state(encode_state(story.order))
     assert read == story.order
     assert order_view(read, story.now) == order_view(story.order, story.now)
+
+
+@given(creations, steps)
+def test_lines_are_told_as_they_are_at_each_version(
+    creation: c.CreateOrder, told: list[tuple[c.OrderCommand, int]]
+) -> None:
+    story, lines = Story.begun(creation), LinesJson()
+    for command, seconds in told:
+        story.tell(command, seconds)
+        told_lines = orjson.loads(orjson.dumps(lines.of(story.order)))
+        assert told_lines == order_view(story.order, story.now)["line_items"]
 
 
 REPEATABLE = (*MONEY_FACTS, c.AcquireLease, c.ReserveRefund, c.ReleaseLease, c.CancelOrder, c.CloseOrder, c.SetTip)
