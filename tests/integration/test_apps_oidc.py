@@ -234,6 +234,8 @@ async def test_a_claim_says_who_may_come_in_and_as_what(stack: Stack) -> None:
 async def test_without_a_provider_there_is_no_button_and_no_way(stack: Stack) -> None:
     async with browser(stack.base_url) as nobody:
         assert BEGIN not in (await nobody.get("/sign-in")).text
-        for path in (BEGIN, CALLBACK):
-            assert (await nobody.get(path)).status_code == 404
-        assert (await nobody.post(CONNECT, data={"password": PASSWORD})).status_code == 404
+        answers = [await nobody.get(path) for path in (BEGIN, CALLBACK)]
+        answers.append(await nobody.post(CONNECT, data={"password": PASSWORD}))
+        for answer in answers:
+            assert answer.status_code == 404
+            assert "no other way to sign in" in answer.text
