@@ -82,7 +82,8 @@ UNLIMITED = RateLimits(api_key_per_s=0, installation_per_s=0, platform_per_s=0, 
 class OidcSettings(BaseSettings):
     """A provider of the company's own with which staff can sign in (OpenID Connect); none while there is no issuer."""
 
-    model_config = SettingsConfigDict(frozen=True, env_prefix="OIDC_", env_ignore_empty=True)
+    # What is wrong is said without what was given, which holds a secret.
+    model_config = SettingsConfigDict(frozen=True, env_prefix="OIDC_", env_ignore_empty=True, hide_input_in_errors=True)
 
     issuer: str | None = None
     """As the provider writes it: `https://accounts.google.com`."""
