@@ -33,6 +33,7 @@ class Flow:
         self._free: dict[str, int] = {}
         self._begun: Counter[str] = Counter()
         """In this turn."""
+        self._ended: set[str] = set()
 
     def began(self, endpoint_id: str) -> None:
         """A request is under way."""
@@ -51,17 +52,19 @@ class Flow:
         self._under_way[endpoint_id] -= 1
         if not self._under_way[endpoint_id]:
             del self._under_way[endpoint_id]
+        self._ended.add(endpoint_id)
 
     def room(self, slow: Iterable[str]) -> Room:
         """What may begin in the turn that begins now. `slow` names the endpoint of every slow request: once half of all
         are, they get no more."""
-        lately = self._under_way.keys() | self._begun.keys()
+        lately = self._under_way.keys() | self._ended
         self._allowed = {endpoint_id: self._allowed.get(endpoint_id, self._first) for endpoint_id in lately}
         self._free = {
             endpoint_id: max(0, allowed - self._under_way[endpoint_id])
             for endpoint_id, allowed in self._allowed.items()
         }
         self._begun.clear()
+        self._ended.clear()
         waiting = list(slow)
         if len(waiting) >= self._width.at_once // 2:
             self._free |= dict.fromkeys(waiting, 0)

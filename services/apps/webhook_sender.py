@@ -6,7 +6,7 @@ nobody else begins it meanwhile; what a process leaves behind goes on in another
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,6 +52,7 @@ _RENEWED_BEFORE = _CLAIM / 2
 """So long before its end a claim is renewed, and nothing is begun on it any more."""
 _POLL_S = 0.5
 _BETWEEN_TURNS_S = 0.005
+_BEGUN_AT_ONCE = 8
 _SLOW_S = 1.0
 """A request that takes longer is slow."""
 _FINISH_S = 3.0
@@ -61,12 +62,13 @@ _parsed = lru_cache(maxsize=10_000)(URL)
 
 
 @dataclass
-class _UnderWay:
-    """A request for a claimed delivery."""
+class _Taken:
+    """A claimed delivery, and the request for it once that has begun."""
 
     claimed: Claimed
     """As renewed last."""
-    began: float
+    claimed_at: float
+    began: float = 0.0
 
 
 class WebhookSender:
@@ -84,13 +86,16 @@ class WebhookSender:
     ) -> None:
         self._pool, self._clock, self._signer = pool, clock, signer
         self._woken, self._outbound, self._flow = woken, outbound, Flow(width)
-        self._requests: dict[asyncio.Task[None], _UnderWay] = {}
-        self._outcomes: list[tuple[_UnderWay, Attempt, Fate]] = []
+        self._waiting: deque[tuple[_Taken, bytes | NotSent]] = deque()
+        """What is claimed and not begun yet."""
+        self._requests: dict[asyncio.Task[None], _Taken] = {}
+        self._outcomes: list[tuple[_Taken, Attempt, Fate]] = []
         self._unsent: list[Claimed] = []
 
     async def run(self) -> None:
         """Never returns; an outage of the database only delays."""
         async with self._outbound() as outbound:
+            self._beginning = asyncio.ensure_future(self._begin(outbound))
             try:
                 while True:
                     try:
@@ -128,25 +133,35 @@ class WebhookSender:
         for one in ending:
             one.claimed = renewed.get(one.claimed.delivery_id, one.claimed)
         for each in claimed:
-            one = _UnderWay(each, began)
-            task = asyncio.create_task(self._send(outbound, one, bodies[each.delivery_id]))
-            self._requests[task] = one
             self._flow.began(each.target.endpoint_id)
-            task.add_done_callback(self._ended)
+            self._waiting.append((_Taken(each, began), bodies[each.delivery_id]))
+        if self._beginning.done():
+            self._beginning = asyncio.ensure_future(self._begin(outbound))
         UNDER_WAY.set(len(self._requests))
         if len(claimed) == room.requests:
             self._woken.set()
+
+    async def _begin(self, outbound: Outbound) -> None:
+        """What is claimed, a few at a time: what else this process does, and the next turn, go on meanwhile."""
+        while self._waiting:
+            one, body = self._waiting.popleft()
+            one.began = monotonic()
+            task = asyncio.create_task(self._send(outbound, one, body))
+            self._requests[task] = one
+            task.add_done_callback(self._ended)
+            if len(self._waiting) % _BEGUN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _slow(self) -> list[str]:
         since = monotonic() - _SLOW_S
         return [one.claimed.target.endpoint_id for one in self._requests.values() if one.began < since]
 
-    def _ending(self, now: datetime) -> list[_UnderWay]:
+    def _ending(self, now: datetime) -> list[_Taken]:
         """Requests under way whose claims must be renewed."""
         return [one for one in self._requests.values() if one.claimed.claimed_until < now + _RENEWED_BEFORE]
 
     async def _settle(
-        self, connection: Connection, ended: Sequence[tuple[_UnderWay, Attempt, Fate]], unsent: Sequence[Claimed]
+        self, connection: Connection, ended: Sequence[tuple[_Taken, Attempt, Fate]], unsent: Sequence[Claimed]
     ) -> None:
         if unsent:
             await sending.release(connection, unsent)
@@ -176,8 +191,8 @@ class WebhookSender:
         if await disable(connection, endpoint_id, reason, self._clock()) is not None:
             log.warning("webhook_endpoint_disabled", webhook_endpoint_id=endpoint_id, reason=reason)
 
-    async def _send(self, outbound: Outbound, one: _UnderWay, body: bytes | NotSent) -> None:
-        if monotonic() > one.began + (_CLAIM - _RENEWED_BEFORE).total_seconds():
+    async def _send(self, outbound: Outbound, one: _Taken, body: bytes | NotSent) -> None:
+        if one.began > one.claimed_at + (_CLAIM - _RENEWED_BEFORE).total_seconds():
             self._unsent.append(one.claimed)
             return
         attempt = await self._attempt(outbound, one.claimed, body)
@@ -209,6 +224,8 @@ class WebhookSender:
 
     async def _finish(self) -> None:
         """What ends soon is saved; the rest is given back at once, and may reach its receiver twice."""
+        self._unsent += [one.claimed for one, _ in self._waiting]
+        self._waiting.clear()
         if self._requests:
             await asyncio.wait(self._requests, timeout=_FINISH_S)
         for task, one in list(self._requests.items()):
