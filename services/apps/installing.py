@@ -80,6 +80,14 @@ async def revoke(
     await fan_out.stop(connection, install.app_id, [(grant.merchant_id, grant.environment) for grant in ended])
 
 
+async def revoke_all(connection: Connection, by: By, app_id: str) -> None:
+    """Every install of the app ends."""
+    for install_id in await installs.lock_live_of(connection, app_id):
+        held = await installs.lock(connection, install_id)
+        assert held is not None, "it is locked"
+        await revoke(connection, by, *held, [grant.grant_id for grant in held[1]])
+
+
 async def announce(connection: Connection, merchant_id: str, *, merchant_active: bool) -> None:
     """Every service is told what the merchant's installs are worth now; the merchant is locked by the caller."""
     held = await installs.lock_live_at(connection, merchant_id)

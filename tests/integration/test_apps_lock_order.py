@@ -1,40 +1,74 @@
 """What takes an app's rights away at the same moment waits for each other, and never in a circle."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
-import asyncpg
-import httpx
 import pytest
 
+from services.apps import fan_out, installing
+from services.apps.audit import By
+from services.apps.store import installs
 from services.apps.store.plugin_topics import share_fan_out
-from tests.integration.test_apps_partner_apps import APPS, install
-from tests.people import Town
-from tests.stack import Stack, eventually
+from shared.clock import utc_now
+from shared.contracts.model import Actor
+from shared.ids import new_id
+from shared.migrations import migrate
+from shared.postgres import Connection, Pool, transaction
+from tests.servers import Servers
+from tests.stack import eventually
 
 pytestmark = pytest.mark.servers
 
+BY = By(Actor(type="key", id="key_1"), utc_now())
+Act = Callable[[Connection], Awaitable[None]]
+
 
 @pytest.fixture
-async def town(stack: Stack) -> AsyncIterator[Town]:
-    async with AsyncExitStack() as exits:
-        yield Town(stack, exits)
+async def pool(servers: Servers) -> AsyncIterator[Pool]:
+    await migrate(servers.database_url, "apps")
+    made = Pool(servers.database_url, "apps", 6)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def let_in(pool: Pool, app_id: str) -> tuple[str, str, str]:
+    """The app is installed at a merchant: the install, its grant, and the merchant."""
+    install_id, grant_id, merchant_id = new_id("ins"), new_id("grt"), new_id("mer")
+    await pool.execute(
+        "INSERT INTO installs VALUES ($1, $2, $3, 'active', now(), now(), NULL)", install_id, app_id, merchant_id
+    )
+    await pool.execute(
+        "INSERT INTO environment_grants "
+        "VALUES ($1, $2, $3, $4, 'test', '{}', '{orders.read}', 'active', 'usr_1', now(), now())",
+        grant_id,
+        install_id,
+        app_id,
+        merchant_id,
+    )
+    return install_id, grant_id, merchant_id
 
 
 class Gate:
     """Holds everybody back who wants the fan-out's lock alone, and sees who waits."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._connection = connection
+    def __init__(self, pool: Pool, connection: Connection) -> None:
+        self._pool, self._connection = pool, connection
 
-    async def waiting(self, count: int) -> None:
-        """So many wait, for that lock or for a row of one another's."""
+    async def begin(self, act: Act, waiting: int) -> "asyncio.Task[None]":
+        """The act in a transaction of its own, once so many wait: for that lock, or for rows of one another's."""
+
+        async def run() -> None:
+            async with transaction(self._pool) as connection:
+                await act(connection)
 
         async def enough() -> bool:
-            return bool(await self._connection.fetchval(_WAITING) >= count)
+            return bool(await self._connection.fetchval(_WAITING) >= waiting)
 
+        task = asyncio.create_task(run())
         await eventually(enough)
+        return task
 
 
 _WAITING = """
@@ -44,49 +78,34 @@ WHERE NOT granted AND (locktype IN ('transactionid', 'tuple') OR (locktype = 'ad
 
 
 @asynccontextmanager
-async def gate(stack: Stack) -> AsyncIterator[Gate]:
-    connection = await asyncpg.connect(stack.settings.database_url.get_secret_value())
-    try:
-        async with connection.transaction():
-            await share_fan_out(connection)
-            yield Gate(connection)
-    finally:
-        await connection.close()
+async def gate(pool: Pool) -> AsyncIterator[Gate]:
+    async with transaction(pool) as connection:
+        await share_fan_out(connection)
+        yield Gate(pool, connection)
 
 
 @pytest.mark.parametrize("deleted_first", [True, False])
 @pytest.mark.parametrize("act", ["revoke", "suspend"])
-async def test_an_app_is_deleted_while_a_merchant_takes_it_out(
-    stack: Stack, town: Town, act: str, *, deleted_first: bool
-) -> None:
-    """Of two installs the deletion reaches the merchant's last, when it has begun with the other."""
-    developer = await town.key(await town.merchant())
-    app = await town.app_of(developer)
-    merchants = [await town.merchant(), await town.merchant()]
-    tokens = [await install(town, await town.person_of(merchant), app, "test") for merchant in merchants]
-    installs = sorted((token["partner_app_install_id"], token["merchant_id"]) for token in tokens)
-    install_id, merchant_id = installs[-1]
-    key = await town.key(merchant_id)
+async def test_an_app_is_deleted_while_a_merchant_takes_it_out(pool: Pool, act: str, *, deleted_first: bool) -> None:
+    """Of three installs the merchant's is the last, which the deletion reaches when it has begun with the others."""
+    app_id = new_id("app")
+    made = sorted([await let_in(pool, app_id) for _ in range(3)])
+    install_id, grant_id, merchant_id = made[-1]
 
-    async def delete() -> httpx.Response:
-        return await developer.delete(f"{APPS}/{app['partner_app_id']}")
+    async def delete(connection: Connection) -> None:
+        await installing.revoke_all(connection, BY, app_id)
+        await fan_out.forget(connection, app_id, BY.at)
 
-    async def take_out() -> httpx.Response:
+    async def take_out(connection: Connection) -> None:
         if act == "suspend":
-            return await stack.platform.patch(f"/v1/merchants/{merchant_id}", json={"status": "suspended"})
-        return await key.post(f"{APPS}/{app['partner_app_id']}/installs/{install_id}/revoke")
+            await installing.announce(connection, merchant_id, merchant_active=False)
+        elif held := await installs.lock(connection, install_id):
+            await installing.revoke(connection, BY, *held, [grant_id])
 
-    async with gate(stack) as held:
-        first = asyncio.create_task(delete() if deleted_first else take_out())
-        await held.waiting(1)
-        second = asyncio.create_task(take_out() if deleted_first else delete())
-        await held.waiting(2)
-    answers = [await first, await second]
-    assert [answer.status_code for answer in answers] == ([204, 200] if deleted_first else [200, 204]), answers
-    for token in tokens:
-        client = await town.client(token["access_token"])
-
-        async def shut(client: httpx.AsyncClient = client) -> bool:
-            return (await client.get("/v1/orders/ord_none")).status_code == 401
-
-        await eventually(shut)
+    async with gate(pool) as held_back:
+        first = await held_back.begin(delete if deleted_first else take_out, waiting=1)
+        second = await held_back.begin(take_out if deleted_first else delete, waiting=2)
+    # A circle would end one of them with `Transient`: the request would be answered with 503.
+    await asyncio.gather(first, second)
+    rows = await pool.fetch("SELECT DISTINCT status FROM environment_grants WHERE app_id = $1", app_id)
+    assert [row["status"] for row in rows] == ["revoked"]

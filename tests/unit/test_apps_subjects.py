@@ -10,6 +10,7 @@ import pytest
 
 from services.apps.core.event_types import EVENT_TYPES, FAMILIES, TYPES_OF_ONE_APP, Reader
 from services.apps.core.events import PublicEvent, created_in
+from services.apps.core.plugin_topics import publications
 from services.apps.core.samples import sample_event
 from services.apps.incoming import KINDS, TOPICS_OF_EVENTS, Kind, events_in, told_in
 from shared.contracts import public_events
@@ -194,6 +195,19 @@ def test_a_merchant_is_told_of_all_that_is_its_own_and_an_app_of_itself(
     assert reader.is_told(event_type, grant_id) is is_told
     if not is_told and grant_id == reader.grant_id:
         assert event_type in (*reader.hidden_types(), "nothing.known")
+
+
+def test_an_apps_topic_tells_of_orders_and_of_itself() -> None:
+    order = replace(told(DISABLED), type="order.paid", order_id="ord_1", subject=None)
+    own, others, merchants = (replace(told(DISABLED), grant_id=grant_id) for grant_id in ("grt_1", "grt_2", None))
+    apps = [(f"app_{number}", Reader({"orders.read"}, f"grt_{number}")) for number in (1, 2)]
+    published = publications([order, own, others, merchants], {("mer_1", "test"): apps})
+    assert [(each.app_id, each.event) for each in published] == [
+        ("app_1", order),
+        ("app_2", order),
+        ("app_1", own),
+        ("app_2", others),
+    ]
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)

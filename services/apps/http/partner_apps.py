@@ -21,7 +21,7 @@ from services.apps.http.partner_app_models import (
 from services.apps.http.shown_once import answer_once
 from services.apps.http.wiring import Wiring, by_caller
 from services.apps.secrets import new_secret
-from services.apps.store import installs, partner_apps
+from services.apps.store import partner_apps
 from services.apps.store.partner_apps import SecretRow
 from shared.auth.guard import ApiRequest, requires
 from shared.auth.keys import hash_credential
@@ -183,10 +183,7 @@ class PartnerAppController(Controller):
             deleted = replace(app, status="deleted", version=app.version + 1, updated_at=by.at)
             await partner_apps.save(connection, deleted)
             await partner_apps.end_secrets(connection, app.app_id, by.at)
-            for install_id in await installs.lock_live_of(connection, app.app_id):
-                held = await installs.lock(connection, install_id)
-                if held is not None:
-                    await installing.revoke(connection, by, *held, [grant.grant_id for grant in held[1]])
+            await installing.revoke_all(connection, by, app.app_id)
             await fan_out.forget(connection, app.app_id, by.at)
             await _note(connection, by, "deleted", app)
             return 204, b""
