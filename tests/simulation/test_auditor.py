@@ -2,7 +2,6 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def edit(world: ToyWorld, topic: str, position: int, change: Callable[[Json], An
     told = world.records(topic)[position]
     body = orjson.loads(told.value or b"{}")
     change(body)
-    world.records(topic)[position] = replace(told, value=orjson.dumps(body))
+    world.records(topic)[position] = told._replace(value=orjson.dumps(body))
 
 
 def edit_row(world: ToyWorld, table: str, position: int, column: str, change: Callable[[Json], Any]) -> None:
@@ -92,7 +91,7 @@ def rewritten(world: ToyWorld, position: int, change: Callable[[Json], Any]) -> 
 def again(world: ToyWorld, topic: str, position: int, **changes: Any) -> None:
     """The record once more, changed."""
     records = world.records(topic)
-    records.append(replace(records[position], offset=len(records), **changes))
+    records.append(records[position]._replace(offset=len(records), **changes))
 
 
 def data_of(body: Json, number: int = 0) -> Json:
@@ -172,7 +171,7 @@ SPOILT: dict[Invariant, list[Spoil]] = {
     Invariant.VERSIONS_GAP_FREE: [lambda world: world.rows("orders.order_events").pop(2)],
     Invariant.FIRST_IN_ORDER: [
         lambda world: world.records(EVENTS).insert(0, world.records(EVENTS).pop(3)),
-        lambda world: world.records(EVENTS).__setitem__(3, replace(world.records(EVENTS)[3], partition=1)),
+        lambda world: world.records(EVENTS).__setitem__(3, world.records(EVENTS)[3]._replace(partition=1)),
     ],
     Invariant.REPEATS_SAY_THE_SAME: [
         lambda world: again(world, EVENTS, 3, value=b"{}"),
@@ -255,9 +254,8 @@ SPOILT: dict[Invariant, list[Spoil]] = {
         ),
         lambda world: world.records(TOPIC + DEAD_LETTERS).__setitem__(
             0,
-            replace(
-                world.records(TOPIC + DEAD_LETTERS)[0],
-                headers=headers_of(world.records(TOPIC + DEAD_LETTERS)[0], tl_reason="WHATEVER"),
+            world.records(TOPIC + DEAD_LETTERS)[0]._replace(
+                headers=headers_of(world.records(TOPIC + DEAD_LETTERS)[0], tl_reason="WHATEVER")
             ),
         ),
     ],

@@ -28,7 +28,7 @@ class Partition:
         first = len(self.records)
         (topic, number), at_s = self.place, asyncio.get_running_loop().time()
         for offset, (key, value, headers) in enumerate(drafts, first):
-            record = Record(topic, number, offset, key, value, headers, at_s)
+            record = Record(topic, number, offset, key, value, tuple(headers), at_s)
             self.records.append(record)
             if self.told is not None:
                 self.told(record)
