@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page
 
 from services.apps.core.authorization import challenge_of
 from tests.browser.chromium import chromium, chromium_path
+from tests.browser.looking import looked_at
 from tests.people import PASSWORD, READ, REDIRECT, REFUND, Json, Person, Town, query_of
 from tests.stack import Stack
 
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; THROUGHLINE_CHROMIUM can name one"),
 ]
 
-SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 LONG = "An app with a rather long name that goes on until a phone has to break it somewhere"
 CHARGE = {
     "permission_id": "charge",
@@ -75,36 +74,26 @@ async def scene(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
         yield Scene(town, browser, person, app, tmp_path_factory.mktemp("pages"))
 
 
-async def looked_at(scene: Scene, page: Page, name: str) -> None:
-    """Nothing that axe finds, nothing that sticks out; a picture stays in the run's temporary directory."""
-    for size, (width, height) in SIZES.items():
-        await page.set_viewport_size({"width": width, "height": height})
-        await page.screenshot(path=scene.shots / f"{name}-{size}.png", full_page=True)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} sticks out on a {size}"
-        found = await Axe().run(page)
-        assert found.violations_count == 0, f"{name} on a {size}: {found.generate_report()}"
-
-
 async def test_every_page_can_be_used_by_everybody(scene: Scene) -> None:
     context = await scene.browser.new_context()
     page = await context.new_page()
     await page.goto(scene.url())
-    await looked_at(scene, page, "sign-in")
+    await looked_at(page, "sign-in", scene.shots)
     await page.get_by_label("E-mail address").fill(scene.person.email)
     await page.get_by_label("Password").fill("not this one")
     await page.get_by_role("button", name="Sign in").click()
     assert await page.get_by_role("alert").count() == 1
-    await looked_at(scene, page, "sign-in-again")
+    await looked_at(page, "sign-in-again", scene.shots)
     await scene.sign_in(page)
     assert (await page.get_by_role("heading", level=1).text_content() or "").startswith("Install An app")
-    await looked_at(scene, page, "consent")
+    await looked_at(page, "consent", scene.shots)
     await page.goto(scene.url(redirect_uri="https://evil.example"))
-    await looked_at(scene, page, "wrong-link")
+    await looked_at(page, "wrong-link", scene.shots)
     calm = await scene.town.app_of(await scene.town.key(await scene.town.merchant("Small")))
     await page.goto(scene.url(calm, permission_ids=""))
-    await looked_at(scene, page, "consent-without-money")
+    await looked_at(page, "consent-without-money", scene.shots)
     await page.goto(f"{scene.town.stack.base_url}/account")
-    await looked_at(scene, page, "account")
+    await looked_at(page, "account", scene.shots)
     await context.close()
 
 
@@ -116,13 +105,13 @@ async def test_the_other_pages_too(scene: Scene) -> None:
     context = await scene.browser.new_context()
     page = await context.new_page()
     await page.goto(invited["invitation_url"])
-    await looked_at(scene, page, "join")
+    await looked_at(page, "join", scene.shots)
     for cookie in clerk.http.cookies.jar:
         await context.add_cookies(
             [{"name": cookie.name, "value": cookie.value or "", "url": scene.town.stack.base_url}]
         )
     await page.goto(scene.url())
-    await looked_at(scene, page, "not-yours")
+    await looked_at(page, "not-yours", scene.shots)
     await context.close()
 
 
