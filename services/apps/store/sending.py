@@ -249,11 +249,10 @@ WITH told AS (
     FROM told
     WHERE d.delivery_id = told.delivery_id AND d.status = 'pending'
         AND (d.claimed_until = told.claimed_until OR told.status = 'delivered')
-    RETURNING d.delivery_id, d.attempts
+    RETURNING d.delivery_id, d.attempts, told.at, told.latency_ms, told.status_code, told.error, told.response
 )
 INSERT INTO webhook_attempts (delivery_id, attempt, at, latency_ms, status_code, error, response)
-SELECT delivery_id, settled.attempts, told.at, told.latency_ms, told.status_code, told.error, told.response
-FROM settled JOIN told USING (delivery_id)
+SELECT * FROM settled
 """
 
 _POSTPONE = """
