@@ -5,8 +5,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from tests.simulation.loop import VirtualLoop
-
 Cut = Callable[[], BaseException]
 """Makes the error with which a client library says that its connection is gone."""
 
@@ -30,14 +28,12 @@ class Link:
 
     async def travel(self, cut: Cut, longer_s: float = 0.0) -> None:
         """One way, there or back."""
-        delay_s = self._delay() + self.slow_s + longer_s
-        loop = asyncio.get_running_loop()
-        await (loop.after(delay_s) if isinstance(loop, VirtualLoop) else asyncio.sleep(delay_s))
+        await asyncio.sleep(self._delay() + self.slow_s + longer_s)
         if self._thawed is not None and not self.dead:
             await self._thawed.wait()
         if self.dead:
             await self.never()
-        if self.over or self.cut_until > loop.time():
+        if self.over or self.cut_until > asyncio.get_running_loop().time():
             raise cut()
 
     async def never(self) -> None:
