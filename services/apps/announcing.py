@@ -64,7 +64,7 @@ class Announcer:
         announced: list[str] = []
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Transient),
-            wait=wait_exponential_jitter(0.1, 3),
+            wait=wait_exponential_jitter(multiplier=0.1, max=3),
             stop=stop_after_attempt(_TRIES),
             reraise=True,
         ):

@@ -183,7 +183,9 @@ async def test_what_waits_is_measured_and_what_contradicts_is_counted(pool: Pool
         REGISTRY.get_sample_value("throughline_broken_invariants", {"service": "payments", "invariant": name})
         for name in INVARIANTS
     ] == [0, 0, 0]
-    await pool.execute("UPDATE channel_events SET status = 'applied', order_version = NULL WHERE status = 'sent'")
+    await pool.execute(
+        "UPDATE channel_events SET status = 'applied', order_version = NULL, changed_at = now() WHERE status = 'sent'"
+    )
     await pool.execute("DELETE FROM unmatched_money")
     await CheckInvariantsJob(pool, "payments", INVARIANTS)()
     assert [

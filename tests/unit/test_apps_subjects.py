@@ -1,7 +1,7 @@
 """Events of other things than orders: what a service's message becomes, and who is told of it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from shared.contracts.payments import UnmatchedMoneyFound
 from shared.contracts.topics_messages import MESSAGES_BY_TOPIC
 from shared.envelope import Envelope
 from shared.faults import Poison
-from shared.immutable import replace
 from shared.topics import APPS_EVENTS, PAYMENTS_EVENTS
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -202,11 +201,10 @@ def test_an_apps_topic_tells_of_orders_and_of_itself() -> None:
     own, others, merchants = (replace(told(DISABLED), grant_id=grant_id) for grant_id in ("grt_1", "grt_2", None))
     apps = [(f"app_{number}", Reader({"orders.read"}, f"grt_{number}")) for number in (1, 2)]
     published = publications([order, own, others, merchants], {("mer_1", "test"): apps})
-    assert [(each.app_id, each.event) for each in published] == [
-        ("app_1", order),
-        ("app_2", order),
-        ("app_1", own),
-        ("app_2", others),
+    assert [(each.app_ids, each.event) for each in published] == [
+        (("app_1", "app_2"), order),
+        (("app_1",), own),
+        (("app_2",), others),
     ]
 
 

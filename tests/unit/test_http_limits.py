@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from shared.auth.access import Access
+from shared.http import limits as limits_module
 from shared.http.limits import Buckets, Limiter, limit_headers, network_of, unbelieved_proxy
 from shared.http.problems import Problem
 from shared.settings import UNLIMITED, RateLimits
@@ -184,7 +186,9 @@ def test_who_comes_without_an_address_is_one_stranger() -> None:
     assert unbelieved_proxy(nobody) is None
 
 
-def test_a_proxy_that_is_not_believed_is_told_of_once() -> None:
+def test_a_proxy_that_is_not_believed_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its own has been in use, and keeps what was configured then.
+    monkeypatch.setattr(limits_module, "_log", structlog.get_logger())
     limits = limiter(Timer(), address_per_s=1, address_burst=100)
     with capture_logs() as logs:
         limits.count_stranger(scope())
