@@ -148,6 +148,11 @@ class Settings(BaseSettings):
     audit_kept_days: int = Field(default=3_653, ge=365, le=36_525)
     """How long entries of the audit log are kept: ten years, as auditors of finances ask for. They go by the year."""
 
+    unmatched_money_days: int = Field(default=30, ge=1, le=3_650)
+    """How long money that fits no order may wait for somebody; after that it is overdue."""
+    unmatched_money_policy: Literal["hold", "return"] = "hold"
+    """What is then to happen to it: it goes on waiting, or it is due to go back (`return_due`)."""
+
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
 

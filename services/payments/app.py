@@ -1,5 +1,7 @@
 """The composition root of the payment service: the only place that builds its parts."""
 
+from functools import partial
+
 from litestar import Litestar
 
 from services.payments.channels import ChannelLife
@@ -8,17 +10,20 @@ from services.payments.http.channel_events import ChannelEventController
 from services.payments.http.channels import ChannelController
 from services.payments.http.unmatched_money import UnmatchedMoneyController
 from services.payments.http.wiring import Wiring
-from services.payments.jobs import INVARIANTS, MatchWaitingJob, MeasureJob
+from services.payments.jobs import INVARIANTS, MarkOverdueJob, MatchWaitingJob, MeasureJob
+from services.payments.store import unmatched
 from shared.invariants import CheckInvariantsJob
 from shared.outside import REAL, Outside
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
 from shared.topics import CHANNEL_TOPIC_PATTERN, ORDERS_EVENTS, ORDERS_REPLIES
+from shared.waiting import Outcomes
 
 SERVICE = "payments"
 _MATCH_EVERY_S = 2.0
 _FINISH_EVERY_S = 10.0
 _MEASURE_EVERY_S = 15.0
+_MARK_EVERY_S = 60.0
 _CHECK_EVERY_S = 60.0
 
 
@@ -32,9 +37,11 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.consume("replies", ReplyConsumer(pool, clock, wake), topics=[ORDERS_REPLIES])
     process.every(_MATCH_EVERY_S, "jobs.match_waiting_events", MatchWaitingJob(pool, clock, wake))
     process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
+    process.every(_MARK_EVERY_S, "jobs.mark_overdue_money", MarkOverdueJob(pool, clock, settings))
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
-    wiring = Wiring(pool, clock, wake, life, settings.kafka)
+    outcomes = Outcomes(settings, SERVICE, partial(unmatched.settled, pool), outside)
+    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes)
     process.serve([ChannelController, ChannelEventController, UnmatchedMoneyController], payments=wiring)
     return process
 

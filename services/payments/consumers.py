@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from services.payments import answers, ingestion, matching
+from services.payments import answers, ingestion, matching, resolving
 from services.payments.core.projection import Seen, order_after
 from services.payments.core.state import Arrival, Channel, KnownOrder
 from services.payments.incoming import arrival_of, channel_of_topic, check_source
@@ -76,6 +76,7 @@ class ReplyConsumer:
         if wanted:
             async with transaction(self._pool) as connection:
                 settled = await answers.settle_all(connection, wanted, self._clock())
+                settled += await resolving.settle_all(connection, wanted, self._clock())
             if settled:
                 self._committed()
         told = dict(zip(map(_position, ours), results, strict=True))

@@ -1,27 +1,48 @@
 """Timed work of the payment service."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 from prometheus_client import Gauge
 
 from services.payments import matching
+from services.payments.store import unmatched
 from shared.clock import Clock
+from shared.contracts.payments import UnmatchedStatus
 from shared.postgres import Pool, transaction
+from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-UNMATCHED = Gauge("throughline_payments_unmatched_open", "Open unmatched items", ["kind"])
-UNMATCHED_AGE = Gauge("throughline_payments_unmatched_oldest_seconds", "Age of the oldest open unmatched item")
+UNMATCHED = Gauge("throughline_payments_unmatched_open", "Unmatched items that have not ended", ["kind"])
+UNMATCHED_AGE = Gauge(
+    "throughline_payments_unmatched_oldest_seconds", "Age of the oldest unmatched item that has not ended"
+)
+UNMATCHED_OLDER = Gauge(
+    "throughline_payments_unmatched_older_than", "Unmatched items that were not ended for so many days", ["days"]
+)
+UNMATCHED_OVERDUE = Gauge("throughline_payments_unmatched_overdue", "Unmatched items whose time is over", ["kind"])
 UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without a reply for more than a minute")
 
 _KINDS = ("unknown_order", "closed_order", "currency", "surplus", "conflict")
 
+_DAYS = {"day": 1, "week": 7, "month": 30}
+
 _OPEN_ITEMS = """
-SELECT kind, count(*) AS items, min(created_at) AS oldest FROM unmatched_money WHERE status = 'open' GROUP BY kind
+SELECT kind, count(*) AS items, min(created_at) AS oldest, count(overdue_at) AS overdue,
+    count(*) FILTER (WHERE created_at < $1::timestamptz - interval '1 day') AS day,
+    count(*) FILTER (WHERE created_at < $1::timestamptz - interval '7 days') AS week,
+    count(*) FILTER (WHERE created_at < $1::timestamptz - interval '30 days') AS month
+FROM unmatched_money WHERE resolved_at IS NULL GROUP BY kind
 """
 _UNANSWERED = """
-SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1::timestamptz - interval '1 minute'
+SELECT (
+    SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1::timestamptz - interval '1 minute'
+) + (
+    SELECT count(*) FROM unmatched_money
+    WHERE status IN ('attaching', 'returning') AND asked_at < $1::timestamptz - interval '1 minute'
+)
 """
 
 INVARIANTS = {
@@ -59,6 +80,23 @@ class MatchWaitingJob:
             log.info("waiting_events_sent", events=sent)
 
 
+class MarkOverdueJob:
+    """Marks the items whose time is over; under the policy `return` they are then due to go back."""
+
+    def __init__(self, pool: Pool, clock: Clock, settings: Settings) -> None:
+        self._pool, self._clock = pool, clock
+        self._time = timedelta(days=settings.unmatched_money_days)
+        self._status: UnmatchedStatus = "return_due" if settings.unmatched_money_policy == "return" else "open"
+
+    async def __call__(self) -> None:
+        """What one run leaves is for the next."""
+        now = self._clock()
+        async with transaction(self._pool) as connection:
+            marked = await unmatched.mark_overdue(connection, now - self._time, self._status, now)
+        if marked:
+            log.info("unmatched_money_overdue", items=marked)
+
+
 class MeasureJob:
     """How much waits for somebody, and for how long, as metrics."""
 
@@ -67,10 +105,14 @@ class MeasureJob:
 
     async def __call__(self) -> None:
         now = self._clock()
-        rows = await self._pool.fetch(_OPEN_ITEMS)
+        rows = await self._pool.fetch(_OPEN_ITEMS, now)
         unanswered = await self._pool.fetchval(_UNANSWERED, now)
-        items = {row["kind"]: row["items"] for row in rows}
+        by_kind = {row["kind"]: row for row in rows}
         for kind in _KINDS:
-            UNMATCHED.labels(kind).set(items.get(kind, 0))
+            items, overdue = (by_kind[kind]["items"], by_kind[kind]["overdue"]) if kind in by_kind else (0, 0)
+            UNMATCHED.labels(kind).set(items)
+            UNMATCHED_OVERDUE.labels(kind).set(overdue)
+        for name, days in _DAYS.items():
+            UNMATCHED_OLDER.labels(days).set(sum(row[name] for row in rows))
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
         UNANSWERED.set(unanswered)

@@ -2,15 +2,18 @@
 
 from services.payments.core.commands import command_for
 from services.payments.core.state import Item, KeptEvent
-from shared.contracts.model import Message
+from shared.contracts.model import Actor, Message
+from shared.contracts.order_commands import MoneyFact
 from shared.contracts.payments import (
     ChannelEventApplied,
     ChannelEventRefused,
     UnmatchedMoneyAttached,
     UnmatchedMoneyFound,
+    UnmatchedMoneyReturned,
 )
 from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
+from shared.telemetry import current_traceparent
 from shared.topics import ORDERS_COMMANDS, PAYMENTS_EVENTS
 
 SOURCE = "/services/payments"
@@ -54,9 +57,42 @@ def found_message(item: Item) -> OutboxMessage:
     return _item_message(item, "found", UnmatchedMoneyFound(unmatched_money=item.money))
 
 
-def attached_message(item: Item) -> OutboxMessage:
-    """Nobody needs to look at this any more."""
-    return _item_message(item, "attached", UnmatchedMoneyAttached(unmatched_money=item.money))
+def ended_message(item: Item) -> OutboxMessage | None:
+    """Nobody needs to look at this any more; nothing is said of what another item tells better."""
+    match item.money.status:
+        case "attached":
+            return _item_message(item, "attached", UnmatchedMoneyAttached(unmatched_money=item.money))
+        case "returned":
+            return _item_message(item, "returned", UnmatchedMoneyReturned(unmatched_money=item.money))
+        case _:
+            return None
+
+
+def asking_message(item: Item, command: MoneyFact) -> OutboxMessage:
+    """What an order is told of an item's money, by whoever decided about it."""
+    order_id, by = item.money.attaching_to or item.money.order_id, item.money.resolved_by
+    assert item.command_id is not None, "an item that was asked for has a command"
+    assert order_id is not None, "a command goes to an order"
+    assert by is not None, "somebody decided"
+    envelope = Envelope(
+        id=item.command_id,
+        type=command.wire_type,
+        source=SOURCE,
+        data=command.model_dump_json(exclude_none=True).encode(),
+        key=order_id,
+        subject=order_id,
+        traceparent=current_traceparent(),
+        correlation_id=item.channel_event_id,
+        causation_id=item.money.unmatched_money_id,
+        merchant_id=item.merchant_id,
+        environment=item.environment,
+        actor=_told_by(by),
+    )
+    return OutboxMessage(ORDERS_COMMANDS, envelope)
+
+
+def _told_by(actor: Actor) -> str:
+    return f"{actor.type}:{actor.id}"
 
 
 def _item_message(item: Item, what: str, message: Message) -> OutboxMessage:
@@ -75,7 +111,7 @@ def _item_message(item: Item, what: str, message: Message) -> OutboxMessage:
         causation_id=item.channel_event_id,
         merchant_id=item.merchant_id,
         environment=item.environment,
-        actor=f"channel:{money.channel_id}",
+        actor=_told_by(money.resolved_by) if money.resolved_by else f"channel:{money.channel_id}",
     )
     return OutboxMessage(PAYMENTS_EVENTS, envelope)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from services.payments.core.projection import Seen
-from shared.contracts.model import MAX_MINOR, Clean, JsonObject, Part, Reference
+from shared.contracts.model import MAX_MINOR, Clean, Identifier, JsonObject, Part, Reference, Timestamp
 from shared.contracts.order_events import (
     OrderCanceled,
     OrderClosed,
@@ -39,6 +39,8 @@ class _Snapshot(Part):
 
     status: Annotated[str, StringConstraints(min_length=1, max_length=40), Clean]
     external_reference: Reference | None = None
+    customer_id: Identifier | None = None
+    created_at: Timestamp | None = None
 
 
 class Told(OrderVersion):
@@ -59,21 +61,29 @@ def seen_in(version: Told, merchant_id: str, environment: str) -> Seen:
         version=version.version,
         currency=version.balance_after.currency,
         outstanding_minor=max(0, version.balance_after.amount),
+        credit_minor=max(0, -version.balance_after.amount),
     )
-    if version.order is not None:
-        reference = version.order.external_reference
-        return replace(seen, status=version.order.status, names=True, external_reference=reference)
+    order = version.order
+    if order is not None:
+        seen = _with_names(seen, order.external_reference, order.customer_id)
+        return replace(seen, status=order.status, placed_at=order.created_at)
     for entry in version.events:
         seen = _with_event(seen, entry.type, entry.data)
+        if entry.type == OrderCreated.wire_type:
+            seen = replace(seen, placed_at=version.recorded_at)
     return seen
 
 
 def _with_event(seen: Seen, event_type: str, data: JsonObject) -> Seen:
     if event_type == OrderCreated.wire_type:
         created = OrderCreated.model_validate(data)
-        status = "draft" if created.draft else "open"
-        return replace(seen, status=status, names=True, external_reference=created.context.external_reference)
+        status, context = "draft" if created.draft else "open", created.context
+        return replace(_with_names(seen, context.external_reference, context.customer_id), status=status)
     if event_type == OrderDetailsUpdated.wire_type:
-        details = OrderDetailsUpdated.model_validate(data)
-        return replace(seen, names=True, external_reference=details.context.external_reference)
+        context = OrderDetailsUpdated.model_validate(data).context
+        return _with_names(seen, context.external_reference, context.customer_id)
     return replace(seen, status=_STATUSES.get(event_type, seen.status))
+
+
+def _with_names(seen: Seen, external_reference: str | None, customer_id: str | None) -> Seen:
+    return replace(seen, names=True, external_reference=external_reference, customer_id=customer_id)

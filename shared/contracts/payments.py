@@ -6,7 +6,7 @@
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from shared.contracts.model import Identifier, JsonObject, Message, Money, Part
+from shared.contracts.model import Actor, Identifier, JsonObject, Message, Money, Part
 
 UnmatchedKind = Literal["unknown_order", "closed_order", "currency", "surplus", "conflict"]
 """Why money needs somebody's attention:
@@ -17,8 +17,10 @@ UnmatchedKind = Literal["unknown_order", "closed_order", "currency", "surplus", 
 `surplus` the order was paid already, or this was more than it owed; the money is on it (`overpaid`)
 `conflict` the same reference said something else before; what was said first stands
 """
-UnmatchedStatus = Literal["open", "attached", "replaced"]
-"""`open` waits for somebody; `attached` found its order; `replaced` is known better by now, by another item."""
+UnmatchedStatus = Literal["open", "return_due", "attaching", "returning", "attached", "returned", "replaced"]
+"""`open` and `return_due` wait for somebody, the latter to give the money back, since its time is over; `attaching` and
+`returning` wait for the order to take it or to let it go. Each item ends once: `attached` found its order, by itself or
+by somebody's hand; `returned` went back; `replaced` is known better by now, by another item."""
 
 
 class UnmatchedMoney(Part):
@@ -40,6 +42,24 @@ class UnmatchedMoney(Part):
     order_id: str | None = None
     external_reference: str | None = None
     replaced_by: Identifier | None = None
+    split_from: Identifier | None = None
+    """The item whose rest this is: only a part of that one was attached or returned."""
+    version: int = 1
+    attaching_to: Identifier | None = None
+    """The order that has been told, while it has not answered."""
+    order_version: int | None = None
+    """The order's version that took the money, or that let it go."""
+    surplus_money: Money | None = None
+    """What of it the order was not owed when it was attached: the order is overpaid."""
+    overdue_at: datetime | None = None
+    """When its time was found to be over."""
+    resolved_by: Actor | None = None
+    """Who attached or returned it; nobody did where it found its order by itself."""
+    return_reference: str | None = None
+    """The return as it is called where it was made."""
+    note: str | None = None
+    refusal: str | None = None
+    """Why the order did not take it when it was last asked."""
     created_at: datetime
     resolved_at: datetime | None = None
 
@@ -56,6 +76,14 @@ class UnmatchedMoneyAttached(Message):
     """The money found its order."""
 
     wire_type: ClassVar[str] = "payments.unmatched_money_attached.v1"
+
+    unmatched_money: UnmatchedMoney
+
+
+class UnmatchedMoneyReturned(Message):
+    """The money went back to where it came from."""
+
+    wire_type: ClassVar[str] = "payments.unmatched_money_returned.v1"
 
     unmatched_money: UnmatchedMoney
 

@@ -25,6 +25,7 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
         payments.ChannelEventRefused,
         payments.UnmatchedMoneyFound,
         payments.UnmatchedMoneyAttached,
+        payments.UnmatchedMoneyReturned,
     ),
     topics.APPS_EVENTS: (
         apps.InstallCreated,

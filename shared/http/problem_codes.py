@@ -100,6 +100,26 @@ CODES: dict[str, Meaning] = {
         409, "The channel id is taken", "Choose another `channel_id`, or leave it out to be given one."
     ),
     "CHANNEL_DISABLED": Meaning(409, "The channel is disabled", "Create another channel; a disabled one stays so."),
+    "UNMATCHED_MONEY_NOT_OPEN": Meaning(
+        409,
+        "The item is being dealt with, or is no longer open",
+        "Read it: its status says what is under way, or what became of it.",
+    ),
+    "UNMATCHED_MONEY_NOT_MOVABLE": Meaning(
+        409,
+        "The item is not money that this can be done with",
+        "Read its `event_type`: what never moved cannot be attached, and what went out cannot be returned.",
+    ),
+    "MONEY_IS_ON_AN_ORDER": Meaning(
+        409,
+        "The money is on an order",
+        "Attach it to the order in `order_id`, where it then stays, or return it; it cannot go to another order.",
+    ),
+    "SURPLUS_GONE": Meaning(
+        409,
+        "The order no longer has this surplus",
+        "Read the order: if a refund took it, or the order is owed it by now, attach the item to that order.",
+    ),
     "MERCHANT_NOT_ACTIVE": Meaning(
         409, "The merchant is not active", "Activate a suspended merchant first; a closed one stays closed."
     ),

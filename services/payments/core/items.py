@@ -69,6 +69,7 @@ def item_for(
             payment_id=kept.payment_id,
             payment_reference=kept.event.payment_reference,
             order_id=kept.order_id or kept.event.order_id,
+            order_version=kept.order_version,
             external_reference=kept.event.external_reference,
             created_at=now,
         ),

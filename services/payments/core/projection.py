@@ -1,5 +1,7 @@
 """An order as far as it matters here, from the versions that the order service publishes."""
 
+from datetime import datetime
+
 from services.payments.core.state import KnownOrder
 from shared.immutable import immutable, replace
 
@@ -14,10 +16,13 @@ class Seen:
     version: int
     currency: str
     outstanding_minor: int
+    credit_minor: int = 0
     status: str | None = None
     names: bool = False
-    """Whether it says what the merchant calls the order, be it nothing."""
+    """Whether it says what the merchant calls the order and whose it is, be it nothing and nobody's."""
     external_reference: str | None = None
+    customer_id: str | None = None
+    placed_at: datetime | None = None
 
 
 def order_after(before: KnownOrder | None, seen: Seen) -> KnownOrder:
@@ -29,8 +34,11 @@ def order_after(before: KnownOrder | None, seen: Seen) -> KnownOrder:
         known,
         version=seen.version,
         outstanding_minor=seen.outstanding_minor,
+        credit_minor=seen.credit_minor,
         status=seen.status or known.status,
         external_reference=seen.external_reference if seen.names else known.external_reference,
+        customer_id=seen.customer_id if seen.names else known.customer_id,
+        placed_at=seen.placed_at or known.placed_at,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from datetime import UTC, datetime
 from typing import Literal
 
 from services.payments.core.identities import derived_id, payment_id_of, refund_id_of
@@ -17,9 +18,11 @@ from shared.contracts.payments import UnmatchedMoney
 from shared.immutable import immutable
 
 ChannelStatus = Literal["provisioning", "active", "disabling", "disabled"]
-EventStatus = Literal["sent", "waiting", "held", "applied", "refused"]
+EventStatus = Literal["sent", "waiting", "held", "by_hand", "applied", "refused"]
 """`sent` a command is under way; `waiting` for an order that answers to the name; `held` for a person, since several
-do; `applied` and `refused` by the order."""
+do; `by_hand` somebody attaches or returns its money, as the unmatched items about it say; `applied` and `refused` by
+the order."""
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @immutable
@@ -134,6 +137,11 @@ class KnownOrder:
     status: str
     outstanding_minor: int
     version: int
+    credit_minor: int = 0
+    """What the order has beyond what it is owed."""
+    customer_id: str | None = None
+    placed_at: datetime = _LONG_AGO
+    """When it was made; long ago where that was never told."""
 
     @property
     def ended(self) -> bool:
@@ -172,3 +180,12 @@ class Item:
     environment: str
     channel_event_id: str
     money: UnmatchedMoney
+    attempt: int = 0
+    """How many commands have been sent for it."""
+    asked_at: datetime | None = None
+    """When the newest of them was."""
+
+    @property
+    def command_id(self) -> str | None:
+        """The same for every repeat of one attempt; no other item's."""
+        return f"{self.money.unmatched_money_id}.{self.attempt}" if self.attempt else None

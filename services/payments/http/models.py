@@ -5,14 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from services.payments.core.proposals import ReasonCode
 from services.payments.core.state import ChannelStatus
 from services.payments.http import examples
 from shared.contracts.channels import ChannelEvent, ChannelId
-from shared.contracts.model import Clean, Text
-from shared.contracts.order_parts import Source
-from shared.contracts.payments import UnmatchedKind, UnmatchedStatus
+from shared.contracts.model import Clean, Money, PositiveMinor, Reference, Text, Timestamp
+from shared.contracts.order_parts import Source, Status
+from shared.contracts.payments import UnmatchedKind, UnmatchedMoney, UnmatchedStatus
 from shared.http.answers import AnswerModel
-from shared.http.bodies import RequestModel, shown
+from shared.http.bodies import Currency, RequestModel, shown
 from shared.http.pages import ListQuery, QueryTime
 
 
@@ -123,3 +124,63 @@ class UnmatchedMoneyQuery(ListQuery):
     """The earliest `created_at`."""
     created_before: QueryTime | None = None
     """`created_at` is earlier than this."""
+
+
+class PartMoney(RequestModel):
+    """A part of an item's money, in its currency."""
+
+    amount: PositiveMinor
+    currency: Currency
+
+
+class ResolvingRequest(RequestModel):
+    """What somebody decides about an item says."""
+
+    amount_money: PartMoney | None = None
+    """A part of it; without this all of it. What is left becomes an item of its own."""
+    expected_version: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    """The version that you read; if the item has another by now, nothing changes: 409 `VERSION_CONFLICT`."""
+    note: Text | None = None
+    """For whoever asks later why."""
+
+
+class AttachRequest(ResolvingRequest):
+    model_config = shown(examples.ATTACH)
+
+    order_id: Annotated[str, Field(pattern=r"^ord_[A-Za-z0-9]{1,64}$")]
+
+
+class ReturnRequest(ResolvingRequest):
+    model_config = shown(examples.RETURN)
+
+    reference: Reference
+    """What the return is called where it was made: the number of a transfer, of a refund at the processor."""
+    returned_at: Timestamp | None = None
+
+
+class MatchReason(AnswerModel):
+    """One thing that speaks for an order."""
+
+    code: ReasonCode
+    detail: str
+
+
+class MatchProposal(AnswerModel):
+    """An order that the money may belong to; it is in the money's currency."""
+
+    order_id: str
+    external_reference: str | None
+    status: Status
+    outstanding_money: Money
+    score: int
+    """The sum of what its reasons weigh; only to be compared with the other proposals of the item."""
+    reasons: list[MatchReason]
+
+
+class UnmatchedMoneyView(UnmatchedMoney):
+    """An item with the orders that it may belong to."""
+
+    model_config = shown(examples.UNMATCHED)
+
+    proposals: list[MatchProposal]
+    """At most five, the likeliest first; none once somebody has decided."""

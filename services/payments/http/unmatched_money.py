@@ -1,27 +1,32 @@
 """Routes of unmatched money."""
 
-from litestar import Controller, get
+from litestar import Controller, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.payments.http.models import UnmatchedMoneyQuery
+from services.payments import resolving
+from services.payments.core.resolving import OPEN, Way
+from services.payments.http.models import AttachRequest, ReturnRequest, UnmatchedMoneyQuery, UnmatchedMoneyView
+from services.payments.http.proposals import proposals_for
+from services.payments.http.resolving import Outcome, own_item, place_of, run, wish_in
 from services.payments.http.wiring import Wiring
 from services.payments.store import unmatched
 from services.payments.store.unmatched import ItemFilter
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.payments import UnmatchedMoney
 from shared.http.answers import Answer, many, one
-from shared.http.bodies import read_query
+from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import page_by_time
-from shared.http.problems import not_found
+from shared.postgres import Connection
 
-READ = requires("payments.read")
+READ, WRITE = requires("payments.read"), requires("payments.write")
 _EQUAL = ("status", "kind", "channel_id", "order_id")
+_PROBLEMS = ("VERSION_CONFLICT", "UNMATCHED_MONEY_NOT_OPEN", "UNMATCHED_MONEY_NOT_MOVABLE", "PAYMENT_REFERENCE_REUSED")
 
 
 class UnmatchedMoneyController(Controller):
-    """Money that fits no order, and why."""
+    """Money that fits no order, and why, until somebody has attached or returned it."""
 
     path = "/v1/unmatched-money"
     tags = ("Unmatched money",)
@@ -50,14 +55,76 @@ class UnmatchedMoneyController(Controller):
     @get(
         "/{unmatched_money_id:str}",
         guards=[READ],
-        **operation("Read an unmatched item", gives=UnmatchedMoney),
+        **operation(
+            "Read an unmatched item",
+            description="With the orders that it may belong to, the likeliest first, while it waits for somebody.",
+            gives=UnmatchedMoneyView,
+        ),
     )
     async def read_unmatched_money(
         self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
     ) -> Answer:
         wiring: Wiring = state.payments
-        access = request.user
-        found = await unmatched.read_item(wiring.pool, unmatched_money_id, access.merchant, access.environment)
-        if found is None:
-            raise not_found("There is no such unmatched item.")
-        return one(request, found)
+        item = await own_item(wiring, place_of(request, unmatched_money_id))
+        proposals = await proposals_for(wiring.pool, item) if item.money.status in OPEN else []
+        return one(request, UnmatchedMoneyView(**dict(item.money), proposals=proposals))
+
+    @post(
+        "/{unmatched_money_id:str}/attach",
+        guards=[WRITE],
+        **operation(
+            "Attach unmatched money to an order",
+            description=(
+                "All of it or a part: the rest becomes an item of its own (`split_from`). The order may then be "
+                "overpaid: `surplus_money` says by how much, and no further item is opened for it. 202 while the order "
+                "has not answered: read the item. Money that is on an order already can only be left there: attach it "
+                "to that order."
+            ),
+            takes=AttachRequest,
+            gives=UnmatchedMoney,
+            problems=(*_PROBLEMS, "CURRENCY_MISMATCH", "MONEY_IS_ON_AN_ORDER"),
+            idempotent=True,
+            waits=True,
+        ),
+    )
+    async def attach_unmatched_money(
+        self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
+    ) -> Answer:
+        body = await read_body(request, AttachRequest)
+        wiring: Wiring = state.payments
+        place, now, wish = place_of(request, unmatched_money_id), wiring.clock(), wish_in(request, body)
+
+        async def effect(connection: Connection) -> Outcome:
+            return await resolving.attach(connection, place, wish, body.order_id, now)
+
+        return await run(request, wiring, place, effect)
+
+    @post(
+        "/{unmatched_money_id:str}/return",
+        guards=[WRITE],
+        **operation(
+            "Note that unmatched money went back",
+            description=(
+                "Moves no money: it says that somebody has returned it, who, and what the return is called there. All "
+                "of it or a part: the rest becomes an item of its own (`split_from`). Money that is on an order is "
+                "recorded there as a refund that leaves the order's total; 202 while the order has not answered."
+            ),
+            takes=ReturnRequest,
+            gives=UnmatchedMoney,
+            problems=(*_PROBLEMS, "SURPLUS_GONE"),
+            idempotent=True,
+            waits=True,
+        ),
+    )
+    async def return_unmatched_money(
+        self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
+    ) -> Answer:
+        body = await read_body(request, ReturnRequest)
+        wiring: Wiring = state.payments
+        place, now, wish = place_of(request, unmatched_money_id), wiring.clock(), wish_in(request, body)
+        way = Way(body.reference, body.returned_at)
+
+        async def effect(connection: Connection) -> Outcome:
+            return await resolving.give_back(connection, place, wish, way, now)
+
+        return await run(request, wiring, place, effect)

@@ -7,6 +7,7 @@ from services.payments.channels import ChannelLife
 from shared.clock import Clock
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
+from shared.waiting import Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,5 @@ class Wiring:
     committed: Callable[[], None]
     channels: ChannelLife
     kafka: KafkaSettings
+    unmatched: Outcomes
+    """Of the items that orders are asked about."""

@@ -182,6 +182,18 @@ async def lock_matchable(connection: Connection, limit: int) -> list[KeptEvent]:
     return [_kept(row) for row in rows]
 
 
+async def take_over(connection: Connection, channel_event_id: str, now: datetime) -> None:
+    """The event waits for no order any more, since somebody decides about its money; its row is locked by us."""
+    await connection.execute(
+        """
+        UPDATE channel_events SET status = 'by_hand', changed_at = $2
+        WHERE channel_event_id = $1 AND status IN ('waiting', 'held')
+        """,
+        channel_event_id,
+        now,
+    )
+
+
 def _row(kept: KeptEvent) -> tuple[Any, ...]:
     event = kept.event
     return (

@@ -2,11 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
+from datetime import timedelta
 
-from services.payments.core.state import KnownOrder, KnownOrders, Reference
-from shared.postgres import Connection
+from services.payments.core.proposals import Clues, reference_key
+from services.payments.core.state import Item, KnownOrder, KnownOrders, Reference
+from shared.postgres import Connection, Pool
 
-_NAMES = "order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor, version"
+_NAMES = (
+    "order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor, version, "
+    "credit_minor, customer_id, placed_at"
+)
+_MINE = "merchant_id = $1 AND environment = $2"
+_CANDIDATES = 20
+"""Orders that are weighed for one reason."""
+_LATER = timedelta(days=1)
+"""How long after its money an order may still be made that is found by the amount alone."""
 
 
 async def save_orders(connection: Connection, orders: Sequence[KnownOrder]) -> None:
@@ -14,14 +24,16 @@ async def save_orders(connection: Connection, orders: Sequence[KnownOrder]) -> N
 
     At most one version of an order in `orders`.
     """
-    rows = sorted(map(astuple, orders))
+    rows = sorted((*astuple(order), _key(order)) for order in orders)
     await connection.execute(
         f"""
-        INSERT INTO known_orders ({_NAMES})
+        INSERT INTO known_orders ({_NAMES}, reference_key)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                             $8::integer[])
+                             $8::integer[], $9::bigint[], $10::text[], $11::timestamptz[], $12::text[])
         ON CONFLICT (order_id) DO UPDATE SET external_reference = excluded.external_reference,
-            status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version
+            status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version,
+            credit_minor = excluded.credit_minor, customer_id = excluded.customer_id, placed_at = excluded.placed_at,
+            reference_key = excluded.reference_key
         WHERE known_orders.version < excluded.version
         """,
         *map(list, zip(*rows, strict=True)),
@@ -32,6 +44,13 @@ async def read_orders(connection: Connection, order_ids: Sequence[str]) -> dict[
     """Those that are known."""
     rows = await connection.fetch(f"SELECT {_NAMES} FROM known_orders WHERE order_id = ANY($1::text[])", order_ids)
     return {row["order_id"]: KnownOrder(**row) for row in rows}
+
+
+async def read_own(connection: Connection, merchant_id: str, environment: str, order_id: str) -> KnownOrder | None:
+    """The order, if it is known; another tenant's is not."""
+    query = f"SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND order_id = $3"
+    row = await connection.fetchrow(query, merchant_id, environment, order_id)
+    return None if row is None else KnownOrder(**row)
 
 
 async def find_orders(connection: Connection, order_ids: Iterable[str], references: Iterable[Reference]) -> KnownOrders:
@@ -53,3 +72,47 @@ async def find_orders(connection: Connection, order_ids: Iterable[str], referenc
         order = KnownOrder(**row)
         by_reference.setdefault((row["merchant_id"], row["environment"], row["external_reference"]), []).append(order)
     return KnownOrders(await read_orders(connection, sorted(set(order_ids))), by_reference)
+
+
+async def customer_of(pool: Pool, item: Item) -> str | None:
+    """Whose the order is that the item's payment is on, or else the one that refused the money."""
+    customer: str | None = await pool.fetchval(
+        f"""
+        SELECT customer_id FROM known_orders
+        WHERE {_MINE} AND customer_id IS NOT NULL AND order_id IN (
+            $3, (SELECT order_id FROM channel_payments WHERE payment_id = $4)
+        ) ORDER BY order_id = $3, order_id LIMIT 1
+        """,
+        item.merchant_id,
+        item.environment,
+        item.money.order_id,
+        item.money.payment_id,
+    )
+    return customer
+
+
+async def candidates(pool: Pool, item: Item, clues: Clues) -> list[KnownOrder]:
+    """Orders that something speaks for, the newest of each reason; at most so many that all can be weighed."""
+    newest = f"ORDER BY placed_at DESC, order_id LIMIT {_CANDIDATES}"
+    rows = await pool.fetch(
+        f"""
+        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND currency = $3 AND outstanding_minor = $4
+            AND outstanding_minor > 0 AND placed_at <= $7 {newest})
+        UNION
+        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND reference_key = ANY($5::text[]) {newest})
+        UNION
+        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND customer_id = $6 {newest})
+        """,
+        item.merchant_id,
+        item.environment,
+        clues.currency,
+        clues.amount_minor,
+        clues.reference_keys,
+        clues.customer_id,
+        item.money.created_at + _LATER,
+    )
+    return [KnownOrder(**row) for row in rows]
+
+
+def _key(order: KnownOrder) -> str | None:
+    return reference_key(order.external_reference) if order.external_reference is not None else None

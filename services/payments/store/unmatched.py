@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from services.payments.core.state import Item
+from services.payments.core.state import EventStatus, Item
 from shared.conditions import value, where
-from shared.contracts.model import Money
+from shared.contracts.model import Actor, Money
 from shared.contracts.payments import UnmatchedMoney, UnmatchedStatus
 from shared.postgres import Connection, Pool
 
@@ -31,15 +31,47 @@ _COLUMNS = (
     ("payment_reference", "text"),
     ("order_id", "text"),
     ("external_reference", "text"),
+    ("order_version", "integer"),
+    ("split_from", "text"),
+    ("overdue_at", "timestamptz"),
     ("created_at", "timestamptz"),
+)
+_CHANGING = (
+    ("status", "text"),
+    ("amount_minor", "bigint"),
+    ("version", "integer"),
+    ("order_id", "text"),
+    ("order_version", "integer"),
+    ("attaching_to", "text"),
+    ("surplus_minor", "bigint"),
+    ("overdue_at", "timestamptz"),
+    ("resolved_by", "text"),
+    ("return_reference", "text"),
+    ("note", "text"),
+    ("refusal", "text"),
+    ("resolved_at", "timestamptz"),
+    ("attempt", "integer"),
+    ("command_id", "text"),
+    ("asked_at", "timestamptz"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
 _VALUES = ", ".join("event::jsonb" if name == "event" else name for name, _ in _COLUMNS)
 _UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
-_ALL = f"{_VALUES}, replaced_by, resolved_at".replace("event::jsonb", "event::text AS event")
+_LATER = (
+    "replaced_by, version, attaching_to, surplus_minor, resolved_by, return_reference, note, refusal, resolved_at, "
+    "attempt, asked_at"
+)
+_ALL = f"{_VALUES}, {_LATER}".replace("event::jsonb", "event::text AS event")
+_MINE = "unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3"
 _OPEN = f"""
 INSERT INTO unmatched_money ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
 ON CONFLICT (unmatched_money_id) DO NOTHING RETURNING unmatched_money_id
+"""
+_CHANGE = f"""
+UPDATE unmatched_money AS item SET {", ".join(f"{name} = new.{name}" for name, _ in _CHANGING)}
+FROM unnest($1::text[], {", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_CHANGING, start=2))})
+    AS new (unmatched_money_id, {", ".join(name for name, _ in _CHANGING)})
+WHERE item.unmatched_money_id = new.unmatched_money_id
 """
 
 
@@ -70,9 +102,9 @@ async def end_items(connection: Connection, ends: Sequence[End], now: datetime) 
         f"""
         WITH ended AS (
             UPDATE unmatched_money AS item SET status = new.status, order_id = coalesce(new.order_id, item.order_id),
-                replaced_by = new.replaced_by, resolved_at = $5
+                replaced_by = new.replaced_by, resolved_at = $5, version = item.version + 1
             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (id, status, order_id, replaced_by)
-            WHERE item.unmatched_money_id = new.id AND item.status = 'open' RETURNING item.*
+            WHERE item.unmatched_money_id = new.id AND item.status IN ('open', 'return_due') RETURNING item.*
         ) SELECT {_ALL} FROM ended
         """,
         [end.unmatched_money_id for end in ends],
@@ -84,15 +116,87 @@ async def end_items(connection: Connection, ends: Sequence[End], now: datetime) 
     return [_item(row) for row in rows]
 
 
-async def read_item(pool: Pool, unmatched_money_id: str, merchant_id: str, environment: str) -> UnmatchedMoney | None:
+async def lock_item(
+    connection: Connection, unmatched_money_id: str, merchant_id: str, environment: str
+) -> tuple[Item, EventStatus | None] | None:
+    """The item and the status of its event, where that counted; both locked, the event first, as by replies.
+
+    Another tenant's is not there.
+    """
+    mine = (unmatched_money_id, merchant_id, environment)
+    status = await connection.fetchval(
+        """
+        SELECT status FROM channel_events WHERE channel_event_id = (
+            SELECT channel_event_id FROM unmatched_money
+            WHERE unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3
+        ) FOR UPDATE
+        """,
+        *mine,
+    )
+    row = await connection.fetchrow(f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE} FOR UPDATE", *mine)
+    return None if row is None else (_item(row), status)
+
+
+async def lock_asked(connection: Connection, command_ids: Sequence[str]) -> dict[str, Item]:
+    """By command id: the items whose newest command is one of these and has had no answer; locked."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_ALL} FROM unmatched_money
+        WHERE command_id = ANY($1::text[]) AND status IN ('attaching', 'returning')
+        ORDER BY unmatched_money_id FOR UPDATE
+        """,
+        command_ids,
+    )
+    items = map(_item, rows)
+    return {item.command_id: item for item in items if item.command_id is not None}
+
+
+async def change_items(connection: Connection, items: Sequence[Item]) -> None:
+    """What became of them, one statement; their rows are locked by this transaction."""
+    if items:
+        await connection.execute(_CHANGE, *map(list, zip(*map(_changed, items), strict=True)))
+
+
+async def mark_overdue(connection: Connection, before: datetime, status: UnmatchedStatus, now: datetime) -> int:
+    """How many items that came before then are overdue from now on; at most as many as one transaction should change.
+
+    They get the status where it can be meant: what came in can go back, what is only said cannot.
+    """
+    done = await connection.execute(
+        """
+        UPDATE unmatched_money AS item SET overdue_at = $3, version = item.version + 1, status = CASE
+            WHEN item.kind <> 'conflict'
+                AND item.event_type IN ('channel.payment.authorized.v1', 'channel.payment.captured.v1')
+            THEN $2 ELSE item.status END
+        FROM (
+            SELECT unmatched_money_id FROM unmatched_money
+            WHERE status = 'open' AND overdue_at IS NULL AND created_at < $1
+            ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+        ) AS late WHERE item.unmatched_money_id = late.unmatched_money_id
+        """,
+        before,
+        status,
+        now,
+    )
+    return int(done.rpartition(" ")[2])
+
+
+async def settled(pool: Pool, unmatched_money_ids: Sequence[str]) -> list[str]:
+    """Those of the items for which no order is asked any more."""
+    rows = await pool.fetch(
+        "SELECT unmatched_money_id FROM unmatched_money "
+        "WHERE unmatched_money_id = ANY($1::text[]) AND status NOT IN ('attaching', 'returning')",
+        unmatched_money_ids,
+    )
+    return [row["unmatched_money_id"] for row in rows]
+
+
+async def read_item(pool: Pool, unmatched_money_id: str, merchant_id: str, environment: str) -> Item | None:
     """The item; another tenant's reads as not there."""
     row = await pool.fetchrow(
-        f"SELECT {_ALL} FROM unmatched_money WHERE unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3",
-        unmatched_money_id,
-        merchant_id,
-        environment,
+        f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE}", unmatched_money_id, merchant_id, environment
     )
-    return None if row is None else _item(row).money
+    return None if row is None else _item(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +257,53 @@ def _row(item: Item) -> tuple[Any, ...]:
         money.payment_reference,
         money.order_id,
         money.external_reference,
+        money.order_version,
+        money.split_from,
+        money.overdue_at,
         money.created_at,
     )
 
 
+def _changed(item: Item) -> tuple[Any, ...]:
+    money = item.money
+    return (
+        money.unmatched_money_id,
+        money.status,
+        money.amount_money.amount if money.amount_money else None,
+        money.version,
+        money.order_id,
+        money.order_version,
+        money.attaching_to,
+        money.surplus_money.amount if money.surplus_money else None,
+        money.overdue_at,
+        f"{money.resolved_by.type}:{money.resolved_by.id}" if money.resolved_by else None,
+        money.return_reference,
+        money.note,
+        money.refusal,
+        money.resolved_at,
+        item.attempt,
+        item.command_id,
+        item.asked_at,
+    )
+
+
 _NOT_MONEY = ("merchant_id", "environment", "channel_event_id", "amount_minor", "currency", "event")
+_MONEY_LATER = ("replaced_by", "version", "attaching_to", "return_reference", "note", "refusal", "resolved_at")
 
 
 def _item(row: Any) -> Item:
-    amount = row["amount_minor"]
+    by, _, name = (row["resolved_by"] or "").partition(":")
     money = UnmatchedMoney(
         **{name: row[name] for name, _ in _COLUMNS if name not in _NOT_MONEY},
-        amount_money=None if amount is None else Money(amount=amount, currency=row["currency"]),
+        **{name: row[name] for name in _MONEY_LATER},
+        amount_money=_money(row["amount_minor"], row["currency"]),
+        surplus_money=_money(row["surplus_minor"], row["currency"]),
+        resolved_by=Actor(type=by, id=name) if by else None,
         event=orjson.loads(row["event"]),
-        replaced_by=row["replaced_by"],
-        resolved_at=row["resolved_at"],
     )
-    return Item(row["merchant_id"], row["environment"], row["channel_event_id"], money)
+    whose = (row["merchant_id"], row["environment"], row["channel_event_id"])
+    return Item(*whose, money, row["attempt"], row["asked_at"])
+
+
+def _money(amount: int | None, currency: str) -> Money | None:
+    return None if amount is None else Money(amount=amount, currency=currency)

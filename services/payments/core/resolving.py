@@ -1,0 +1,260 @@
+"""How unmatched money comes to its end by somebody's hand: what may be done with it, and what orders answer.
+
+An item is attached or returned once. Of a part, the rest becomes an item of its own, so that each has one end.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from services.payments.core.commands import command_for
+from services.payments.core.identities import derived_id
+from services.payments.core.state import EventStatus, Item, KeptEvent, KnownOrder
+from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent, ChannelPaymentCaptured, ChannelPaymentRefunded
+from shared.contracts.model import Actor, Money, PositiveMoney
+from shared.contracts.order_commands import MoneyFact, RecordRefund
+from shared.contracts.order_parts import Tender
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.immutable import immutable, replace
+from shared.money import format_money
+
+OPEN = ("open", "return_due")
+_ON_ITS_ORDER = ("closed_order", "surplus")
+
+
+@immutable
+class Wish:
+    """What somebody wants to be done with an item, or with a part of its money."""
+
+    actor: Actor
+    part: PositiveMoney | None = None
+    """All of it, where this is not given."""
+    expected_version: int | None = None
+    note: str | None = None
+
+
+@immutable
+class Way:
+    """How money went back, in some way that is not ours."""
+
+    reference: str
+    returned_at: datetime | None = None
+
+
+@immutable
+class Found:
+    """An item, and what else must be known to decide about it."""
+
+    item: Item
+    event_status: EventStatus | None
+    """Of the event that it is about, where that counted."""
+    order: KnownOrder | None
+    """For attaching: the order to attach to; for returning: the one that the money is on."""
+
+
+@immutable
+class Claimed:
+    """The item afterwards; `command` is what its order must be told, `rest` what is left of it."""
+
+    item: Item
+    rest: Item | None = None
+    command: MoneyFact | None = None
+
+
+@immutable
+class Denied:
+    """Why it cannot be done; nothing has changed."""
+
+    code: str
+    detail: str
+    param: str | None = None
+    current_version: int | None = None
+
+
+def attach(found: Found, wish: Wish, order_id: str, now: datetime) -> Claimed | Denied:
+    """The order is told of the money as of a payment that it had not heard of; what is on it already stays there."""
+    denied = _not_open(found, wish) or _not_in_part(found.item, wish) or _not_attachable(found, order_id)
+    if denied is not None:
+        return denied
+    item, rest = _divided(found.item, wish.part)
+    if item.money.kind in _ON_ITS_ORDER:
+        return Claimed(_ended(item, "attached", wish, now), rest)
+    item = _asked(item, "attaching", wish, now, attaching_to=order_id)
+    return Claimed(item, rest, _command(item, order_id))
+
+
+def give_back(found: Found, wish: Wish, way: Way, now: datetime) -> Claimed | Denied:
+    """It is noted that the money went back; an order that has it is told of the refund first."""
+    denied = _not_open(found, wish) or _not_in_part(found.item, wish) or _not_returnable(found, wish)
+    if denied is not None:
+        return denied
+    item, rest = _divided(found.item, wish.part)
+    if item.money.kind not in _ON_ITS_ORDER:
+        return Claimed(_ended(item, "returned", wish, now, return_reference=way.reference), rest)
+    item = _asked(item, "returning", wish, now, return_reference=way.reference)
+    return Claimed(item, rest, _refund(item, wish, way))
+
+
+def answered(item: Item, reply: CommandAccepted | CommandRefused, now: datetime) -> Item:
+    """The item after the order's answer to its newest command: at its end, or open again."""
+    money = item.money
+    if isinstance(reply, CommandRefused):
+        changes = {
+            "status": "open",
+            "attaching_to": None,
+            "overdue_at": None,
+            "resolved_by": None,
+            "return_reference": None,
+            "note": None,
+            "refusal": reply.code,
+        }
+        return _changed(item, **changes)
+    surplus = int(reply.facts.get("surplus_minor", 0))
+    return _changed(
+        item,
+        status="attached" if money.status == "attaching" else "returned",
+        order_id=money.attaching_to or money.order_id,
+        attaching_to=None,
+        order_version=reply.order_version,
+        surplus_money=_like(money.amount_money, surplus) if surplus else None,
+        resolved_at=now,
+    )
+
+
+def event_of(item: Item) -> ChannelEvent:
+    """What the channel told."""
+    return CHANNEL_EVENTS[item.money.event_type].model_validate(item.money.event, strict=False)
+
+
+def _not_open(found: Found, wish: Wish) -> Denied | None:
+    money = found.item.money
+    if wish.expected_version not in (None, money.version):
+        detail = f"The item is at version {money.version}, not {wish.expected_version}."
+        return Denied("VERSION_CONFLICT", detail, "expected_version", money.version)
+    if money.status not in OPEN:
+        return Denied("UNMATCHED_MONEY_NOT_OPEN", f"The item is {money.status}.")
+    if money.kind == "unknown_order" and found.event_status == "sent":
+        return Denied("UNMATCHED_MONEY_NOT_OPEN", "Its order has appeared and is being told of the money.")
+    return None
+
+
+def _not_in_part(item: Item, wish: Wish) -> Denied | None:
+    part, whole = wish.part, item.money.amount_money
+    if part is None or whole is None:
+        return None
+    if part.currency != whole.currency:
+        return Denied("VALIDATION_FAILED", f"The money is in {whole.currency}.", "amount_money.currency")
+    if part.amount > whole.amount:
+        detail = f"The item comes to {format_money(whole.amount, whole.currency)}."
+        return Denied("VALIDATION_FAILED", detail, "amount_money.amount")
+    if part.amount < whole.amount and not isinstance(event_of(item), ChannelPaymentCaptured):
+        return Denied("VALIDATION_FAILED", "Only money that was captured can be divided.", "amount_money")
+    return None
+
+
+def _not_attachable(found: Found, order_id: str) -> Denied | None:
+    money, order = found.item.money, found.order
+    if money.kind in _ON_ITS_ORDER:
+        detail = f"The money is on the order {money.order_id}."
+        return None if order_id == money.order_id else Denied("MONEY_IS_ON_AN_ORDER", detail, "order_id")
+    if not _moves(found.item):
+        return Denied("UNMATCHED_MONEY_NOT_MOVABLE", "No money moved when this happened.")
+    if order is None:
+        return Denied("NOT_FOUND", "There is no such order; a new one may take a moment to be known here.", "order_id")
+    if money.amount_money is not None and money.amount_money.currency != order.currency:
+        detail = f"The order is in {order.currency}, the money in {money.amount_money.currency}."
+        return Denied("CURRENCY_MISMATCH", detail, "order_id")
+    return None
+
+
+def _not_returnable(found: Found, wish: Wish) -> Denied | None:
+    item, money = found.item, found.item.money
+    if not _moves(item) or isinstance(event_of(item), ChannelPaymentRefunded):
+        return Denied("UNMATCHED_MONEY_NOT_MOVABLE", "This is not money that came in.")
+    if money.kind != "surplus" or found.order is None or found.order.version < (money.order_version or 0):
+        return None
+    wanted = wish.part or money.amount_money
+    if wanted is not None and wanted.amount > found.order.credit_minor:
+        left = format_money(found.order.credit_minor, found.order.currency)
+        return Denied("SURPLUS_GONE", f"The order has {left} more than it is owed by now.", "amount_money")
+    return None
+
+
+def _moves(item: Item) -> bool:
+    """Whether money was held, came or went."""
+    return item.money.event_type.split(".")[2] in ("authorized", "captured", "refunded")
+
+
+def _divided(item: Item, part: PositiveMoney | None) -> tuple[Item, Item | None]:
+    """The item with the part only, and the rest as an item of its own."""
+    money, whole = item.money, item.money.amount_money
+    if part is None or whole is None or part.amount == whole.amount:
+        return item, None
+    rest = {
+        "unmatched_money_id": derived_id("um", money.unmatched_money_id, "rest", str(money.version)),
+        "amount_money": _like(whole, whole.amount - part.amount),
+        "split_from": money.unmatched_money_id,
+        "refusal": None,
+        "version": 1,
+    }
+    left = replace(item, money=money.model_copy(update=rest), attempt=0, asked_at=None)
+    return replace(item, money=money.model_copy(update={"amount_money": _like(whole, part.amount)})), left
+
+
+def _asked(item: Item, status: Literal["attaching", "returning"], wish: Wish, now: datetime, **more: object) -> Item:
+    asked = replace(item, attempt=item.attempt + 1, asked_at=now)
+    return _changed(asked, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, **more)
+
+
+def _ended(item: Item, status: Literal["attached", "returned"], wish: Wish, now: datetime, **more: object) -> Item:
+    return _changed(item, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, resolved_at=now, **more)
+
+
+def _changed(item: Item, **changes: object) -> Item:
+    return replace(item, money=item.money.model_copy(update={"version": item.money.version + 1} | changes))
+
+
+def _command(item: Item, order_id: str) -> MoneyFact:
+    """What the channel told, for this order. A capture is one of its own: other parts may be on other orders, or on
+    this one."""
+    money, event = item.money, event_of(item)
+    assert money.amount_money is not None, "what moved has an amount"
+    if isinstance(event, ChannelPaymentCaptured):
+        part = PositiveMoney(amount=money.amount_money.amount, currency=money.amount_money.currency)
+        event = event.model_copy(update={"amount_money": part, "capture_reference": money.unmatched_money_id})
+    return command_for(
+        KeptEvent(
+            channel_event_id=item.channel_event_id,
+            channel_id=money.channel_id,
+            merchant_id=item.merchant_id,
+            environment=item.environment,
+            event_id=money.event_id,
+            event=event,
+            payment_id=money.payment_id,
+            status="by_hand",
+            order_id=order_id,
+            currency=money.amount_money.currency,
+        )
+    )
+
+
+def _refund(item: Item, wish: Wish, way: Way) -> RecordRefund:
+    """The order is then as it was before the money came: its total stays."""
+    money, event = item.money, event_of(item)
+    assert money.amount_money is not None, "what is on an order has an amount"
+    return RecordRefund(
+        refund_id=derived_id("ref", money.unmatched_money_id),
+        refund_reference=way.reference,
+        payment_id=money.payment_id,
+        payment_reference=money.payment_reference,
+        amount_minor=money.amount_money.amount,
+        currency=money.amount_money.currency,
+        tender=Tender(source=event.source, method=event.method, channel_id=money.channel_id),
+        effect="reopen_balance",
+        refunded_at=way.returned_at,
+        reason=wish.note,
+    )
+
+
+def _like(money: Money | None, amount: int) -> Money:
+    assert money is not None, "what is divided or taken has an amount"
+    return Money(amount=amount, currency=money.currency)

@@ -1,0 +1,92 @@
+"""Running what somebody decides about an item: claimed at once, answered when the order has, or with 202 before."""
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from services.payments.core.resolving import Denied, Wish
+from services.payments.core.state import Item
+from services.payments.http.models import ResolvingRequest
+from services.payments.http.wiring import Wiring
+from services.payments.resolving import Place
+from services.payments.store import unmatched
+from shared import idempotency
+from shared.auth.guard import ApiRequest
+from shared.contracts.model import PositiveMoney
+from shared.http.answers import REPLAYED_HEADER, Answer, one_bytes, stored
+from shared.http.problem_codes import CODES
+from shared.http.problems import Problem, not_found
+from shared.http.requests import wait_s
+from shared.idempotency import idempotency_key, run_idempotent
+from shared.postgres import Connection, transaction
+
+Outcome = Item | Denied | None
+_ASKED = ("attaching", "returning")
+
+
+def place_of(request: ApiRequest, unmatched_money_id: str) -> Place:
+    """The item as the caller's."""
+    return Place(unmatched_money_id, request.user.merchant, request.user.environment)
+
+
+def wish_in(request: ApiRequest, body: ResolvingRequest) -> Wish:
+    """What the caller wants."""
+    part = body.amount_money
+    money = None if part is None else PositiveMoney(amount=part.amount, currency=part.currency)
+    return Wish(request.user.actor, money, body.expected_version, body.note)
+
+
+async def own_item(wiring: Wiring, place: Place) -> Item:
+    """The item; another tenant's is not found."""
+    item = await unmatched.read_item(wiring.pool, place.unmatched_money_id, place.merchant_id, place.environment)
+    if item is None:
+        raise _unknown()
+    return item
+
+
+async def run(
+    request: ApiRequest, wiring: Wiring, place: Place, decide: Callable[[Connection], Awaitable[Outcome]]
+) -> Answer:
+    """What is decided is saved with the answer 202 where an order is asked; its repeat waits again for what it says."""
+    key, now = await idempotency_key(request, request.user), wiring.clock()
+
+    async def effect(connection: Connection) -> tuple[int, bytes]:
+        item = _decided(await decide(connection))
+        return 202 if item.money.status in _ASKED else 200, one_bytes(request, item.money)
+
+    first = await run_idempotent(wiring.pool, key, now, effect)
+    wiring.committed()
+    if first.status_code != 202 or not await wiring.unmatched.wait(place.unmatched_money_id, wait_s(request)):
+        return first
+    item = await own_item(wiring, place)
+    if item.money.version != orjson.loads(first.content)["data"]["version"] + 1:
+        # The order has answered, and somebody has decided anew since.
+        return first
+    if item.money.refusal is not None:
+        raise _refused(item.money.refusal)
+    body = one_bytes(request, item.money)
+    if key is not None:
+        async with transaction(wiring.pool) as connection:
+            await idempotency.remember(connection, [(key, 200, body)], now)
+    replayed = REPLAYED_HEADER in first.headers
+    return stored(200, body, {REPLAYED_HEADER: "true"} if replayed else None)
+
+
+def _decided(outcome: Outcome) -> Item:
+    match outcome:
+        case None:
+            raise _unknown()
+        case Denied(code=code, detail=detail, param=param, current_version=version):
+            raise Problem(code, detail, param=param, facts={} if version is None else {"current_version": version})
+        case Item():
+            return outcome
+
+
+def _refused(code: str) -> Problem:
+    """As the order said it."""
+    known = code if code in CODES else "UNMATCHED_MONEY_NOT_MOVABLE"
+    return Problem(known, f"The order did not take it ({code}); the item is open again.")
+
+
+def _unknown() -> Problem:
+    return not_found("There is no such unmatched item.")

@@ -1,0 +1,91 @@
+"""Unmatched money that somebody attaches or returns: claimed in one transaction, ended by the order's reply."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.payments.core import resolving
+from services.payments.core.resolving import Claimed, Denied, Found, Way, Wish, answered
+from services.payments.core.state import Item, Leg
+from services.payments.messages import asking_message, ended_message, found_message
+from services.payments.store import events, orders, unmatched
+from shared import outbox
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.immutable import immutable
+from shared.postgres import Connection
+
+
+@immutable
+class Place:
+    """An item by its id, and whose it is."""
+
+    unmatched_money_id: str
+    merchant_id: str
+    environment: str
+
+
+async def attach(
+    connection: Connection, place: Place, wish: Wish, order_id: str, now: datetime
+) -> Item | Denied | None:
+    """The item with the order being told, or at its end; `None` where the tenant has no such one."""
+
+    def decide(found: Found) -> Claimed | Denied:
+        return resolving.attach(found, wish, order_id, now)
+
+    return await _claim(connection, place, order_id, decide, now)
+
+
+async def give_back(connection: Connection, place: Place, wish: Wish, way: Way, now: datetime) -> Item | Denied | None:
+    """The item with its order being told, or at its end; `None` where the tenant has no such one."""
+
+    def decide(found: Found) -> Claimed | Denied:
+        return resolving.give_back(found, wish, way, now)
+
+    return await _claim(connection, place, None, decide, now)
+
+
+async def settle_all(connection: Connection, replies: Sequence[CommandAccepted | CommandRefused], now: datetime) -> int:
+    """How many items have their order's answer now; replies to anything else change nothing."""
+    by_command = {reply.command_id: reply for reply in replies if reply.command_id.startswith("um_")}
+    if not by_command:
+        return 0
+    asked = await unmatched.lock_asked(connection, sorted(by_command))
+    items = [answered(item, by_command[command_id], now) for command_id, item in asked.items()]
+    await unmatched.change_items(connection, items)
+    await events.save_legs(connection, [_leg(item) for item in items if item.money.status == "attached"])
+    ends = [message for message in map(ended_message, items) if message is not None]
+    await outbox.put(connection, ends)
+    return len(items)
+
+
+async def _claim(
+    connection: Connection,
+    place: Place,
+    order_id: str | None,
+    decide: Callable[[Found], Claimed | Denied],
+    now: datetime,
+) -> Item | Denied | None:
+    """Whoever else wants the item, or has an answer about its event, waits until the transaction ends."""
+    locked = await unmatched.lock_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
+    if locked is None:
+        return None
+    item, event_status = locked
+    asked = order_id or item.money.order_id
+    order = await orders.read_own(connection, place.merchant_id, place.environment, asked) if asked else None
+    claimed = decide(Found(item, event_status, order))
+    if isinstance(claimed, Denied):
+        return claimed
+    if item.money.kind == "unknown_order":
+        await events.take_over(connection, item.channel_event_id, now)
+    await unmatched.change_items(connection, [claimed.item])
+    rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
+    asking = asking_message(claimed.item, claimed.command) if claimed.command else None
+    told = [asking, ended_message(claimed.item), *map(found_message, rest)]
+    await outbox.put(connection, [message for message in told if message is not None])
+    return claimed.item
+
+
+def _leg(item: Item) -> Leg:
+    """The payment is this order's from now on, if it was nobody's."""
+    money = item.money
+    currency = money.amount_money.currency if money.amount_money else None
+    return Leg(money.payment_id, money.channel_id, money.payment_reference, money.order_id, currency)
