@@ -27,6 +27,22 @@ async def unmatched(callers: Callers) -> Made:
     return Made({"unmatched_money_id": item}, f"/v1/unmatched-money/{item}")
 
 
+async def attachable(callers: Callers) -> Made:
+    """The same, with an order of the owner's that it may belong to."""
+    made = await unmatched(callers)
+    line = {"name": "Thing", "quantity": 1, "unit_price_money": {"amount": 100, "currency": "EUR"}}
+    order = await callers.owner.post("/v1/orders", json={"currency": "EUR", "line_items": [line]})
+    assert order.status_code == 201, order.text
+    order_id = order.json()["data"]["order_id"]
+
+    async def known() -> bool:
+        proposals = (await callers.owner.get(str(made.witness))).json()["data"]["proposals"]
+        return any(each["order_id"] == order_id for each in proposals)
+
+    await eventually(known)
+    return Made(made.path, made.witness, {"order_id": order_id})
+
+
 async def event(callers: Callers) -> Made:
     """An event of the owner's channel; from others it is one of a channel that is not theirs."""
     made = await channel(callers)
@@ -64,4 +80,8 @@ ENTRIES = {
     "POST /v1/channel-events": Entry("payments.write", event, options=SINGLE),
     "GET /v1/unmatched-money": Entry("payments.read", unmatched, lists="unmatched_money_id"),
     "GET /v1/unmatched-money/{unmatched_money_id}": Entry("payments.read", unmatched),
+    "POST /v1/unmatched-money/{unmatched_money_id}/attach": Entry("payments.write", attachable),
+    "POST /v1/unmatched-money/{unmatched_money_id}/return": Entry(
+        "payments.write", unmatched, {"reference": "transfer-1"}
+    ),
 }

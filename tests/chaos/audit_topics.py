@@ -177,8 +177,8 @@ class _Topics:
         }
         for row in self.evidence.tables["unmatched"]:
             wanted.add(f"{row['unmatched_money_id']}.found")
-            if row["status"] == "attached":
-                wanted.add(f"{row['unmatched_money_id']}.attached")
+            if row["status"] in ("attached", "returned"):
+                wanted.add(f"{row['unmatched_money_id']}.{row['status']}")
         messages = self.evidence.topics["payments.events"]
         first = first_of_each(messages)
         for message in messages:

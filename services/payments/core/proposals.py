@@ -64,9 +64,10 @@ class Clues:
 
 def reference_key(name: str) -> str | None:
     """What names that are alike share: their last number (`web-8812`, `WEB 08812`, `8812`), or else their letters."""
-    numbers = [number.lstrip("0") for number in _NUMBER.findall(name)]
-    if numbers and len(numbers[-1]) >= _SHORTEST_NUMBER:
-        return numbers[-1]
+    numbers: list[str] = _NUMBER.findall(name)
+    last = numbers[-1].lstrip("0") if numbers else ""
+    if len(last) >= _SHORTEST_NUMBER:
+        return last
     return _letters(name) or None
 
 

@@ -302,7 +302,8 @@ async def test_the_newest_version_of_an_order_counts(payments: Store) -> None:
         async with transaction(payments.pool) as connection:
             await save_orders(connection, orders)  # type: ignore[arg-type]
 
-    newer = known(external_reference="web-2", status="closed", outstanding_minor=0, version=3)
+    details = {"credit_minor": 5, "customer_id": "cus_1", "placed_at": NOW}
+    newer = known(external_reference="web-2", status="closed", outstanding_minor=0, version=3, **details)
     other = known("ord_2", external_reference=None)
     await save(known(version=2), other)
     for each in (newer, known(version=2), replace(newer, status="open")):

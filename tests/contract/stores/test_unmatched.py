@@ -9,6 +9,7 @@ from services.payments.core.state import Item
 from services.payments.store import events, unmatched
 from services.payments.store.unmatched import End, ItemFilter
 from shared.clock import utc_now
+from shared.contracts.payments import UnmatchedStatus
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND, item, kept, sent
 from tests.contract.stores.store import Store, rolled_back, waits
@@ -25,7 +26,8 @@ async def ended(payments: Store, *ends: End) -> list[Item]:
 
 
 async def read(payments: Store, name: str = "um_1", merchant_id: str = "mer_1", environment: str = "test") -> Any:
-    return await unmatched.read_item(payments.pool, name, merchant_id, environment)
+    found = await unmatched.read_item(payments.pool, name, merchant_id, environment)
+    return None if found is None else found.money
 
 
 async def test_an_item_is_opened_once(payments: Store) -> None:
@@ -59,8 +61,8 @@ async def test_an_open_item_ends_once(payments: Store) -> None:
     )
     later = NOW + SECOND
     assert sorted(found, key=lambda each: each.money.unmatched_money_id) == [
-        item("um_1", status="attached", order_id="ord_9", resolved_at=later),
-        item("um_2", status="replaced", order_id="ord_2", replaced_by="um_3", resolved_at=later),
+        item("um_1", status="attached", order_id="ord_9", resolved_at=later, version=2),
+        item("um_2", status="replaced", order_id="ord_2", replaced_by="um_3", resolved_at=later, version=2),
     ]
     assert await ended(payments, End("um_1", "replaced", None), End("um_2", "attached", None)) == []
     assert await read(payments) == found[[each.money.unmatched_money_id for each in found].index("um_1")].money
@@ -114,11 +116,53 @@ async def test_open_items_are_measured_by_kind(payments: Store) -> None:
         item("um_4", at=NOW - SECOND),
     )
     await ended(payments, End("um_4", "attached", None))
-    rows = await payments.pool.fetch(jobs._OPEN_ITEMS)
-    assert {row["kind"]: (row["items"], row["oldest"]) for row in rows} == {
-        "unknown_order": (2, NOW),
-        "surplus": (1, NOW),
-    }
+    await overdue(payments, NOW + SECOND)
+    for days, ages in ((1, (1, 0, 0)), (7, (2, 1, 0)), (30, (2, 2, 1))):
+        rows = await payments.pool.fetch(jobs._OPEN_ITEMS, NOW + timedelta(days=days) + SECOND)
+        assert {row["kind"]: tuple(row.values()) for row in rows} == {
+            "unknown_order": ("unknown_order", 2, NOW, 1, *ages),
+            "surplus": ("surplus", 1, NOW, 1, 1, int(days > 1), int(days > 7)),
+        }
+
+
+async def overdue(payments: Store, before: datetime, status: UnmatchedStatus = "open") -> int:
+    async with transaction(payments.pool) as connection:
+        return await unmatched.mark_overdue(connection, before, status, NOW)
+
+
+async def test_what_is_overdue_is_marked_once(payments: Store) -> None:
+    await opened(
+        payments,
+        item("um_1", at=NOW),
+        item("um_2", at=NOW + SECOND),
+        item("um_3", kind="conflict"),
+        item("um_4", event_type="channel.payment.refunded.v1"),
+        item("um_5", event_type="channel.payment.authorized.v1", kind="currency"),
+        item("um_6"),
+    )
+    await ended(payments, End("um_6", "attached", None))
+    assert await overdue(payments, NOW + SECOND, "return_due") == 4
+    found = [await read(payments, f"um_{number}") for number in range(1, 7)]
+    assert [(each.status, each.version) for each in found] == [
+        ("return_due", 2),
+        ("open", 1),
+        ("open", 2),
+        ("open", 2),
+        ("return_due", 2),
+        ("attached", 2),
+    ]
+    assert [each.overdue_at for each in found] == [NOW, None, NOW, NOW, NOW, None]
+    assert await overdue(payments, NOW + SECOND, "return_due") == 0
+    [end] = await ended(payments, End("um_1", "attached", "ord_1"))
+    assert (end.money.status, end.money.version) == ("attached", 3)
+
+
+async def test_what_somebody_decides_about_is_not_marked_and_does_not_hold_up_the_rest(payments: Store) -> None:
+    await opened(payments, item("um_1"), item("um_2"))
+    async with rolled_back(payments) as first:
+        await unmatched.end_items(first, [End("um_1", "attached", None)], NOW)
+        assert await overdue(payments, NOW + SECOND) == 1
+    assert [(await read(payments, name)).overdue_at for name in ("um_1", "um_2")] == [None, NOW]
 
 
 async def test_commands_without_a_reply_are_counted_after_a_minute(payments: Store) -> None:

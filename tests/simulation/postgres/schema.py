@@ -79,7 +79,10 @@ def _payments() -> list[Table]:
         ),
         Table(
             "known_orders",
-            "order_id merchant_id environment external_reference currency status outstanding_minor version",
+            """
+            order_id merchant_id environment external_reference currency status outstanding_minor version credit_minor
+            customer_id placed_at reference_key
+            """,
             "order_id",
             indexes={"reference": _reference},
         ),
@@ -88,12 +91,13 @@ def _payments() -> list[Table]:
             """
             unmatched_money_id merchant_id environment channel_event_id kind status detail amount_minor currency
             channel_id event_type event_id event payment_id payment_reference order_id external_reference replaced_by
-            created_at resolved_at
+            created_at resolved_at version split_from attaching_to order_version surplus_minor overdue_at resolved_by
+            return_reference note refusal attempt command_id asked_at
             """,
             "unmatched_money_id",
             indexes={
                 "tenant": _tenant,
-                "open": lambda row: True if row["status"] == "open" else None,
+                "unresolved": lambda row: True if row["resolved_at"] is None else None,
                 "event": itemgetter("channel_event_id"),
             },
         ),

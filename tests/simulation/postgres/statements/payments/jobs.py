@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.payments.jobs import _OPEN_ITEMS, _UNANSWERED, INVARIANTS
+from services.payments.jobs import _DAYS, _OPEN_ITEMS, _UNANSWERED, INVARIANTS
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
 
@@ -11,16 +11,34 @@ statement = Statements()
 
 
 @statement(_OPEN_ITEMS)
-def open_by_kind(t: Transaction) -> Rows:
-    created: dict[str, list[datetime]] = {}
-    for row in t.find(t.database["unmatched_money"], "open", True):
-        created.setdefault(row["kind"], []).append(row["created_at"])
-    return [{"kind": kind, "items": len(times), "oldest": min(times)} for kind, times in created.items()]
+def open_by_kind(t: Transaction, now: datetime) -> Rows:
+    by_kind: dict[str, list[Values]] = {}
+    for row in t.find(t.database["unmatched_money"], "unresolved", True):
+        by_kind.setdefault(row["kind"], []).append(row)
+    return [_measured(kind, rows, now) for kind, rows in by_kind.items()]
+
+
+def _measured(kind: str, rows: list[Values], now: datetime) -> Values:
+    created = [row["created_at"] for row in rows]
+
+    def older(days: int) -> int:
+        return sum(each < now - timedelta(days=days) for each in created)
+
+    overdue = sum(row["overdue_at"] is not None for row in rows)
+    ages = {name: older(days) for name, days in _DAYS.items()}
+    return {"kind": kind, "items": len(rows), "oldest": min(created), "overdue": overdue} | ages
 
 
 @statement(_UNANSWERED)
 def unanswered(t: Transaction, now: datetime) -> Rows:
-    return _count(t, "sent", lambda row: bool(row["changed_at"] < now - timedelta(minutes=1)))
+    minute_ago = now - timedelta(minutes=1)
+    [events] = _count(t, "sent", lambda row: bool(row["changed_at"] < minute_ago))
+    items = [
+        row
+        for row in t.find(t.database["unmatched_money"], "unresolved", True)
+        if row["status"] in ("attaching", "returning") and row["asked_at"] < minute_ago
+    ]
+    return [{"count": events["count"] + len(items)}]
 
 
 @statement(INVARIANTS["applied_has_version"])

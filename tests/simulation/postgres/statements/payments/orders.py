@@ -14,21 +14,25 @@ _ORDER = orders._NAMES.split(", ")
 
 @statement(
     f"""
-    INSERT INTO known_orders ({orders._NAMES})
+    INSERT INTO known_orders ({orders._NAMES}, reference_key)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                         $8::integer[])
+                         $8::integer[], $9::bigint[], $10::text[], $11::timestamptz[], $12::text[])
     ON CONFLICT (order_id) DO UPDATE SET external_reference = excluded.external_reference,
-        status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version
+        status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version,
+        credit_minor = excluded.credit_minor, customer_id = excluded.customer_id, placed_at = excluded.placed_at,
+        reference_key = excluded.reference_key
     WHERE known_orders.version < excluded.version
     """
 )
 async def save_orders(t: Transaction, *columns: list[Any]) -> str:
-    changing = ("external_reference", "status", "outstanding_minor", "version")
+    fixed = ("order_id", "merchant_id", "environment", "currency")
 
     def newer(known: Values, new: Values) -> Values | None:
-        return known | {name: new[name] for name in changing} if known["version"] < new["version"] else None
+        changed = {name: value for name, value in new.items() if name not in fixed}
+        return known | changed if known["version"] < new["version"] else None
 
-    return f"INSERT 0 {len(await t.upsert(t.database['known_orders'], rows_of(_ORDER, *columns), newer))}"
+    rows = rows_of([*_ORDER, "reference_key"], *columns)
+    return f"INSERT 0 {len(await t.upsert(t.database['known_orders'], rows, newer))}"
 
 
 @statement(f"SELECT {orders._NAMES} FROM known_orders WHERE order_id = ANY($1::text[])")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from operator import eq, ge, itemgetter, lt
 from typing import Any
 
@@ -13,12 +14,14 @@ from tests.simulation.postgres.statements.rows import by_first, coalesced, is_mi
 statement = Statements()
 
 _NEW_ITEM = [name for name, _ in unmatched._COLUMNS]
-_ITEM = [*_NEW_ITEM, "replaced_by", "resolved_at"]
+_ITEM = [*_NEW_ITEM, *unmatched._LATER.split(", ")]
+_DEFAULTS = {"version": 1, "attempt": 0}
 
 
 @statement(unmatched._OPEN)
 async def open_items(t: Transaction, *columns: list[Any]) -> Rows:
-    new = [await t.insert_new(t.database["unmatched_money"], row) for row in rows_of(_NEW_ITEM, *columns)]
+    table = t.database["unmatched_money"]
+    new = [await t.insert_new(table, row | _DEFAULTS) for row in rows_of(_NEW_ITEM, *columns)]
     return picked((row for row in new if row is not None), ("unmatched_money_id",))
 
 
@@ -26,29 +29,53 @@ async def open_items(t: Transaction, *columns: list[Any]) -> Rows:
     f"""
     WITH ended AS (
         UPDATE unmatched_money AS item SET status = new.status, order_id = coalesce(new.order_id, item.order_id),
-            replaced_by = new.replaced_by, resolved_at = $5
+            replaced_by = new.replaced_by, resolved_at = $5, version = item.version + 1
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (id, status, order_id, replaced_by)
-        WHERE item.unmatched_money_id = new.id AND item.status = 'open' RETURNING item.*
+        WHERE item.unmatched_money_id = new.id AND item.status IN ('open', 'return_due') RETURNING item.*
     ) SELECT {unmatched._ALL} FROM ended
     """
 )
 async def end_items(t: Transaction, ids: list[str], *columns: Any) -> Rows:
     table, now = t.database["unmatched_money"], columns[-1]
     new = by_first(ids, rows_of(("status", "order_id", "replaced_by"), *columns[:-1]))
-    rows = await t.lock_rows(table, new, lambda row: bool(row["status"] == "open"))
+    rows = await t.lock_rows(table, new, lambda row: row["status"] in ("open", "return_due"))
     ended = []
     for row in rows:
         end = new[row["unmatched_money_id"]]
         order_id = coalesced(end["order_id"], row["order_id"])
-        ended.append(row | end | {"order_id": order_id, "resolved_at": now})
+        ended.append(row | end | {"order_id": order_id, "resolved_at": now, "version": row["version"] + 1})
         await t.put(table, ended[-1])
     return picked(ended, _ITEM)
 
 
 @statement(
-    f"SELECT {unmatched._ALL} FROM unmatched_money "
-    "WHERE unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3"
+    """
+    UPDATE unmatched_money AS item SET overdue_at = $3, version = item.version + 1, status = CASE
+        WHEN item.kind <> 'conflict'
+            AND item.event_type IN ('channel.payment.authorized.v1', 'channel.payment.captured.v1')
+        THEN $2 ELSE item.status END
+    FROM (
+        SELECT unmatched_money_id FROM unmatched_money
+        WHERE status = 'open' AND overdue_at IS NULL AND created_at < $1
+        ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ) AS late WHERE item.unmatched_money_id = late.unmatched_money_id
+    """
 )
+async def mark_overdue(t: Transaction, before: datetime, status: str, now: datetime) -> str:
+    def late(row: Values) -> bool:
+        return bool(row["status"] == "open" and row["overdue_at"] is None and row["created_at"] < before)
+
+    table = t.database["unmatched_money"]
+    oldest = sorted(t.find(table, "unresolved", True), key=itemgetter("created_at"))
+    rows = await t.lock_rows(table, map(table.key, oldest), late, skip=True, limit=1000)
+    for row in rows:
+        came_in = row["event_type"] in ("channel.payment.authorized.v1", "channel.payment.captured.v1")
+        due = {"status": status} if row["kind"] != "conflict" and came_in else {}
+        await t.put(table, row | due | {"overdue_at": now, "version": row["version"] + 1})
+    return f"UPDATE {len(rows)}"
+
+
+@statement(f"SELECT {unmatched._ALL} FROM unmatched_money WHERE {unmatched._MINE}")
 def read_item(t: Transaction, item_id: str, merchant_id: str, environment: str) -> Rows:
     rows = there(t, "unmatched_money", [item_id])
     return picked((row for row in rows if is_mine(row, merchant_id, environment)), _ITEM)
