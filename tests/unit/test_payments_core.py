@@ -314,23 +314,27 @@ def version(number: int, snapshot: dict[str, Any] | None, *events: tuple[str, di
 
 
 def test_orders_are_known_from_their_versions_with_and_without_the_order() -> None:
-    first = order_after(None, version(1, {"external_reference": "web-1", "status": "open"}))
-    assert first == order(reference="web-1", outstanding_minor=8999)
+    snapshot = {"external_reference": "web-1", "customer_id": "cus_1", "status": "open", "created_at": NOW}
+    first = order_after(None, version(1, snapshot))
+    assert first == order(reference="web-1", outstanding_minor=8999, customer_id="cus_1", placed_at=NOW)
     created = {
         "merchant_id": "mer_1",
         "environment": "test",
         "number": "1",
         "currency": "EUR",
         "source": "api",
-        "context": {"external_reference": "web-1"},
+        "context": {"external_reference": "web-1", "customer_id": "cus_1"},
     }
     assert order_after(None, version(1, None, ("orders.order_created.v1", created))) == first
     details = {"context": {"external_reference": "web-2"}}
     second = order_after(first, version(2, None, ("orders.order_details_updated.v1", details)))
     assert (second.external_reference, second.outstanding_minor, second.version) == ("web-2", 8998, 2)
+    assert (second.customer_id, second.placed_at) == (None, NOW)
     third = order_after(second, version(3, None, ("orders.order_closed.v1", {})))
     assert (third.status, third.ended) == ("closed", True)
     assert order_after(third, version(2, {"status": "open"})) == third
+    overpaid = order_after(first, version(9_002, None))
+    assert (overpaid.outstanding_minor, overpaid.credit_minor, overpaid.customer_id) == (0, 2, "cus_1")
 
 
 @pytest.mark.parametrize(
@@ -343,6 +347,8 @@ def test_orders_are_known_from_their_versions_with_and_without_the_order() -> No
         (1, {"status": "open", "external_reference": 7}, None),
         (1, {"status": "open", "external_reference": "\0"}, None),
         (1, {"status": "open", "external_reference": "x" * 201}, None),
+        (1, {"status": "open", "customer_id": "nobody"}, None),
+        (1, {"status": "open", "created_at": "yesterday"}, None),
         (1, None, ("orders.order_created.v1", {})),
         (1, None, ("orders.order_details_updated.v1", {"context": 1})),
     ],

@@ -10,7 +10,7 @@ from services.payments.core.state import ChannelStatus
 from services.payments.http import examples
 from shared.contracts.channels import ChannelEvent, ChannelId
 from shared.contracts.model import Clean, Money, PositiveMinor, Reference, Text, Timestamp
-from shared.contracts.order_parts import Source, Status
+from shared.contracts.order_parts import Source
 from shared.contracts.payments import UnmatchedKind, UnmatchedMoney, UnmatchedStatus
 from shared.http.answers import AnswerModel
 from shared.http.bodies import Currency, RequestModel, shown
@@ -170,7 +170,8 @@ class MatchProposal(AnswerModel):
 
     order_id: str
     external_reference: str | None
-    status: Status
+    status: str
+    """Of the order, as far as it is known here: it may be a moment behind."""
     outstanding_money: Money
     score: int
     """The sum of what its reasons weigh; only to be compared with the other proposals of the item."""
