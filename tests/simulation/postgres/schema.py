@@ -99,7 +99,9 @@ def _payments() -> list[Table]:
                 "tenant": _tenant,
                 "unresolved": lambda row: True if row["resolved_at"] is None else None,
                 "event": itemgetter("channel_event_id"),
+                "command": itemgetter("command_id"),
             },
+            unique=["command"],
         ),
     ]
 
