@@ -194,7 +194,7 @@ async def test_another_amount_for_the_same_reference_is_refused_and_shown_once(c
     order = await order_when(channel.tenant, order_id, "partially_paid")
     assert order["settlement"]["captured_money"] == money(5000)
     one = (await channel.tenant.http.get(f"/v1/unmatched-money/{found[0]['unmatched_money_id']}")).json()["data"]
-    assert one == found[0]
+    assert one == found[0] | {"proposals": []}
 
 
 async def test_money_for_an_order_that_appears_later_is_kept_and_applied(channel: Channel) -> None:

@@ -193,6 +193,29 @@ async def test_another_merchants_item_and_order_are_not_there(pool: Pool) -> Non
     assert await sent(pool) == []
 
 
+MANY = """
+INSERT INTO known_orders (order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor,
+                          version, customer_id, placed_at, reference_key)
+SELECT 'ord_many' || n, 'mer_1', 'test', n || '-2026', 'EUR', 'open', 9000, 1, 'cus_1',
+       timestamptz '2026-01-01' + n * interval '1 second', '2026'
+FROM generate_series(1, 20000) AS n
+"""
+
+
+def read_of_orders(plan: dict[str, Any]) -> float:
+    """Rows that a plan's scans of orders gave."""
+    here = plan["Actual Rows"] * plan["Actual Loops"] if plan.get("Relation Name") == "known_orders" else 0
+    return float(here + sum(map(read_of_orders, plan.get("Plans", ()))))
+
+
+async def test_however_many_orders_are_alike_few_are_read(pool: Pool) -> None:
+    await pool.execute(MANY)
+    await pool.execute("ANALYZE known_orders")
+    arguments = ("mer_1", "test", "EUR", 9000, ["2026", "777"], "cus_1", NOW)
+    explained = await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {orders._FIND_CANDIDATES}", *arguments)
+    assert read_of_orders(orjson.loads(explained)[0]["Plan"]) <= 3 * (orders._CANDIDATES + 1)
+
+
 async def test_orders_are_found_by_what_the_money_says(pool: Pool) -> None:
     name = await unknown(pool, external_reference="WEB 0777")
     known = [

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -101,14 +102,16 @@ async def test_who_comes_while_others_wait_is_asked_about_at_once(
     assert await first
 
 
-async def test_a_connection_that_ends_is_made_anew(scene: Scene) -> None:
+async def test_a_connection_that_ends_is_made_anew(scene: Scene, servers: Servers) -> None:
     wait = asyncio.create_task(scene.outcomes.wait("t1", PATIENCE_S))
     await scene.listens()
-    ended = await scene.pool.fetchval(
+    owner = await asyncpg.connect(servers.database_url)
+    ended = await owner.fetchval(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-        "WHERE application_name = $1 AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'",
+        "WHERE application_name = $1 AND query LIKE 'LISTEN%'",
         f"throughline-{scene.service}",
     )
+    await owner.close()
     assert ended == 1
     await scene.happens("t1", told=False)
     assert await wait

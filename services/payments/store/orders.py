@@ -18,6 +18,20 @@ _CANDIDATES = 20
 _LATER = timedelta(days=1)
 """How long after its money an order may still be made that is found by the amount alone."""
 
+_NEWEST = f"ORDER BY placed_at DESC, order_id LIMIT {_CANDIDATES}"
+_FIND_CANDIDATES = f"""
+(
+    SELECT {_NAMES} FROM known_orders
+    WHERE {_MINE} AND currency = $3 AND outstanding_minor = $4 AND outstanding_minor > 0 AND placed_at <= $7 {_NEWEST}
+) UNION (
+    SELECT found.* FROM unnest($5::text[]) AS alike (key) CROSS JOIN LATERAL (
+        SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND reference_key = alike.key {_NEWEST}
+    ) AS found
+) UNION (
+    SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND customer_id = $6 {_NEWEST}
+)
+"""
+
 
 async def save_orders(connection: Connection, orders: Sequence[KnownOrder]) -> None:
     """The newest version of each counts, however often and in whatever order they are saved; one statement.
@@ -93,16 +107,8 @@ async def customer_of(pool: Pool, item: Item) -> str | None:
 
 async def candidates(pool: Pool, item: Item, clues: Clues) -> list[KnownOrder]:
     """Orders that something speaks for, the newest of each reason; at most so many that all can be weighed."""
-    newest = f"ORDER BY placed_at DESC, order_id LIMIT {_CANDIDATES}"
     rows = await pool.fetch(
-        f"""
-        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND currency = $3 AND outstanding_minor = $4
-            AND outstanding_minor > 0 AND placed_at <= $7 {newest})
-        UNION
-        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND reference_key = ANY($5::text[]) {newest})
-        UNION
-        (SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND customer_id = $6 {newest})
-        """,
+        _FIND_CANDIDATES,
         item.merchant_id,
         item.environment,
         clues.currency,
