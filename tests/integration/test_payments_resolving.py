@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from services.payments import matching, resolving
 from services.payments.answers import settle_all
 from services.payments.core.proposals import clues_of
 from services.payments.core.resolving import Denied, Way, Wish
 from services.payments.core.state import Arrival, Channel, Item, KnownOrder
+from services.payments.core.taking import Taken
 from services.payments.ingestion import take_in
+from services.payments.jobs import MarkOverdueJob, MeasureJob
 from services.payments.resolving import Place
 from services.payments.store import orders, unmatched
 from services.payments.store.unmatched import ItemFilter
@@ -26,6 +30,7 @@ from shared.contracts.payments import UnmatchedMoney
 from shared.ids import new_id
 from shared.outbox import OUTBOX_TABLE
 from shared.postgres import Pool, transaction
+from shared.settings import Settings
 from tests.schemas import schema_with
 from tests.servers import Servers
 
@@ -53,14 +58,20 @@ async def items(pool: Pool) -> list[UnmatchedMoney]:
     return await unmatched.list_items(pool, ItemFilter("mer_1", "test"), None, 20)
 
 
-async def unknown(pool: Pool, **more: Any) -> str:
-    """The item of 90.00 for an order that nobody knows."""
+async def take(pool: Pool, **more: Any) -> Taken:
+    """A capture of 90.00."""
     body = {"external_reference": "web-9", "payment_reference": "psp-1"}
     event = CHANNEL_EVENTS["channel.payment.captured.v1"].model_validate(
         body | {"amount_money": {"amount": 9000, "currency": "EUR"}} | more
     )
     async with transaction(pool) as connection:
         [taken] = await take_in(connection, [Arrival(CHANNEL, new_id("evt"), event)], NOW)
+    return taken
+
+
+async def unknown(pool: Pool, **more: Any) -> str:
+    """The item of 90.00 that fits no order."""
+    taken = await take(pool, **more)
     assert taken.item is not None
     return taken.item.money.unmatched_money_id
 
@@ -122,6 +133,16 @@ async def test_of_many_who_attach_at_once_one_does(pool: Pool) -> None:
     assert await told(pool) == [f"{name}.attached", f"{name}.found"]
 
 
+async def test_of_many_who_attach_what_contradicts_one_does(pool: Pool) -> None:
+    """There is no event to wait for: what contradicts is not kept."""
+    first = await take(pool, order_id="ord_1", external_reference=None)
+    told_first = first.arrival.channel_event_id
+    assert await reply(pool, CommandAccepted(command_id=told_first, order_id="ord_1", order_version=2)) == 1
+    name = await unknown(pool, order_id="ord_2", external_reference=None, capture_reference="c2")
+    one_of(await asyncio.gather(*(attach(pool, name, f"ord_{1 + number % 2}") for number in range(8))))
+    assert [each[0] for each in await sent(pool)] == [told_first, f"{name}.1"]
+
+
 async def test_of_attaching_and_returning_at_once_one_is_done(pool: Pool) -> None:
     for number in range(6):
         name = await unknown(pool, payment_reference=f"psp-{number}")
@@ -168,6 +189,28 @@ async def test_parts_go_to_several_orders_and_nothing_is_lost(pool: Pool) -> Non
     assert sum(item.amount_money.amount for item in ended if item.amount_money) == 9000
     assert {item.surplus_money.amount if item.surplus_money else 0 for item in ended} == {10, 0}
     assert len([name for name in await told(pool) if name.endswith(".found")]) == 3
+
+
+@pytest.mark.parametrize(("policy", "status"), [("hold", "open"), ("return", "return_due")])
+async def test_what_is_overdue_is_measured_and_can_still_be_attached(pool: Pool, policy: Any, status: str) -> None:
+    name = await unknown(pool)
+    settings = Settings(unmatched_money_days=3, unmatched_money_policy=policy)
+    for days, wanted in ((3, ("open", None)), (4, (status, NOW + timedelta(days=4)))):
+        at = NOW + timedelta(days=days)
+        await MarkOverdueJob(pool, lambda at=at: at, settings)()
+        [money] = await items(pool)
+        assert (money.status, money.overdue_at) == wanted
+    await MeasureJob(pool, lambda: NOW + timedelta(days=8))()
+    assert metric("overdue", kind="unknown_order") == 1
+    assert [metric("older_than", days=days) for days in ("1", "7", "30")] == [1, 1, 0]
+    assert isinstance(await attach(pool, name), Item)
+    await reply(pool, accepted(name))
+    await MeasureJob(pool, lambda: NOW)()
+    assert (metric("overdue", kind="unknown_order"), metric("open", kind="unknown_order")) == (0, 0)
+
+
+def metric(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(f"throughline_payments_unmatched_{name}", labels)
 
 
 async def test_what_the_order_refused_can_be_attached_again(pool: Pool) -> None:
