@@ -157,7 +157,8 @@ def _webhooks(process: ServiceProcess) -> WebhooksWiring:
     """What is sent to the endpoints that ask for events."""
     settings, pool, clock = process.settings, process.pool, process.clock
     signer = WebhookSigner(Sealer(settings.sealing_key))
-    sender = WebhookSender(pool, clock, signer, process.wake.other(), outbound=lambda: Outbound(_admits(settings)))
+    outbound = process.outside.outbound or (lambda: Outbound(_admits(settings)))
+    sender = WebhookSender(pool, clock, signer, process.wake.other(), outbound=outbound)
     process.beside("webhooks", sender.run)
     process.every(_END_WEBHOOKS_EVERY_S, "jobs.end_webhooks", EndWebhooksJob(pool, clock))
     process.every(_FORGET_WEBHOOKS_EVERY_S, "jobs.forget_webhooks", ForgetWebhooksJob(pool, clock))

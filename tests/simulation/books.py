@@ -77,6 +77,37 @@ class Write:
     answers: list[tuple[int, str | None, int | None]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Consent:
+    """A merchant let an app in, from one moment on (virtual seconds) and perhaps up to another."""
+
+    app_id: str
+    merchant_id: str
+    grant_id: str
+    reads: bool
+    """Whether it may read orders."""
+    asked_s: float
+    granted_s: float | None = None
+    revoke_asked_s: float | None = None
+    revoked_s: float | None = None
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Where webhooks of a merchant go; an app's while the app is let in. Its `manner` is `well`, `moody`, `dead`, or
+    `gone` once it has lost patience."""
+
+    endpoint_id: str
+    url: str
+    merchant_id: str
+    manner: str
+    types: tuple[str, ...]
+    consent: Consent | None = None
+    patience: int = 0
+    since_s: float | None = None
+    """Since when the service has said that it will get what it asks for."""
+
+
 Record = tuple[str, bytes, bytes, str]
 """Topic, key, value and `ce_type`: what was written, whatever its own id and time."""
 
@@ -92,6 +123,9 @@ class Books:
     """Whatever was tried to be written to Kafka except commands; equal contents of a fact are one `Saying`."""
     sayings: dict[Fact, list[Saying]] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
+    consents: list[Consent] = field(default_factory=list)
+    receivers: dict[str, Receiver] = field(default_factory=dict)
+    """By URL."""
     heard: dict[tuple[str, str], Json] = field(default_factory=dict)
     """The outcomes that somebody waited for and read."""
 

@@ -4,7 +4,7 @@ Each is a mistake that somebody could make in good faith; outside of tests nothi
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -34,11 +34,17 @@ BUGS: dict[str, Bug] = {}
 """By name, which says what is wrong."""
 
 
-def bug(plant: Callable[[], Iterator[None]]) -> Bug:
-    """Registers a planting under its function's name."""
-    made = contextmanager(plant)
-    BUGS[plant.__name__] = made
-    return made
+def plant_into(bugs: dict[str, Bug]) -> Callable[[Callable[[], Iterator[None]]], Bug]:
+    """Decorates a planting, which is registered under its function's name."""
+
+    def bug(plant: Callable[[], Iterator[None]]) -> Bug:
+        bugs[plant.__name__] = contextmanager(plant)
+        return bugs[plant.__name__]
+
+    return bug
+
+
+bug = plant_into(BUGS)
 
 
 async def _nothing(*_: Any, **__: Any) -> Any:
@@ -294,8 +300,3 @@ def another_tenants_orders_are_open() -> Iterator[None]:
 
     with patch.object(OrderAggregates, "decide", anybody):
         yield
-
-
-def planted(name: str | None) -> AbstractContextManager[object]:
-    """The bug of this name; none for None."""
-    return BUGS[name]() if name is not None else ExitStack()

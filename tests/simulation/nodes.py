@@ -1,18 +1,20 @@
 """Processes of the services, composed by their own composition roots, and what can befall them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import orjson
 from litestar import Litestar
 
+import services.apps.app
 import services.orders.app
 import services.payments.app
+from shared.outbound import Outbound
 from shared.outside import Outside
 from shared.service import ServiceProcess
 from shared.settings import Settings
@@ -21,11 +23,14 @@ from tests.simulation.kafka import Cluster
 from tests.simulation.network import Link
 from tests.simulation.postgres.client import PostgresOf, Statements
 from tests.simulation.postgres.engine import Database
+from tests.simulation.receivers import Client, Receivers
 
+T = TypeVar("T")
 EPOCH = datetime(2026, 1, 5, 9, tzinfo=UTC)
 COMPOSE: dict[str, Callable[..., ServiceProcess]] = {
     "orders": services.orders.app.create_process,
     "payments": services.payments.app.create_process,
+    "apps": services.apps.app.create_process,
 }
 _IDLE_IN_TRANSACTION_S = 10.0
 _STOP_S = 30.0
@@ -44,6 +49,7 @@ class Servers:
     statements: dict[str, Statements]
     cluster: Cluster
     settings: Settings
+    receivers: Receivers
 
 
 @dataclass
@@ -51,7 +57,8 @@ class _Life:
     """One start of a process, until it ends or is killed."""
 
     process: ServiceProcess
-    links: tuple[Link, Link]
+    links: tuple[Link, Link, Link]
+    """To Kafka, to PostgreSQL, to everybody else."""
     postgres: PostgresOf
     stop: asyncio.Event
     task: "asyncio.Task[None] | None" = None
@@ -77,15 +84,16 @@ class Node:
         """A process; a repeat changes nothing."""
         if self.life is not None:
             return
-        to_kafka, to_postgres = Link(self._random), Link(self._random)
+        to_kafka, to_postgres, outward = (Link(self._random) for _ in range(3))
         postgres = PostgresOf(self._servers.databases, self._servers.statements, to_postgres)
         outside = Outside(
             clock=lambda: virtual_now() + timedelta(seconds=self.skew_s),
             kafka=kafka.clients(self._servers.cluster, to_kafka),
             postgres=postgres.drivers(),
+            outbound=lambda: cast(Outbound, Client(self._servers.receivers, outward)),
         )
         process = COMPOSE[self.service](self._servers.settings, "all", outside)
-        life = self.life = _Life(process, (to_kafka, to_postgres), postgres, asyncio.Event())
+        life = self.life = _Life(process, (to_kafka, to_postgres, outward), postgres, asyncio.Event())
         life.task = asyncio.get_running_loop().create_task(self._run(life))
 
     async def _run(self, life: _Life) -> None:
@@ -150,7 +158,7 @@ class Node:
         if self.life is None:
             return
         until = asyncio.get_running_loop().time() + seconds
-        to_kafka, to_postgres = self.life.links
+        to_kafka, to_postgres, _ = self.life.links
         if kafka_too:
             to_kafka.cut_until = until
             self._servers.cluster.went_silent(to_kafka)
@@ -170,8 +178,18 @@ class Node:
             raise ConnectionRefusedError
         if life.app is None:
             life.app = life.process.app()
+        return await self._answered(life, _answer(life.app, method, path, headers, body))
+
+    async def act(self, work: Callable[[ServiceProcess], Coroutine[Any, Any, T]]) -> T:
+        """What a request makes the process do, without the request; `ConnectionError` as above."""
+        life = self.life
+        if life is None:
+            raise ConnectionRefusedError
+        return await self._answered(life, work(life.process))
+
+    async def _answered(self, life: _Life, work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
-        answer = loop.create_task(_answer(life.app, method, path, headers, body))
+        answer = loop.create_task(work)
         killed = loop.create_task(life.killed.wait())
         await asyncio.wait([answer, killed], return_when=asyncio.FIRST_COMPLETED)
         killed.cancel()

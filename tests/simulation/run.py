@@ -7,43 +7,37 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from hashlib import sha256
 from random import Random
-from typing import Any
 
-import orjson
 import structlog
+from pydantic import SecretStr
 
 import shared.ids
-from shared.auth.keys import hash_credential
-from shared.contracts.access import SCOPES, Grant
-from shared.relay import partition_of
 from shared.settings import UNLIMITED, Settings
-from shared.topics import ACCESS_GRANTS, ORDERS_REPLIES, channel_topics, core_topics
 from tests.simulation import faults
 from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
 from tests.simulation.faults import Fault
-from tests.simulation.kafka import Cluster, Record
+from tests.simulation.kafka import Cluster
 from tests.simulation.loop import run_virtually
+from tests.simulation.merchants import Merchants
 from tests.simulation.models import lifecycle
-from tests.simulation.network import Link
 from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
 from tests.simulation.postgres.schema import databases
 from tests.simulation.postgres.statements import STATEMENTS
-from tests.simulation.world_api import Channel, Evidence, Json
+from tests.simulation.receivers import Receivers, webhooks_are_due
+from tests.simulation.world import PARTITIONS, Everything, LifeWorld
+from tests.simulation.world_api import Evidence
 
 REPLICAS = 2
-PARTITIONS = 4
-CHANNELS = (Channel("chn_web", "mer_one"), Channel("chn_till", "mer_one"), Channel("chn_app", "mer_two"))
-_API_KEYS = {"mer_one": "tl_test_one", "mer_two": "tl_test_two"}
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_LOST_ONE_IN = 60
+_HTTP, _APPS = 0.25, 0.25
 _GLANCES, _GLANCED_AT = 3, 20
 _QUIET_S = 4.0
 _PATIENCE_S = 400.0
+_SEALING_KEY = SecretStr("c2ltdWxhdGlvbi1zaW11bGF0aW9uLXNpbXVsYXRpb24=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,8 @@ class Plan:
     fetch_s: float
     """How long Kafka takes to hand out records: the longer, the larger the batches."""
     http: bool
+    apps: bool
+    """Whether the apps service is there."""
 
     @property
     def within_s(self) -> float:
@@ -79,13 +75,17 @@ class Outcome:
     """What was published about the order of the first finding, one line each."""
 
 
-def plan_of(seed: int, lifecycles: int) -> Plan:
-    """The run of a seed: one in six without faults, one in four with requests over HTTP."""
+def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None) -> Plan:
+    """The run of a seed: one in six without faults, one in four with requests over HTTP, and one in four with the apps
+    service, unless that is given."""
     random = Random(f"plan {seed}")
     rate = random.choice(_RATES)
     count = 0 if random.random() < 1 / 6 else random.randint(1, max(10, lifecycles // 40))
-    drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * len(COMPOSE))
-    return Plan(seed, tuple(range(lifecycles)), drawn, rate, random.choice(_FETCHES_S), http=random.random() < 0.25)
+    if apps is None:
+        apps = Random(f"apps {seed}").random() < _APPS
+    drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * (len(COMPOSE) - (not apps)))
+    fetch_s, http = random.choice(_FETCHES_S), random.random() < _HTTP
+    return Plan(seed, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps)
 
 
 def run(plan: Plan) -> Outcome:
@@ -119,18 +119,23 @@ class _Run:
         self.random = Random(f"world {plan.seed}")
         self.books = Books()
         self.findings: list[Finding] = []
-        self.trace: list[Record] = []
-        self.replied: dict[str, Record] = {}
-        self.waiting: dict[str, asyncio.Future[None]] = {}
+        self.everything = Everything(http=plan.http)
         self.rested_s = 0.0
 
     async def whole(self) -> Outcome:
         """From nothing to the audit."""
-        self.cluster = Cluster(Random(f"kafka {self.plan.seed}"), self.plan.fetch_s)
-        settings = Settings(command_partitions=PARTITIONS, consumer_lanes=2, rate_limits=UNLIMITED)
-        self.servers = Servers(databases(virtual_now), STATEMENTS, self.cluster, settings)
-        self._prepare()
-        self.nodes = [Node(service, self.servers, self.random) for service in COMPOSE for _ in range(REPLICAS)]
+        seed, everything = self.plan.seed, self.everything
+        cluster = Cluster(Random(f"kafka {seed}"), self.plan.fetch_s, everything.told)
+        settings = Settings(
+            command_partitions=PARTITIONS, consumer_lanes=2, rate_limits=UNLIMITED, sealing_key=_SEALING_KEY
+        )
+        receivers = Receivers(Random(f"receivers {seed}"))
+        self.servers = everything.servers = Servers(databases(virtual_now), STATEMENTS, cluster, settings, receivers)
+        everything.prepare()
+        names = [service for service in COMPOSE if self.plan.apps or service != "apps"]
+        self.nodes = everything.nodes = [
+            Node(service, self.servers, self.random) for service in names for _ in range(REPLICAS)
+        ]
         try:
             await self._from_start_to_rest()
             await self._judge()
@@ -139,7 +144,9 @@ class _Run:
                 await node.end()
             await _end_all_tasks()
         story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
-        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.trace), self.rested_s, 0.0, story)
+        return Outcome(
+            self.plan, tuple(self.findings), self._hash(), len(self.everything.trace), self.rested_s, 0.0, story
+        )
 
     async def _from_start_to_rest(self) -> None:
         for node in self.nodes:
@@ -151,48 +158,6 @@ class _Run:
             self.findings.append(Finding(Invariant.EVERYTHING_SETTLES, late))
         keeper.cancel()
         self.rested_s = asyncio.get_running_loop().time()
-
-    def _prepare(self) -> None:
-        """Topics, channels and keys, as an installation has them."""
-        for spec in core_topics(PARTITIONS):
-            self.cluster.create(spec.name, spec.partitions)
-        now = virtual_now()
-        for channel in CHANNELS:
-            for spec in channel_topics(channel.channel_id):
-                self.cluster.create(spec.name, spec.partitions)
-            row = _channel_row(channel, now)
-            self.servers.databases["payments"]["channels"].apply(channel.channel_id, row)
-        for merchant_id, key in _API_KEYS.items():
-            grant = Grant(
-                grant_id=f"key_{merchant_id[4:]}",
-                credential_hash=hash_credential(key),
-                kind="api_key",
-                merchant_id=merchant_id,
-                environment="test",
-                scopes=tuple(SCOPES),
-            )
-            draft = (grant.credential_hash.encode(), grant.model_dump_json().encode(), ())
-            self.cluster.topics[ACCESS_GRANTS][0].append([draft])
-        for topic, partitions in self.cluster.topics.items():
-            for partition in partitions:
-                partition.told = self._told_reply if topic == ORDERS_REPLIES else self.trace.append
-
-    def _told_reply(self, record: Record) -> None:
-        self.trace.append(record)
-        command_id = _header(record, "ce_id").removesuffix(".outcome")
-        if command_id not in self.replied:
-            self.replied[command_id] = record
-            waiting = self.waiting.pop(command_id, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
-
-    async def reply(self, command_id: str) -> Json:
-        """The first reply to a command, as soon as it is there."""
-        if command_id not in self.replied:
-            waiting = self.waiting.setdefault(command_id, asyncio.get_running_loop().create_future())
-            await asyncio.shield(waiting)
-        record = self.replied[command_id]
-        return {"type": _header(record, "ce_type"), **orjson.loads(record.value or b"{}")}
 
     async def _watch_processes(self) -> None:
         """None may end by itself."""
@@ -210,6 +175,10 @@ class _Run:
         hazards = [asyncio.create_task(faults.happen(fault, self.nodes, self.servers)) for fault in self.plan.faults]
         glances = asyncio.create_task(self._glance_now_and_then())
         lives: list[asyncio.Task[None]] = []
+        if self.plan.apps:
+            merchants = Merchants(self.nodes, self.servers.settings, self.servers.receivers, self.books)
+            random = Random(f"merchants {self.plan.seed}")
+            lives.append(asyncio.create_task(merchants.live(random, self.plan.within_s)))
         await asyncio.sleep(1.0)
         step = max(1, self.plan.rate // 200)
         for index in range(0, len(self.plan.lifecycles), step):
@@ -230,7 +199,7 @@ class _Run:
 
     def _begin(self, number: int) -> "asyncio.Task[None]":
         random = Random(f"life {self.plan.seed} {number}")
-        return asyncio.create_task(lifecycle(_World(self, random), self.books, number))
+        return asyncio.create_task(lifecycle(LifeWorld(self.everything, random), self.books, number))
 
     async def _glance_now_and_then(self) -> None:
         for _ in range(_GLANCES):
@@ -247,8 +216,8 @@ class _Run:
         deadline, quiet_since, seen = loop.time() + _PATIENCE_S, loop.time(), -1
         while loop.time() < deadline:
             await asyncio.sleep(0.5)
-            if len(self.trace) != seen or await self._left():
-                seen, quiet_since = len(self.trace), loop.time()
+            if len(self.everything.trace) != seen or await self._left():
+                seen, quiet_since = len(self.everything.trace), loop.time()
             elif loop.time() - quiet_since >= _QUIET_S:
                 return True
         return False
@@ -258,9 +227,11 @@ class _Run:
 
         Offsets may stay uncommitted for longer: what was done and could not be acknowledged comes again one day.
         """
-        outboxes = any(database["outbox"].rows for database in self.servers.databases.values())
-        behind = any(not group.has_read_all() for group in self.cluster.groups.values())
-        return outboxes or behind or any([await node.unwell() for node in self.nodes])
+        databases = self.servers.databases
+        outboxes = any(database["outbox"].rows for database in databases.values())
+        behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
+        due = webhooks_are_due(databases["apps"], virtual_now())
+        return outboxes or behind or due or any([await node.unwell() for node in self.nodes])
 
     async def _judge(self) -> None:
         for node in self.nodes:
@@ -272,18 +243,19 @@ class _Run:
         """Every topic from the beginning, and every table."""
         topics = {
             topic: [record for partition in partitions for record in partition.records]
-            for topic, partitions in self.cluster.topics.items()
+            for topic, partitions in self.servers.cluster.topics.items()
         }
         tables = {
             f"{service}.{name}": list(table.rows.values())
             for service, database in self.servers.databases.items()
             for name, table in database.tables.items()
         }
-        return Evidence(topics, tables)
+        troubles = [(fault.at_s, fault.at_s + fault.lasts_s) for fault in self.plan.faults]
+        return Evidence(topics, tables, self.servers.receivers.requests, troubles)
 
     def _story(self, order_id: str) -> Iterator[str]:
         needle = order_id.encode()
-        for record in self.trace:
+        for record in self.everything.trace:
             if needle and needle in (record.key or b"") + (record.value or b""):
                 headers = {name: text.decode(errors="replace") for name, text in record.headers}
                 what, which = headers.get("ce_type", headers.get("tl_reason", "")), headers.get("ce_id", "")
@@ -292,75 +264,12 @@ class _Run:
 
     def _hash(self) -> str:
         digest = sha256()
-        for topic, partition, offset, key, value, _, at_s in self.trace:
+        for topic, partition, offset, key, value, _, at_s in self.everything.trace:
             place = f"{at_s:.9f} {topic} {partition} {offset}".encode()
             digest.update(b"%b%b%b" % (place, key or b"", value or b""))
+        for request in self.servers.receivers.requests:
+            digest.update(f"{request.at_s:.9f} {request.url} {request.event_id}".encode())
         return digest.hexdigest()[:16]
-
-
-class _World:
-    """What one lifecycle can do and see."""
-
-    def __init__(self, run: _Run, random: Random) -> None:
-        self._run, self.random = run, random
-        self._link = Link(random)
-        self.http, self.channels = run.plan.http, CHANNELS
-
-    def now(self) -> datetime:
-        return virtual_now()
-
-    async def publish(self, topic: str, key: str, headers: dict[str, str], value: bytes) -> None:
-        cluster, chance = self._run.cluster, self.random.random() * _LOST_ONE_IN
-        await self._link.travel(ConnectionError)
-        if cluster.down or chance < 0.5:
-            await asyncio.sleep(0.05)
-            raise ConnectionError
-        partition = cluster.topics[topic][partition_of(key.encode(), len(cluster.topics[topic]))]
-        partition.append([(key.encode(), value, [(name, text.encode()) for name, text in headers.items()])])
-        if chance < 1.0:
-            raise ConnectionError
-
-    async def request(  # noqa: PLR0917 - as the models' protocol has it
-        self,
-        service: str,
-        method: str,
-        path: str,
-        body: Json | None,
-        idempotency_key: str | None,
-        merchant_id: str,
-    ) -> tuple[int, Any]:
-        await self._link.travel(ConnectionError)
-        node = self.random.choice([node for node in self._run.nodes if node.service == service])
-        headers = [
-            (b"authorization", f"Bearer {_API_KEYS[merchant_id]}".encode()),
-            (b"content-type", b"application/json"),
-        ]
-        if idempotency_key is not None:
-            headers.append((b"idempotency-key", idempotency_key.encode()))
-        answer = await node.request(method, path, headers, b"" if body is None else orjson.dumps(body))
-        if self.random.random() * _LOST_ONE_IN < 1:
-            raise ConnectionError
-        return answer
-
-    async def reply(self, command_id: str) -> Json:
-        return await self._run.reply(command_id)
-
-
-def _header(record: Record, name: str) -> str:
-    return next((text.decode() for known, text in record.headers if known == name), "")
-
-
-def _channel_row(channel: Channel, now: datetime) -> dict[str, Any]:
-    return {
-        "channel_id": channel.channel_id,
-        "merchant_id": channel.merchant_id,
-        "environment": "test",
-        "name": channel.channel_id,
-        "source": "checkout",
-        "status": "active",
-        "created_at": now,
-        "updated_at": now,
-    }
 
 
 async def _end_all_tasks() -> None:

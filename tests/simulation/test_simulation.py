@@ -9,13 +9,16 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.simulation.bugs import BUGS, planted
+from tests.simulation.app_bugs import APP_BUGS
+from tests.simulation.bugs import BUGS, Bug
 from tests.simulation.run import Outcome, plan_of, run
 from tests.simulation.shrink import shrink
 
 ROOT = Path(__file__).parents[2]
 LIFECYCLES = 200
-RUNS = 15
+APP_LIFECYCLES = 60
+"""Of runs with the apps service, which sends several messages for each of the others'."""
+RUNS, APP_RUNS = 15, 8
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
 
@@ -31,9 +34,15 @@ def test_nothing_is_found(seed: int) -> None:
     assert _words(run(plan_of(seed, LIFECYCLES))) == []
 
 
-def test_a_seed_repeats_itself_whatever_the_hashes_are() -> None:
-    script = "from tests.simulation.run import *; print(run(plan_of(5, 60)).trace)"
-    here = run(plan_of(5, 60)).trace
+@pytest.mark.parametrize("seed", range(101, 101 + APP_RUNS))
+def test_nothing_is_found_beside_the_apps_service(seed: int) -> None:
+    assert _words(run(plan_of(seed, APP_LIFECYCLES, apps=True))) == []
+
+
+@pytest.mark.parametrize("apps", [False, True])
+def test_a_seed_repeats_itself_whatever_the_hashes_are(apps: bool) -> None:
+    script = f"from tests.simulation.run import *; print(run(plan_of(5, 60, apps={apps})).trace)"
+    here = run(plan_of(5, 60, apps=apps)).trace
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         found = subprocess.run(
@@ -52,9 +61,18 @@ def test_seeds_differ() -> None:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str) -> None:
+    _find(name, BUGS[name], LIFECYCLES)
+
+
+@pytest.mark.parametrize("name", APP_BUGS)
+def test_a_bug_planted_into_the_apps_service_is_found(name: str) -> None:
+    _find(name, APP_BUGS[name], APP_LIFECYCLES, apps=True)
+
+
+def _find(name: str, bug: Bug, lifecycles: int, *, apps: bool | None = None) -> None:
     for seed in range(1, MOST_SEEDS + 1):
-        with planted(name):
-            outcome = run(plan_of(seed, LIFECYCLES))
+        with bug():
+            outcome = run(plan_of(seed, lifecycles, apps=apps))
         if outcome.findings:
             _found[name] = (seed, _words(outcome)[0])
             return
@@ -63,9 +81,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
 def test_how_soon_bugs_are_found(capsys: pytest.CaptureFixture[str]) -> None:
     """Printed, and never later than it may be."""
-    table = Table(
-        "planted", "run", "first finding", title=f"Planted bugs, and the first run of {LIFECYCLES} that shows them"
-    )
+    table = Table("planted", "run", "first finding", title="Planted bugs, and the first run that shows them")
     for name, (seed, words) in _found.items():
         table.add_row(name, str(seed), words[:100])
     with capsys.disabled():
@@ -74,7 +90,7 @@ def test_how_soon_bugs_are_found(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_failure_shrinks_to_a_few_lifecycles() -> None:
-    with planted("surplus_is_not_shown"):
+    with BUGS["surplus_is_not_shown"]():
         outcome = next(each for each in (run(plan_of(seed, 60)) for seed in range(1, 20)) if each.findings)
         smallest = shrink(outcome)
     assert 1 <= len(smallest.plan.lifecycles) <= 3

@@ -41,11 +41,28 @@ class Told(NamedTuple):
 
 
 @dataclass(slots=True)
+class Request:
+    """One that reached a receiver of webhooks."""
+
+    at_s: float
+    url: str
+    event_id: str
+    """As its header says."""
+    body: Json
+    understood_s: float | None = None
+    """When the receiver took it as received, whether or not its answer came through."""
+
+
+@dataclass(slots=True)
 class Evidence:
     """What is there: every topic from its beginning, per partition in order, and the tables by `service.table`."""
 
     topics: dict[str, list[Told]] = field(default_factory=dict)
     tables: dict[str, list[Row]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    """To receivers of webhooks, in the order of time."""
+    troubles: list[tuple[float, float]] = field(default_factory=list)
+    """When something was wrong with processes or servers."""
 
 
 class World(Protocol):

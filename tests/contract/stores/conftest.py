@@ -44,6 +44,12 @@ async def payments(database_url: str | None) -> AsyncIterator[Store]:
         yield store
 
 
+@pytest.fixture
+async def apps(database_url: str | None) -> AsyncIterator[Store]:
+    async with _store("apps", database_url) as store:
+        yield store
+
+
 @pytest.fixture(params=["orders", "payments"])
 async def either(request: pytest.FixtureRequest, database_url: str | None) -> AsyncIterator[Store]:
     """The tables that all services have."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from tests.simulation.auditor.apps import audit_apps
 from tests.simulation.auditor.channels import audit_channels
 from tests.simulation.auditor.findings import Finding, Invariant
 from tests.simulation.auditor.left_over import audit_left_over
@@ -19,6 +20,8 @@ def audit(books: Books, evidence: Evidence, finished: bool) -> list[Finding]:
     audit_orders(seen)
     audit_channels(seen)
     audit_left_over(seen)
+    if finished:
+        audit_apps(seen)
     return seen.findings
 
 

@@ -36,6 +36,12 @@ class Invariant(Enum):
     MONEY_IN_IS_SOMEWHERE = "What channels told of is on orders or unmatched, to the cent"
     EVERYTHING_SETTLES = "An outage only postpones (docs/concepts/facts-and-requests.md, What can go wrong)"
     PROCESSES_ARE_WELL = "Processes neither end by themselves nor stay unwell"
+    EVENTS_ONCE = "Every version gives its public events once, in order, with one id each (concepts/events)"
+    TOPICS_IN_ORDER = "First occurrences of an order's events on a plugin topic are in order (concepts/events)"
+    NOTHING_WITHOUT_CONSENT = "An app is told of merchants that let it in, and of nothing later (concepts/events)"
+    WEBHOOKS_ONE_BY_ONE = "An order's next event is sent when the one before was received (concepts/webhooks)"
+    WEBHOOKS_ARRIVE = "A webhook arrives at least once, or is shown as waiting or failed (concepts/webhooks)"
+    NOBODY_IS_HELD_UP = "A receiver that does not answer delays no other (concepts/webhooks, decisions/0014)"
     ANSWERS_STAY = "A key gets one answer (decisions/0004)"
 
 

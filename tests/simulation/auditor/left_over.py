@@ -9,7 +9,7 @@ from tests.simulation.auditor.seen import Seen
 def audit_left_over(seen: Seen) -> None:
     """Outboxes, the payments' copy of orders, and what HTTP answered."""
     if seen.finished:
-        for table in ("orders.outbox", "payments.outbox"):
+        for table in ("orders.outbox", "payments.outbox", "apps.outbox"):
             if rows := seen.rows(table):
                 seen.say(Invariant.OUTBOX_EMPTY, f"{table} has {len(rows)} messages, the first {rows[0]['id']}")
     _known_orders(seen)

@@ -21,6 +21,10 @@ class Admin:
         for spec in specs:
             self._cluster.create(spec.name, spec.partitions)
 
+    async def missing_topics(self, names: Iterable[str]) -> set[str]:
+        await self._link.travel(lambda: Transient("Kafka does not answer"))
+        return set(names) - self._cluster.topics.keys()
+
     async def create_scram_user(self, username: str, password: str) -> None: ...
 
     async def delete_scram_user(self, username: str) -> None: ...

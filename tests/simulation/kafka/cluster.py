@@ -1,14 +1,14 @@
 """All topics, and the groups that share their partitions."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
 from shared.relay import partition_of
-from tests.simulation.kafka.log import Partition
+from tests.simulation.kafka.log import Partition, Record
 from tests.simulation.network import Link
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ _METADATA_AGE_S = 3.0
 class Cluster:
     """All topics and groups; lives as long as the run."""
 
-    def __init__(self, random: Random, fetch_s: float = 0.01) -> None:
-        self.random, self.fetch_s = random, fetch_s
+    def __init__(self, random: Random, fetch_s: float = 0.01, told: Callable[[Record], None] | None = None) -> None:
+        self.random, self.fetch_s, self._told = random, fetch_s, told
         self.topics: dict[str, list[Partition]] = {}
         self.groups: dict[str, Group] = {}
         self.down = False
@@ -32,7 +32,8 @@ class Cluster:
         """A topic with at least so many partitions; a repeat changes nothing."""
         found = self.topics.setdefault(name, [])
         if len(found) < partitions:
-            found += [Partition(TopicPartition(name, number)) for number in range(len(found), partitions)]
+            numbers = range(len(found), partitions)
+            found += [Partition(TopicPartition(name, number), told=self._told) for number in numbers]
             for group in self.groups.values():
                 asyncio.get_running_loop().call_later(_METADATA_AGE_S, group.topics_changed)
 

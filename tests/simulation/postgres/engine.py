@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any
 
@@ -60,6 +61,10 @@ class Table:
         """Keys of committed rows."""
         return list(self._found[index].get(value, ()))
 
+    def values(self, index: str) -> set[Hashable]:
+        """All that committed rows have in an index."""
+        return set(self._found[index])
+
     def apply(self, key: Key, row: Values | None) -> None:
         """A committed write; None removes."""
         before = self.rows.get(key) if self.indexes else None
@@ -91,6 +96,7 @@ class Transaction:
         self.writes: dict[Table, dict[Key, Values | None]] = {}
         self.locks: list[Hashable] = []
         self.advisory: list[Hashable] = []
+        self.queues: list[dict[Transaction, bool]] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waits_for: Transaction | None = None
         self.notifications: list[tuple[str, str]] = []
@@ -263,6 +269,23 @@ class Transaction:
             return True
         return holder is self or holder is self.session
 
+    async def advisory_lock(self, number: Hashable, *, shared: bool = False) -> None:
+        """`pg_advisory_xact_lock`, or the shared one; whoever asked earlier comes first."""
+        queue = self.database.queues.setdefault(number, {})
+        if queue.setdefault(self, shared) and not shared:
+            raise NotImplementedError("a shared lock that becomes exclusive")
+        self.queues.append(queue)
+        try:
+            while (before := self._in_the_way(queue, shared)) is not None:
+                await self._wait_for(before)
+        except BaseException:
+            queue.pop(self, None)
+            raise
+
+    def _in_the_way(self, queue: "dict[Transaction, bool]", shared: bool) -> "Transaction | None":
+        earlier = takewhile(lambda asked: asked[0] is not self, queue.items())
+        return next((other for other, shares in earlier if not (shared and shares)), None)
+
     # Ending
 
     def check(self) -> None:
@@ -290,6 +313,8 @@ class Transaction:
             del self.database.locks[name]
         for number in self.advisory:
             del self.database.advisory[number]
+        for queue in self.queues:
+            queue.pop(self, None)
         if self.id is not None:
             del self.database.running[self.id]
         self.ended.set_result(None)
@@ -323,6 +348,8 @@ class Database:
         self.locks: dict[Hashable, Transaction] = {}
         self.advisory: dict[Hashable, Transaction | Session] = {}
         self.shared_advisory: dict[Hashable, set[Session]] = {}
+        self.queues: dict[Hashable, dict[Transaction, bool]] = {}
+        """Who holds or awaits an advisory lock for its transaction, in the order of asking, and whether it shares."""
         self.running: dict[int, Transaction] = {}
         self.sessions: dict[Session, None] = {}
         self.down = False

@@ -10,7 +10,7 @@ from tests.simulation.postgres.engine import Database, Table, Values
 
 def databases(clock: Callable[[], datetime]) -> dict[str, Database]:
     """A database for each service, by its name; empty."""
-    made = {"orders": [*_orders(), _inbox()], "payments": _payments()}
+    made = {"orders": [*_orders(), _inbox()], "payments": _payments(), "apps": [*_access(), *_events(), *_webhooks()]}
     found = {}
     for service, tables in made.items():
         found[service] = database = Database(clock)
@@ -106,6 +106,120 @@ def _payments() -> list[Table]:
     ]
 
 
+def _access() -> list[Table]:
+    """Without what only pages and OAuth use."""
+    return [
+        Table(
+            "merchants",
+            "merchant_id version name status country default_currency time_zone metadata created_at updated_at",
+            "merchant_id",
+        ),
+        Table(
+            "environments",
+            "environment_id merchant_id environment",
+            "environment_id",
+            indexes={"tenant": _tenant},
+            unique=["tenant"],
+        ),
+        Table(
+            "api_keys",
+            """
+            api_key_id kind merchant_id environment name scopes allowed_origins prefix created_at expires_at
+            overlap_ends_at revoked_at last_used_at
+            """,
+            "api_key_id",
+        ),
+        Table("api_key_secrets", "credential_hash api_key_id created_at ends_at", "credential_hash"),
+        Table(
+            "audit_log",
+            """
+            audit_entry_id created_at actor_type actor_id action target_id merchant_id environment request_id changes
+            """,
+            "audit_entry_id",
+        ),
+        Table(
+            "installs",
+            "install_id app_id merchant_id status created_at updated_at revoked_at",
+            "install_id",
+            indexes={"live": _live(itemgetter("app_id", "merchant_id"))},
+            unique=["live"],
+        ),
+        Table(
+            "environment_grants",
+            """
+            grant_id install_id app_id merchant_id environment permission_ids scopes status approved_by created_at
+            updated_at revoked_at
+            """,
+            "grant_id",
+            indexes={
+                "live": _live(itemgetter("merchant_id", "environment", "app_id")),
+                "install": itemgetter("install_id"),
+            },
+            unique=["live"],
+        ),
+        Table("refresh_tokens", "token_hash app_id grant_id family_id status created_at expires_at", "token_hash"),
+        Table("private_signing_keys", "kid public_jwk sealed_jwk status created_at signs_from", "kid"),
+    ]
+
+
+def _events() -> list[Table]:
+    """Without the partitions of the events: every week has one."""
+    return [
+        Table(
+            "events",
+            """
+            event_id created_at position type merchant_id environment order_id order_version actor_type actor_id
+            cause_type cause_id change order_after customer
+            """,
+            "event_id created_at",
+            indexes={"id": itemgetter("event_id")},
+            defaults={"position": count(1).__next__},
+        ),
+        Table("plugin_topics", "app_id status filled_to has_credentials created_at updated_at", "app_id"),
+        Table(
+            "plugin_replays",
+            """
+            replay_id app_id environment merchant_id created_from begins_after done_to ends_at published status
+            created_at updated_at
+            """,
+            "replay_id",
+            indexes={"running": lambda row: row["app_id"] if row["status"] == "running" else None},
+            unique=["running"],
+        ),
+    ]
+
+
+def _webhooks() -> list[Table]:
+    def pending(row: Values) -> Hashable:
+        return row["endpoint_id"] if row["status"] == "pending" else None
+
+    return [
+        Table(
+            "webhook_endpoints",
+            """
+            endpoint_id merchant_id environment grant_id scopes url description event_types status disabled_reason
+            sealed_secret sealed_previous_secret previous_secret_ends_at failures failing_since paused_until version
+            created_at updated_at
+            """,
+            "endpoint_id",
+            defaults={"failures": lambda: 0},
+        ),
+        Table(
+            "webhook_deliveries",
+            """
+            delivery_id seq endpoint_id event_id event_type order_id test_body status tries attempts due_at
+            claimed_until last_status_code last_error created_at settled_at
+            """,
+            "delivery_id",
+            indexes={"pending": pending},
+            defaults={"seq": count(1).__next__},
+        ),
+        Table(
+            "webhook_attempts", "delivery_id attempt at latency_ms status_code error response", "delivery_id attempt"
+        ),
+    ]
+
+
 def _inbox() -> Table:
     return Table("inbox", "aggregate_id command_id outcome recorded_at", "aggregate_id command_id")
 
@@ -140,6 +254,11 @@ def _grants() -> list[Table]:
 
 def _tenant(row: Values) -> Hashable:
     return row["merchant_id"], row["environment"]
+
+
+def _live(key: Callable[[Values], Hashable]) -> Callable[[Values], Hashable]:
+    """Of one that is not revoked."""
+    return lambda row: None if row["status"] == "revoked" else key(row)
 
 
 def _reference(row: Values) -> Hashable:

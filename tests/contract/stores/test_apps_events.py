@@ -1,0 +1,133 @@
+"""Public events, their positions, and the topics that they go to."""
+
+import asyncio
+
+import pytest
+
+from services.apps.core.plugin_topics import Publication
+from services.apps.fan_out import _is_full, _message
+from services.apps.store import events, plugin_replays, plugin_topics
+from shared import outbox
+from shared.faults import Transient
+from shared.postgres import transaction
+from tests.contract.stores.app_samples import NOW, SECOND, event, kept
+from tests.contract.stores.store import Store, waits
+
+
+async def test_what_is_kept_is_known_and_read_as_it_was(apps: Store) -> None:
+    told = [event(1, customer=b'{"name":"A"}'), event(2, cause=None)]
+    await kept(apps, *told)
+    async with transaction(apps.pool) as connection:
+        assert await events.unknown(connection, [event(3), *told, event(3)]) == [event(3)]
+        found = await events.several(connection, [each.event_id for each in (*told, event(3))])
+        assert found == {each.event_id: each for each in told}
+        assert await events.unknown(connection, []) == []
+
+
+async def test_positions_grow_and_are_visible_in_their_order(apps: Store) -> None:
+    async with transaction(apps.pool) as connection:
+        assert await events.newest_position(connection) == 0
+    await kept(apps, event(1), event(2))
+    async with transaction(apps.pool) as connection:
+        await events.append(connection, [event(3)])
+        second = asyncio.create_task(kept(apps, event(4)))
+        assert await waits(second)
+    await second
+    rows = sorted(await apps.rows("events"), key=lambda row: int(row["position"]))
+    assert [row["order_version"] for row in rows] == [1, 2, 3, 4]
+    assert len({row["position"] for row in rows}) == 4
+    assert await events.newest_position(apps.pool) == rows[-1]["position"]
+
+
+async def test_two_that_keep_the_same_event(apps: Store) -> None:
+    await kept(apps, event(1))
+    with pytest.raises(Transient):
+        await kept(apps, event(2), event(1))
+    assert len(await apps.rows("events")) == 1
+
+
+async def test_events_between_positions(apps: Store) -> None:
+    await kept(apps, *(event(number) for number in range(1, 6)), event(6, tenant=("mer_2", "test")))
+    first = min(row["position"] for row in await apps.rows("events"))
+    mine = [("mer_1", "test")]
+
+    async def versions(after: int, up_to: int, limit: int = 10, late: int | None = None) -> list[int]:
+        begins = None if late is None else NOW + late * SECOND
+        found = await events.between(apps.pool, mine, after, up_to, limit=limit, created_from=begins)
+        return [placed.event.order_version for placed in found]
+
+    assert await versions(first, first + 9) == [2, 3, 4, 5]
+    assert await versions(0, first + 2) == [1, 2, 3]
+    assert await versions(0, first + 9, limit=2) == [1, 2]
+    assert await versions(0, first + 9, late=4) == [4, 5]
+    assert await events.between(apps.pool, [("mer_2", "live")], 0, first + 9, limit=9) == []
+
+
+async def test_a_page_of_large_events_is_short(apps: Store) -> None:
+    large = b'{"a":"%b"}' % (b"x" * 1_500_000)
+    await kept(apps, *(event(number, customer=large) for number in range(1, 6)))
+    found = await events.between(apps.pool, [("mer_1", "test")], 0, 1_000, limit=10)
+    assert [placed.event.order_version for placed in found] == [1, 2, 3]
+
+
+async def test_the_life_of_a_topic(apps: Store) -> None:
+    async with transaction(apps.pool) as connection:
+        await plugin_topics.begin(connection, ["app_2", "app_1"], 7, NOW)
+        await plugin_topics.begin(connection, ["app_2"], 9, NOW + SECOND)
+        assert await plugin_topics.statuses(connection, ["app_1", "app_9"]) == {"app_1": "pending"}
+    await plugin_topics.tried(apps.pool, "app_1", NOW + SECOND)
+    assert [topic.app_id for topic in await plugin_topics.unfinished(apps.pool, 9)] == ["app_2", "app_1"]
+    assert [topic.app_id for topic in await plugin_topics.unfinished(apps.pool, 1)] == ["app_2"]
+
+    async def lock() -> int | None:
+        async with transaction(apps.pool) as other:
+            return await plugin_topics.lock_pending(other, "app_2")
+
+    async with transaction(apps.pool) as connection:
+        assert await plugin_topics.lock_pending(connection, "app_2") == 7
+        assert await lock() is None, "somebody else is at it"
+        await plugin_topics.filled(connection, "app_2", 12, "ready", NOW)
+    assert await lock() is None, "it is ready"
+    assert await plugin_topics.ready_apps(apps.pool) == ["app_2"]
+    assert [topic.app_id for topic in await plugin_topics.unfinished(apps.pool, 9)] == ["app_1"]
+
+
+async def test_many_share_what_one_holds(apps: Store) -> None:
+    async def share() -> None:
+        async with transaction(apps.pool) as connection:
+            await plugin_topics.share_fan_out(connection)
+
+    async def hold() -> None:
+        async with transaction(apps.pool) as connection:
+            await plugin_topics.hold_fan_out(connection)
+            await plugin_topics.hold_fan_out(connection)
+
+    async with transaction(apps.pool) as connection:
+        await plugin_topics.share_fan_out(connection)
+        await plugin_topics.share_fan_out(connection)
+        await share()
+        holds = asyncio.create_task(hold())
+        assert await waits(holds)
+        late = asyncio.create_task(share())
+        assert await waits(late), "who asked earlier comes first"
+    await asyncio.gather(holds, late)
+
+
+async def test_what_waits_for_a_topic_is_dropped(apps: Store) -> None:
+    told = [
+        (app_id, event(number, tenant=tenant))
+        for number, (app_id, tenant) in enumerate(
+            [("app_1", ("mer_1", "test")), ("app_1", ("mer_1", "live")), ("app_2", ("mer_1", "test"))], start=1
+        )
+    ]
+    async with transaction(apps.pool) as connection:
+        await outbox.put(connection, [_message(Publication(app_id, each, b"{}")) for app_id, each in told])
+        assert not await _is_full(connection)
+    async with transaction(apps.pool) as connection:
+        await plugin_topics.drop_waiting(connection, "app_1", [("mer_1", "test"), ("mer_2", "live")])
+    left = {(row["aggregatetype"], row["id"]) for row in await apps.rows("outbox")}
+    assert left == {(f"plugins.{app_id}.orders", each.event_id) for app_id, each in told[1:]}
+
+
+async def test_no_replay_runs(apps: Store) -> None:
+    assert await plugin_replays.running(apps.pool, 10) == []

@@ -1,0 +1,122 @@
+"""Bugs planted into the apps service, one at a time; see `tests.simulation.bugs`."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+from unittest.mock import patch
+
+from services.apps import fan_out, webhook_sender
+from services.apps.consumers import OrderEventsConsumer
+from services.apps.core import events
+from services.apps.store import endpoints, plugin_topics
+from services.apps.webhook_sender import WebhookSender
+from shared.faults import Transient
+from shared.immutable import replace
+from tests.simulation.bugs import Bug, plant_into
+from tests.simulation.postgres.statements.apps import sending, webhooks
+
+APP_BUGS: dict[str, Bug] = {}
+"""By name, which says what is wrong."""
+bug = plant_into(APP_BUGS)
+
+
+@bug
+def events_are_acknowledged_before_they_are_kept() -> Iterator[None]:
+    """An outage counts as done."""
+    keep = OrderEventsConsumer.__call__
+
+    async def hasty(self: OrderEventsConsumer, records: Sequence[Any]) -> Any:
+        try:
+            return await keep(self, records)
+        except Transient:
+            return [None] * len(records)
+
+    with patch.object(OrderEventsConsumer, "__call__", hasty):
+        yield
+
+
+@bug
+def events_are_called_otherwise_each_time() -> Iterator[None]:
+    name, times = events._event_id, count()
+
+    def anew(version: events.Version, position: int) -> str:
+        return name(replace(version, order_id=f"{version.order_id} {next(times)}"), position)
+
+    with patch.object(events, "_event_id", anew):
+        yield
+
+
+@bug
+def consent_is_ignored() -> Iterator[None]:
+    """Whoever is installed reads orders, whatever the merchant said that it may do."""
+    with patch.object(fan_out, "may_read", lambda scopes, scope: True):
+        yield
+
+
+@bug
+def a_revoked_app_is_remembered() -> Iterator[None]:
+    remembered: dict[str, Any] = {}
+    installed = fan_out.installed
+
+    async def once(connection: Any, tenants: Sequence[Any]) -> Any:
+        remembered.update({app.grant_id: app for app in await installed(connection, tenants)})
+        return [app for app in remembered.values() if (app.merchant_id, app.environment) in tenants]
+
+    with patch.object(fan_out, "installed", once):
+        yield
+
+
+@bug
+def a_topic_that_is_not_there_yet_misses_events() -> Iterator[None]:
+    """It begins where it is ready, not where the app was let in."""
+    begin = plugin_topics.begin
+
+    async def late(connection: Any, app_ids: Any, filled_to: int, now: Any) -> None:
+        await begin(connection, app_ids, filled_to + 50, now)
+
+    with patch.object(plugin_topics, "begin", late):
+        yield
+
+
+@bug
+def retries_lose_the_order_of_a_key() -> Iterator[None]:
+    """Whatever is due is sent, also what comes after something that failed."""
+    with patch.object(sending, "_heads", list):
+        yield
+
+
+@bug
+def a_claim_is_never_taken_over() -> Iterator[None]:
+    with patch.object(webhook_sender, "_CLAIM_S", 1_000_000.0):
+        yield
+
+
+@bug
+def a_dead_receiver_holds_all_up() -> Iterator[None]:
+    """A turn begins when all requests of the one before have ended."""
+    turn = WebhookSender._turn
+
+    async def patient(self: WebhookSender, outbound: Any) -> None:
+        if self._requests:
+            await asyncio.wait(list(self._requests))
+        await turn(self, outbound)
+
+    with patch.object(WebhookSender, "_turn", patient):
+        yield
+
+
+@bug
+def webhooks_go_on_after_a_revocation() -> Iterator[None]:
+    def whatever_was_granted(t: Any, endpoint: Any) -> list[str]:
+        return list(endpoint["scopes"])
+
+    async def none(*_: Any) -> list[str]:
+        return []
+
+    with (
+        patch.object(sending, "scopes_now", whatever_was_granted),
+        patch.object(webhooks, "scopes_now", whatever_was_granted),
+        patch.object(endpoints, "revoked", none),
+    ):
+        yield

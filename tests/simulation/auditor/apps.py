@@ -1,0 +1,159 @@
+"""What the public is told: events as they are kept, on the topics of apps, and by webhooks."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import orjson
+
+from tests.simulation.auditor.findings import Invariant
+from tests.simulation.auditor.public import Public, Told, may_be_told, public_events
+from tests.simulation.auditor.seen import Seen, header
+from tests.simulation.books import Consent, Receiver
+from tests.simulation.world_api import Request, Row
+
+_LATEST_S = 12.0
+"""Within this time everything arrives at a receiver that is well, when nothing else is wrong."""
+
+
+def audit_apps(seen: Seen) -> None:
+    """Nothing, where the service was not there."""
+    if not seen.books.receivers and not seen.rows("apps.events"):
+        return
+    told = public_events(seen)
+    apps = {consent.app_id for consent in seen.books.consents}
+    for app_id in sorted(apps | {name.split(".")[1] for name in seen.evidence.topics if name.startswith("plugins.")}):
+        _Topic(seen, told, app_id).judge()
+    requests: dict[str, list[Request]] = defaultdict(list)
+    for request in seen.evidence.requests:
+        requests[request.url].append(request)
+    for url, receiver in seen.books.receivers.items():
+        _Webhooks(seen, told, receiver, requests[url]).judge()
+
+
+class _Topic:
+    def __init__(self, seen: Seen, told: Told, app_id: str) -> None:
+        self.seen, self.told, self.app_id = seen, told, app_id
+        self.consents = [consent for consent in seen.books.consents if consent.app_id == app_id]
+
+    def judge(self) -> None:
+        there: dict[str, list[Public]] = defaultdict(list)
+        for record in self.seen.topic(f"plugins.{self.app_id}.orders"):
+            order_id, event_id = (record.key or b"").decode(), header(record, "ce_id")
+            event = self.told.by_id.get(event_id)
+            body = orjson.loads(record.value or b"{}")
+            if event is None or (event.order_id, event_id) != (order_id, body["event_id"]):
+                self.seen.say(Invariant.NOTHING_INVENTED, f"{self.app_id} was told of {event_id}", order_id)
+            elif not may_be_told(self.seen, self.consents, event, record.at_s):
+                sentence = f"{self.app_id} was told of {event.type} {event.version} at {record.at_s:.3f} s"
+                self.seen.say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, order_id)
+            elif event not in there[order_id]:
+                there[order_id].append(event)
+        for order_id, events in there.items():
+            self._order(order_id, [event.place for event in events])
+        self._complete(there)
+
+    def _order(self, order_id: str, places: list[int]) -> None:
+        """In order; without a gap too, unless the merchant took the app's rights and gave them again."""
+        merchant_id = self.told.by_order[order_id][0].merchant_id
+        once = sum(consent.merchant_id == merchant_id for consent in self.consents) == 1
+        gap = once and places != list(range(places[0], places[0] + len(places)))
+        if places != sorted(places) or gap:
+            self.seen.say(Invariant.TOPICS_IN_ORDER, f"{self.app_id} was told of its events {places}", order_id)
+
+    def _complete(self, there: dict[str, list[Public]]) -> None:
+        for consent in self.consents:
+            if not consent.reads or consent.granted_s is None or consent.revoke_asked_s is not None:
+                continue
+            for order_id, events in self.told.by_order.items():
+                for event in events:
+                    mine = event.merchant_id == consent.merchant_id and event.since_s >= consent.granted_s
+                    if mine and event not in there.get(order_id, ()):
+                        sentence = f"{self.app_id} was never told of {event.type} {event.version}"
+                        self.seen.say(Invariant.NOTHING_LOST, sentence, order_id)
+
+
+class _Webhooks:
+    """Of one receiver."""
+
+    def __init__(self, seen: Seen, told: Told, receiver: Receiver, requests: Sequence[Request]) -> None:
+        self.seen, self.told, self.receiver, self.requests = seen, told, receiver, requests
+        rows = seen.rows("apps.webhook_endpoints")
+        self.endpoint = next((row for row in rows if row["endpoint_id"] == receiver.endpoint_id), None)
+        self.arrived: dict[Public, float] = {}
+        self.understood: dict[Public, float] = {}
+
+    def judge(self) -> None:
+        for request in self.requests:
+            self._request(request)
+        deliveries: dict[Public, Row] = {}
+        for row in self.seen.rows("apps.webhook_deliveries"):
+            if row["endpoint_id"] == self.receiver.endpoint_id:
+                event = self.told.by_id.get(row["event_id"])
+                if event is None or event in deliveries:
+                    self._say(Invariant.NOTHING_TWICE, f"{row['event_id']} is to be sent twice", row["order_id"])
+                else:
+                    deliveries[event] = row
+        for events in self.told.by_order.values():
+            held_up = False
+            for event in events:
+                held_up = self._delivery(event, deliveries.get(event), held_up)
+
+    def _say(self, invariant: Invariant, sentence: str, order_id: str | None) -> None:
+        self.seen.say(invariant, f"{self.receiver.manner} {self.receiver.endpoint_id}: {sentence}", order_id)
+
+    def _request(self, request: Request) -> None:
+        event, at_s = self.told.by_id.get(request.event_id), request.at_s
+        if event is None or request.body["event_id"] != request.event_id or not self._asked(event):
+            self._say(Invariant.NOTHING_INVENTED, f"was told of {request.event_id}", request.body["order_id"])
+            return
+        consents: list[Consent] = [self.receiver.consent] if self.receiver.consent else []
+        if consents and not may_be_told(self.seen, consents, event, at_s):
+            sentence = f"was told of {event.type} {event.version} at {at_s:.3f} s"
+            self._say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, event.order_id)
+        if event not in self.arrived:
+            self._first(event, at_s)
+        if request.understood_s is not None:
+            self.understood.setdefault(event, request.understood_s)
+
+    def _first(self, event: Public, at_s: float) -> None:
+        """Everything before it that was ever sent has been received, and nothing after it was sent."""
+        for other, first_s in self.arrived.items():
+            if other.order_id == event.order_id and (
+                other.place > event.place or self.understood.get(other, at_s + 1) > at_s
+            ):
+                sentence = (
+                    f"{event.type} {event.version} was sent {at_s - first_s:.3f} s after {other.type} {other.version}"
+                )
+                self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.order_id)
+        self.arrived[event] = at_s
+        if self.receiver.manner == "well" and not self.seen.evidence.troubles and at_s - event.since_s > _LATEST_S:
+            self._say(Invariant.NOBODY_IS_HELD_UP, f"waited {at_s - event.since_s:.1f} s", event.order_id)
+
+    def _asked(self, event: Public) -> bool:
+        fits = event.type in self.receiver.types or "*" in self.receiver.types
+        return fits and event.merchant_id == self.receiver.merchant_id
+
+    def _delivery(self, event: Public, row: Row | None, held_up: bool) -> bool:
+        """Whether what comes after it in its order waits with it."""
+        since_s, consent = self.receiver.since_s, self.receiver.consent
+        if row is None:
+            due = since_s is not None and event.since_s >= since_s and self._asked(event)
+            active = self.endpoint is not None and self.endpoint["status"] == "active"
+            if due and active and (consent is None or consent.revoke_asked_s is None):
+                self._say(
+                    Invariant.WEBHOOKS_ARRIVE, f"{event.type} {event.version} is not even waiting", event.order_id
+                )
+            return held_up
+        assert self.endpoint is not None
+        disabled, failing = self.endpoint["status"] != "active", self.endpoint["failures"] > 0
+        status, has_failed = row["status"], row["tries"] > 0
+        right = {
+            "delivered": event in self.understood,
+            "pending": (has_failed or held_up or failing) and not disabled,
+            "failed": self.receiver.manner == "gone",
+            "canceled": disabled,
+        }[status]
+        if not right:
+            sentence = f"{event.type} {event.version} counts as {status} after {row['tries']} tries"
+            self._say(Invariant.WEBHOOKS_ARRIVE, sentence, event.order_id)
+        return held_up or status == "pending"

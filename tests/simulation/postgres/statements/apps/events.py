@@ -1,0 +1,68 @@
+"""Public events. Every week has its partition."""
+
+from datetime import datetime
+from itertools import takewhile
+from operator import itemgetter
+
+from services.apps.store import events as store
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.rows import picked
+
+statement = Statements()
+
+_PLACED = ("position", *store._COLUMNS)
+
+
+def _within(t: Transaction, ids: list[str], first: datetime, last: datetime) -> Rows:
+    events = t.database["events"]
+    found = [row for event_id in dict.fromkeys(ids) for row in t.find(events, "id", event_id)]
+    return [row for row in found if first <= row["created_at"] <= last]
+
+
+@statement("SELECT to_regclass($1)")
+def partition(_: Transaction, name: str) -> Rows:
+    return [{"to_regclass": name}]
+
+
+@statement(store._KNOWN)
+def known(t: Transaction, ids: list[str], first: datetime, last: datetime) -> Rows:
+    return picked(_within(t, ids, first, last), ("event_id",))
+
+
+@statement(store._SEVERAL)
+def several(t: Transaction, ids: list[str], first: datetime, before: datetime) -> Rows:
+    return picked((row for row in _within(t, ids, first, before) if row["created_at"] < before), _PLACED)
+
+
+@statement("SELECT coalesce(max(position), 0) FROM events")
+def newest_position(t: Transaction) -> Rows:
+    return [{"coalesce": max((row["position"] for row in t.scan(t.database["events"])), default=0)}]
+
+
+@statement(store._bounded(store._BETWEEN))
+def between(
+    t: Transaction,
+    after: int,
+    up_to: int,
+    merchants: list[str],
+    environments: list[str],
+    limit: int,
+    created_from: datetime | None,
+) -> Rows:
+    tenants = set(zip(merchants, environments, strict=True))
+
+    def wanted(row: Values) -> bool:
+        late = created_from is None or row["created_at"] >= created_from
+        return after < row["position"] <= up_to and (row["merchant_id"], row["environment"]) in tenants and late
+
+    found = sorted(filter(wanted, t.scan(t.database["events"])), key=itemgetter("position"))[:limit]
+    before = 0
+
+    def fits(row: Values) -> bool:
+        nonlocal before
+        size = len(row["change"]) + len(row["order_after"]) + len(row["customer"] or b"")
+        fitting, before = before < store._LARGEST_PAGE_BYTES, before + size
+        return fitting
+
+    return picked(takewhile(fits, found), _PLACED)

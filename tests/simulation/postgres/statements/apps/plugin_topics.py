@@ -1,0 +1,102 @@
+"""Topics of apps, and what is on its way to them."""
+
+from datetime import datetime
+from itertools import islice
+from operator import itemgetter
+
+import orjson
+
+from services.apps.fan_out import _MOST_WAITING
+from services.apps.store.plugin_topics import _BEGIN, _DROP_WAITING, _LOCK_PENDING, _NAMES
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.rows import picked, there
+
+statement = Statements()
+
+_TOPIC = tuple(_NAMES.split(", "))
+
+
+@statement("SELECT pg_advisory_xact_lock_shared($1)")
+async def share_lock(t: Transaction, number: int) -> Rows:
+    await t.advisory_lock(number, shared=True)
+    return [{"pg_advisory_xact_lock_shared": ""}]
+
+
+@statement("SELECT app_id, status FROM plugin_topics WHERE app_id = ANY($1::text[])")
+def statuses(t: Transaction, app_ids: list[str]) -> Rows:
+    return picked(there(t, "plugin_topics", app_ids), ("app_id", "status"))
+
+
+@statement(_BEGIN)
+async def begin(t: Transaction, app_ids: list[str], filled_to: int, now: datetime) -> str:
+    made = 0
+    for app_id in app_ids:
+        row = {"app_id": app_id, "status": "pending", "filled_to": filled_to, "has_credentials": False}
+        made += (
+            await t.insert_new(t.database["plugin_topics"], row | {"created_at": now, "updated_at": now}) is not None
+        )
+    return f"INSERT 0 {made}"
+
+
+@statement(f"SELECT {_NAMES} FROM plugin_topics WHERE status <> 'ready' ORDER BY updated_at LIMIT $1")
+def unfinished(t: Transaction, limit: int) -> Rows:
+    rows = (row for row in t.scan(t.database["plugin_topics"]) if row["status"] != "ready")
+    return picked(sorted(rows, key=itemgetter("updated_at"))[:limit], _TOPIC)
+
+
+@statement("SELECT app_id FROM plugin_topics WHERE status = 'ready'")
+def ready(t: Transaction) -> Rows:
+    return picked((row for row in t.scan(t.database["plugin_topics"]) if row["status"] == "ready"), ("app_id",))
+
+
+async def _change(t: Transaction, app_id: str, **values: object) -> str:
+    table = t.database["plugin_topics"]
+    rows = await t.lock_rows(table, [app_id])
+    for row in rows:
+        await t.put(table, row | values)
+    return f"UPDATE {len(rows)}"
+
+
+@statement("UPDATE plugin_topics SET updated_at = $2 WHERE app_id = $1")
+async def tried(t: Transaction, app_id: str, now: datetime) -> str:
+    return await _change(t, app_id, updated_at=now)
+
+
+@statement("UPDATE plugin_topics SET filled_to = $2, status = $3, updated_at = $4 WHERE app_id = $1")
+async def filled(t: Transaction, app_id: str, to: int, status: str, now: datetime) -> str:
+    return await _change(t, app_id, filled_to=to, status=status, updated_at=now)
+
+
+@statement(_LOCK_PENDING)
+async def lock_pending(t: Transaction, app_id: str) -> Rows:
+    table = t.database["plugin_topics"]
+    rows = await t.lock_rows(table, [app_id], lambda row: bool(row["status"] == "pending"), skip=True)
+    return picked(rows, ("filled_to",))
+
+
+@statement(f"SELECT count(*) FROM (SELECT FROM outbox LIMIT {_MOST_WAITING}) AS waiting")
+def waiting(t: Transaction) -> Rows:
+    return [{"count": sum(1 for _ in islice(t.scan(t.database["outbox"]), _MOST_WAITING))}]
+
+
+@statement(_DROP_WAITING)
+async def drop_waiting(t: Transaction, topic: str, merchants: list[str], environments: list[str]) -> str:
+    table, tenants = t.database["outbox"], set(zip(merchants, environments, strict=True))
+
+    def concerned(row: Values) -> bool:
+        if row["aggregatetype"] != topic:
+            return False
+        headers = orjson.loads(row["headers"])
+        return (headers.get("ce_merchantid"), headers.get("ce_environment")) in tenants
+
+    rows = await t.lock_rows(table, [row["seq"] for row in t.scan(table)], concerned)
+    for row in rows:
+        t.remove(table, row["seq"])
+    return f"DELETE {len(rows)}"
+
+
+@statement("SELECT replay_id FROM plugin_replays WHERE status = 'running' ORDER BY updated_at LIMIT $1")
+def running_replays(t: Transaction, limit: int) -> Rows:
+    rows = (row for row in t.scan(t.database["plugin_replays"]) if row["status"] == "running")
+    return picked(sorted(rows, key=itemgetter("updated_at"))[:limit], ("replay_id",))

@@ -1,0 +1,157 @@
+"""How senders share the deliveries."""
+
+import random
+from collections.abc import Iterator
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+from services.apps.store.sending import _CLAIM, _POSTPONE, _SETTLE
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.apps.webhooks import scopes_now
+from tests.simulation.postgres.statements.rows import by_first, picked, rows_of
+
+statement = Statements()
+
+_HEALTH = ("endpoint_id", "failures", "failing_since", "paused_until")
+_TARGET = ("url", "scopes", "sealed_secret", "sealed_previous_secret", "failures", "failing_since", "paused_until")
+_CLAIMED = ("delivery_id", "seq", "event_id", "order_id", "test_body", "tries", "claimed_until", "endpoint_id")
+
+
+@statement(_CLAIM)
+async def claim(
+    t: Transaction,
+    now: datetime,
+    until: datetime,
+    limit: int,
+    to_each: int,
+    named: list[str],
+    free: list[int],
+) -> Rows:
+    table, claimed = t.database["webhook_deliveries"], []
+    ready = list(_ready(t, now, to_each, dict(zip(named, free, strict=True))))
+    share = max(1, limit // len(ready)) if ready else 0
+    random.shuffle(ready)
+
+    def can_be_claimed(row: Values) -> bool:
+        unclaimed = row["claimed_until"] is None or row["claimed_until"] <= now
+        return row["status"] == "pending" and row["due_at"] <= now and unclaimed
+
+    for target, room, heads in ready[:limit]:
+        keys = [row["delivery_id"] for row in heads]
+        for row in await t.lock_rows(table, keys, can_be_claimed, skip=True, limit=min(room, share)):
+            after = row | {"claimed_until": until}
+            await t.put(table, after)
+            claimed.append(after | {name: target[name] for name in _TARGET})
+    return picked(claimed, (*_CLAIMED, *_TARGET))
+
+
+def _ready(
+    t: Transaction, now: datetime, to_each: int, free: dict[str, int]
+) -> Iterator[tuple[Values, int, list[Values]]]:
+    """Endpoints at which something is due, how much each may get, and the first of each order, in the order of time."""
+    for endpoint in t.scan(t.database["webhook_endpoints"]):
+        room = free.get(endpoint["endpoint_id"], to_each)
+        if endpoint["failures"] > 0:
+            room = min(room, 1)
+        paused = endpoint["paused_until"] is not None and endpoint["paused_until"] > now
+        scopes = scopes_now(t, endpoint)
+        if room <= 0 or paused or scopes is None:
+            continue
+        pending = t.find(t.database["webhook_deliveries"], "pending", endpoint["endpoint_id"])
+        if any(row["due_at"] <= now for row in pending):
+            overlaps = endpoint["previous_secret_ends_at"] is not None and endpoint["previous_secret_ends_at"] > now
+            previous = endpoint["sealed_previous_secret"] if overlaps else None
+            yield endpoint | {"scopes": scopes, "sealed_previous_secret": previous}, room, _heads(pending)
+
+
+def _heads(pending: list[Values]) -> list[Values]:
+    first: dict[str, Values] = {}
+    for row in pending:
+        known = first.get(row["order_id"])
+        if known is None or row["seq"] < known["seq"]:
+            first[row["order_id"]] = row
+    return sorted(first.values(), key=itemgetter("due_at", "seq"))
+
+
+@statement(
+    "UPDATE webhook_deliveries AS d SET claimed_until = NULL "
+    "FROM unnest($1::text[], $2::timestamptz[]) AS mine (delivery_id, claimed_until) "
+    "WHERE d.delivery_id = mine.delivery_id AND d.claimed_until = mine.claimed_until"
+)
+async def release(t: Transaction, ids: list[str], until: list[datetime]) -> str:
+    table, mine = t.database["webhook_deliveries"], set(zip(ids, until, strict=True))
+    rows = await t.lock_rows(table, ids, lambda row: (row["delivery_id"], row["claimed_until"]) in mine)
+    for row in rows:
+        await t.put(table, row | {"claimed_until": None})
+    return f"UPDATE {len(rows)}"
+
+
+_TOLD = ("delivery_id", "claimed_until", "status", "due_at", "at", "latency_ms", "status_code", "error", "response")
+
+
+@statement(_SETTLE)
+async def settle(t: Transaction, *columns: Any) -> str:
+    table, told = t.database["webhook_deliveries"], rows_of(_TOLD, *columns)
+    first = by_first(columns[0], told)
+
+    def counts(row: Values) -> bool:
+        mine = first[row["delivery_id"]]
+        own = row["claimed_until"] == mine["claimed_until"] or mine["status"] == "delivered"
+        return row["status"] == "pending" and own
+
+    settled = {}
+    for row in await t.lock_rows(table, first, counts):
+        mine, attempts = first[row["delivery_id"]], row["attempts"] + 1
+        after = row | {"status": mine["status"], "due_at": mine["due_at"], "tries": row["tries"] + 1}
+        after |= {"attempts": attempts, "claimed_until": None, "last_status_code": mine["status_code"]}
+        over = None if mine["status"] == "pending" else mine["at"]
+        await t.put(table, after | {"last_error": mine["error"], "settled_at": over})
+        settled[row["delivery_id"]] = attempts
+    logged = [one | {"attempt": settled[one["delivery_id"]]} for one in told if one["delivery_id"] in settled]
+    for one in picked(logged, t.database["webhook_attempts"].columns):
+        await t.insert(t.database["webhook_attempts"], one)
+    return f"INSERT 0 {len(logged)}"
+
+
+@statement(_POSTPONE)
+async def postpone(
+    t: Transaction, endpoints: list[str], orders: list[str], seqs: list[int], due: list[datetime]
+) -> str:
+    table, changed = t.database["webhook_deliveries"], 0
+    for endpoint_id, order_id, seq, due_at in zip(endpoints, orders, seqs, due, strict=True):
+
+        def later(row: Values, seq: int = seq, order_id: str = order_id, due_at: datetime = due_at) -> bool:
+            behind = row["order_id"] == order_id and row["seq"] > seq
+            return behind and row["status"] == "pending" and row["due_at"] < due_at
+
+        keys = [table.key(row) for row in t.find(table, "pending", endpoint_id)]
+        for row in await t.lock_rows(table, keys, later):
+            await t.put(table, row | {"due_at": due_at})
+            changed += 1
+    return f"UPDATE {changed}"
+
+
+@statement(
+    "SELECT endpoint_id, failures, failing_since, paused_until FROM webhook_endpoints "
+    "WHERE endpoint_id = ANY($1::text[]) AND status = 'active' ORDER BY endpoint_id FOR UPDATE"
+)
+async def lock_health(t: Transaction, ids: list[str]) -> Rows:
+    table = t.database["webhook_endpoints"]
+    return picked(await t.lock_rows(table, sorted(set(ids)), lambda row: bool(row["status"] == "active")), _HEALTH)
+
+
+@statement(
+    "UPDATE webhook_endpoints AS e SET failures = h.failures, failing_since = h.since, paused_until = h.until "
+    "FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::timestamptz[]) "
+    "    AS h (endpoint_id, failures, since, until) "
+    "WHERE e.endpoint_id = h.endpoint_id AND e.status = 'active'"
+)
+async def save_health(t: Transaction, *columns: Any) -> str:
+    table = t.database["webhook_endpoints"]
+    health = by_first(columns[0], rows_of(_HEALTH, *columns))
+    rows = await t.lock_rows(table, health, lambda row: bool(row["status"] == "active"))
+    for row in rows:
+        await t.put(table, row | health[row["endpoint_id"]])
+    return f"UPDATE {len(rows)}"

@@ -1,0 +1,111 @@
+"""The auditor finds what is wrong with what the public is told: an honest world is spoilt in one way after another."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.simulation.auditor import Invariant, audit
+from tests.simulation.books import Consent, Receiver
+from tests.simulation.toy import MERCHANT, ToyWorld
+from tests.simulation.world_api import EVENTS, Request
+
+TOPIC, URL = "plugins.app_1.orders", "https://whe-1.example/"
+
+
+def honest() -> ToyWorld:
+    """An order of two versions, told to an app and to a receiver; both are let in from before the first one."""
+    world = ToyWorld()
+    world.create("ord_A", 1000)
+    world.take("psp-1", 1000, "ord_A", ("order_paid", {}))
+    world.say("captured", "psp-1", 1000, "ord_A")
+    world.settle()
+    told = world.records(EVENTS)
+    told[:] = [record._replace(at_s=10.0 * version) for version, record in enumerate(told, start=1)]
+    consent = Consent("app_1", MERCHANT, "grt_1", reads=True, asked_s=1.0, granted_s=2.0)
+    world.books.consents.append(consent)
+    world.books.receivers[URL] = Receiver("whe_1", URL, MERCHANT, "well", ("*",), consent, since_s=2.0)
+    world.rows("apps.webhook_endpoints").append({"endpoint_id": "whe_1", "status": "active", "failures": 0})
+    for position, (version, kind) in enumerate([(1, "created"), (2, "payment_captured"), (2, "paid")], start=1):
+        event(world, position, version, f"order.{kind}")
+    return world
+
+
+def event(world: ToyWorld, position: int, version: int, kind: str) -> None:
+    """It is kept, and told everywhere."""
+    name = f"evt_{position}"
+    row = {"event_id": name, "position": position, "type": kind, "order_id": "ord_A", "order_version": version}
+    world.rows("apps.events").append(row | {"merchant_id": MERCHANT})
+    body = {"event_id": name, "order_id": "ord_A"}
+    world.lay(TOPIC, "ord_A", orjson.dumps(body), ce_id=name, ce_type=kind)
+    world.records(TOPIC)[-1] = world.records(TOPIC)[-1]._replace(at_s=10.0 * version + 1)
+    at_s = 10.0 * version + position
+    world.evidence.requests.append(Request(at_s, URL, name, body, at_s + 0.5))
+    delivery = {"endpoint_id": "whe_1", "event_id": name, "order_id": "ord_A", "status": "delivered", "tries": 1}
+    world.rows("apps.webhook_deliveries").append(delivery)
+
+
+def revoke(world: ToyWorld, at_s: float) -> None:
+    world.books.consents[0].revoke_asked_s = world.books.consents[0].revoked_s = at_s
+
+
+def swap(things: list[Any], one: int, other: int) -> None:
+    things[one], things[other] = things[other], things[one]
+
+
+def late(world: ToyWorld, position: int, at_s: float) -> None:
+    world.evidence.requests[position].at_s = at_s
+
+
+SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events").pop()),
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events").append(world.rows("apps.events")[0])),
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[1].update(position=9)),
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[1].update(event_id="evt_1")),
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[1].update(merchant_id="mer_2")),
+    (Invariant.NOTHING_INVENTED, lambda world: world.rows("apps.events")[0].update(order_id="ord_Z")),
+    (Invariant.TOPICS_IN_ORDER, lambda world: swap(world.records(TOPIC), 0, 1)),
+    (Invariant.TOPICS_IN_ORDER, lambda world: world.records(TOPIC).pop(1)),
+    (Invariant.NOTHING_LOST, lambda world: world.records(TOPIC).pop()),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: revoke(world, 15.0)),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "reads", False)),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "merchant_id", "mer_2")),
+    (Invariant.WEBHOOKS_ONE_BY_ONE, lambda world: swap(world.evidence.requests, 0, 2)),
+    (Invariant.WEBHOOKS_ONE_BY_ONE, lambda world: setattr(world.evidence.requests[1], "understood_s", 23.5)),
+    (Invariant.WEBHOOKS_ONE_BY_ONE, lambda world: setattr(world.evidence.requests[0], "understood_s", None)),
+    (Invariant.WEBHOOKS_ARRIVE, lambda world: world.evidence.requests.pop()),
+    (Invariant.WEBHOOKS_ARRIVE, lambda world: world.rows("apps.webhook_deliveries").pop()),
+    (
+        Invariant.WEBHOOKS_ARRIVE,
+        lambda world: world.rows("apps.webhook_deliveries")[2].update(status="pending", tries=0),
+    ),
+    (Invariant.WEBHOOKS_ARRIVE, lambda world: world.rows("apps.webhook_deliveries")[2].update(status="canceled")),
+    (Invariant.WEBHOOKS_ARRIVE, lambda world: world.rows("apps.webhook_deliveries")[2].update(status="failed")),
+    (
+        Invariant.NOTHING_TWICE,
+        lambda world: world.rows("apps.webhook_deliveries").append(world.rows("apps.webhook_deliveries")[0]),
+    ),
+    (Invariant.NOBODY_IS_HELD_UP, lambda world: late(world, 2, 40.0)),
+]
+
+
+def test_an_honest_world_is_right() -> None:
+    assert audit(honest().books, honest().evidence, finished=True) == []
+
+
+@pytest.mark.parametrize(("invariant", "spoil"), SPOILT)
+def test_a_spoilt_one_is_found_out(invariant: Invariant, spoil: Callable[[ToyWorld], Any]) -> None:
+    world = honest()
+    spoil(world)
+    assert invariant in {finding.invariant for finding in audit(world.books, world.evidence, finished=True)}
+
+
+def test_what_was_on_its_way_when_consent_ended_may_come_while_things_are_wrong() -> None:
+    world = honest()
+    revoke(world, 20.2)
+    late(world, 2, 29.0)
+    found = audit(world.books, world.evidence, finished=True)
+    assert {finding.invariant for finding in found} == {Invariant.NOTHING_WITHOUT_CONSENT}
+    world.evidence.troubles.append((20.3, 28.0))
+    assert audit(world.books, world.evidence, finished=True) == []
