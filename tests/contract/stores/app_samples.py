@@ -3,7 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.apps.core.events import Happened, Origin, PublicEvent, Version, public_events
+from services.apps.core.events import (
+    Happened,
+    Origin,
+    PublicEvent,
+    Subject,
+    Told,
+    Version,
+    event_told,
+    public_events,
+)
 from services.apps.core.merchants import Merchant
 from services.apps.store import endpoints, events, installs, merchants, partitions
 from services.apps.store.endpoints import Endpoint
@@ -73,6 +82,24 @@ def event(
         **given | more,
     )
     return public_events(version)[0]
+
+
+def app_event(grant_id: str) -> PublicEvent:
+    """An app was let in."""
+    told = Told(
+        type="partner_app.environment_grant.created",
+        source="apps",
+        message_id=f"msg_{grant_id}",
+        recorded_at=NOW,
+        merchant_id="mer_1",
+        environment="test",
+        actor=Origin("staff", "usr_1"),
+        cause=None,
+        subject=Subject("environment_grant", grant_id, b"{}"),
+        change={},
+        grant_id=grant_id,
+    )
+    return event_told(told)
 
 
 async def kept(store: Store, *told: PublicEvent) -> None:

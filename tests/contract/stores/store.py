@@ -103,7 +103,7 @@ async def on_postgresql(service: str, url: str) -> AsyncIterator[Store]:
     try:
         tables = await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", service)
         # What was noted in the audit log stays there.
-        names = ", ".join(name for (name,) in tables if name not in ("alembic_version", "audit_log"))
+        names = ", ".join(name for (name,) in tables if name != "alembic_version" and not name.startswith("audit_log"))
         await pool.execute(f"TRUNCATE {names} RESTART IDENTITY")
         yield Store(service, url, drivers, pool, rows)
     finally:

@@ -1,21 +1,22 @@
 """Public events, their positions, and the topics that they go to."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from services.apps.core.plugin_topics import Publication
 from services.apps.fan_out import _is_full, _message
-from services.apps.store import events, plugin_replays, plugin_topics
+from services.apps.store import events, partitions, plugin_replays, plugin_topics
 from shared import outbox
 from shared.faults import Transient
 from shared.postgres import transaction
-from tests.contract.stores.app_samples import NOW, SECOND, event, kept
+from tests.contract.stores.app_samples import NOW, SECOND, app_event, event, kept
 from tests.contract.stores.store import Store, waits
 
 
 async def test_what_is_kept_is_known_and_read_as_it_was(apps: Store) -> None:
-    told = [event(1, customer=b'{"name":"A"}'), event(2, cause=None)]
+    told = [event(1, customer=b'{"name":"A"}'), event(2, cause=None), app_event("grt_1")]
     await kept(apps, *told)
     async with transaction(apps.pool) as connection:
         assert await events.unknown(connection, [event(3), *told, event(3)]) == [event(3)]
@@ -114,19 +115,39 @@ async def test_many_share_what_one_holds(apps: Store) -> None:
 
 
 async def test_what_waits_for_a_topic_is_dropped(apps: Store) -> None:
+    mine, other = ("mer_1", "test"), ("mer_1", "live")
     told = [
-        (app_id, event(number, tenant=tenant))
-        for number, (app_id, tenant) in enumerate(
-            [("app_1", ("mer_1", "test")), ("app_1", ("mer_1", "live")), ("app_2", ("mer_1", "test"))], start=1
+        (both, event(number, tenant=tenant))
+        for number, (both, tenant) in enumerate(
+            [(("app_1",), mine), (("app_1",), other), (("app_2", "app_1"), mine), (("app_2",), mine)], start=1
         )
     ]
+    ids = [each.event_id for _, each in told]
     async with transaction(apps.pool) as connection:
-        await outbox.put(connection, [_message(Publication(app_id, each, b"{}")) for app_id, each in told])
+        replayed = (("tl_replay", "rpl_1"),)
+        messages = [_message(Publication(both, each, b"{}"), replayed) for both, each in told]
+        await outbox.put(connection, messages)
         assert not await _is_full(connection)
+
+    async def left() -> list[tuple[str, str]]:
+        rows = sorted(await apps.rows("outbox"), key=lambda row: int(row["seq"]))
+        return [(row["id"], row["aggregatetype"]) for row in rows]
+
     async with transaction(apps.pool) as connection:
-        await plugin_topics.drop_waiting(connection, "app_1", [("mer_1", "test"), ("mer_2", "live")])
-    left = {(row["aggregatetype"], row["id"]) for row in await apps.rows("outbox")}
-    assert left == {(f"plugins.{app_id}.orders", each.event_id) for app_id, each in told[1:]}
+        dropped = await plugin_topics.drop_waiting(connection, "app_1", [mine, ("mer_2", "live")])
+    assert dropped == [(ids[0], "rpl_1"), (ids[2], "rpl_1")]
+    topics = ("plugins.app_1.orders", "plugins.app_2.orders", "plugins.app_2.orders")
+    assert await left() == list(zip(ids[1:], topics, strict=True))
+    async with transaction(apps.pool) as connection:
+        dropped_of_all = await outbox.drop(connection, "plugins.app_1.orders")
+    assert [message_id for message_id, _ in dropped_of_all] == [ids[1]]
+    assert await left() == [(name, "plugins.app_2.orders") for name in ids[2:]]
+
+
+async def test_no_week_is_over(apps: Store) -> None:
+    await kept(apps, event(1))
+    assert await partitions.drop_before(apps.pool, NOW - timedelta(days=90)) == []
+    assert len(await apps.rows("events")) == 1
 
 
 async def test_no_replay_runs(apps: Store) -> None:

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
+from services.apps.core.event_types import Reader
 from services.apps.core.webhooks import Attempt, Fate, Health
 from services.apps.store import deliveries, endpoints, sending
 from services.apps.store.deliveries import NewDelivery
 from services.apps.store.endpoints import Listener
 from services.apps.store.sending import Claimed, Outcome, Room
+from shared.immutable import replace
 from shared.postgres import transaction
 from tests.contract.stores.app_samples import NOW, SECOND, endpoint, grant, installed, listening, opened
 from tests.contract.stores.store import Store, waits
 
-CLAIM = timedelta(seconds=60)
+CLAIM = timedelta(seconds=10)
 WIDE = Room(100, 100, {})
 
 
@@ -64,8 +66,8 @@ async def test_who_listens(apps: Store) -> None:
     async with transaction(apps.pool) as connection:
         found = await endpoints.listening(connection, asked)
     assert found == [
-        Listener("whe_a", "mer_1", "test", frozenset({"orders.read"}), ("order.paid",)),
-        Listener("whe_b", "mer_1", "test", frozenset({"orders.write"}), ("*",)),
+        Listener("whe_a", "mer_1", "test", Reader(frozenset({"orders.read"})), ("order.paid",)),
+        Listener("whe_b", "mer_1", "test", Reader(frozenset({"orders.write"}), "grt_app_1_mer_1"), ("*",)),
     ]
 
 
@@ -133,6 +135,21 @@ async def test_a_claim_ends_and_can_be_given_back(apps: Store) -> None:
     async with transaction(apps.pool) as connection:
         await sending.release(connection, [theirs])
     assert names(await claimed(apps, at=NOW + CLAIM)) == ["1"]
+
+
+async def test_a_claim_is_renewed_by_whoever_has_it(apps: Store) -> None:
+    await listening(apps, endpoint())
+    await enqueued(apps, "1")
+    await enqueued(apps, "2", order="ord_2")
+    mine = await claimed(apps)
+    async with transaction(apps.pool) as connection:
+        assert await sending.renew(connection, [], NOW) == {}
+        longer = await sending.renew(connection, mine[:1], NOW + 2 * CLAIM)
+        assert longer == {mine[0].delivery_id: replace(mine[0], claimed_until=NOW + 2 * CLAIM)}
+    [taken] = await claimed(apps, at=NOW + CLAIM)
+    assert taken.delivery_id == mine[1].delivery_id
+    async with transaction(apps.pool) as connection:
+        assert await sending.renew(connection, mine, NOW + 3 * CLAIM) == {}, "neither is claimed so any more"
 
 
 async def test_what_two_claim_at_once_is_claimed_once(apps: Store) -> None:
@@ -203,6 +220,15 @@ async def test_what_came_of_it_is_saved_and_logged(apps: Store) -> None:
     assert (row["status"], row["attempts"], row["settled_at"]) == ("delivered", 2, NOW)
     logged = sorted((row["attempt"], row["status_code"], row["error"]) for row in await apps.rows("webhook_attempts"))
     assert logged == [(1, 500, "refused"), (2, 200, None)]
+
+
+async def test_of_two_outcomes_only_that_it_was_received_counts(apps: Store) -> None:
+    await listening(apps, endpoint())
+    await enqueued(apps, "1")
+    [one] = await claimed(apps)
+    await settled(apps, outcome(one), outcome(one, "pending", NOW + SECOND, "refused"))
+    assert (await delivery(apps, "1"))["status"] == "delivered"
+    assert [row["attempt"] for row in await apps.rows("webhook_attempts")] == [1]
 
 
 async def test_nobody_else_says_how_an_endpoint_is_doing(apps: Store) -> None:

@@ -25,6 +25,8 @@ _ONLY_PAGES_AND_OAUTH = {
     "staff_invitations",
     "staff_sessions",
     "sign_in_failures",
+    "staff_identities",
+    "oidc_flows",
 }
 """Of the apps service; nothing that is simulated uses them."""
 _UNIQUE = """

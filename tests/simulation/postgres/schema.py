@@ -135,7 +135,7 @@ def _access() -> list[Table]:
             """
             audit_entry_id created_at actor_type actor_id action target_id merchant_id environment request_id changes
             """,
-            "audit_entry_id",
+            "audit_entry_id created_at",
         ),
         Table(
             "installs",
@@ -163,13 +163,13 @@ def _access() -> list[Table]:
 
 
 def _events() -> list[Table]:
-    """Without the partitions of the events: every week has one."""
+    """Without partitions: the events have one for every week, the audit log one for every year."""
     return [
         Table(
             "events",
             """
             event_id created_at position type merchant_id environment order_id order_version actor_type actor_id
-            cause_type cause_id change order_after customer
+            cause_type cause_id change order_after customer subject_type subject_id subject_after grant_id
             """,
             "event_id created_at",
             indexes={"id": itemgetter("event_id")},

@@ -1,10 +1,11 @@
-"""Public events. Every week has its partition."""
+"""Public events. Whatever the time, there is a partition for it."""
 
 from datetime import datetime
 from itertools import takewhile
 from operator import itemgetter
 
 from services.apps.store import events as store
+from services.apps.store import partitions
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
 from tests.simulation.postgres.statements.rows import picked
@@ -23,6 +24,11 @@ def _within(t: Transaction, ids: list[str], first: datetime, last: datetime) -> 
 @statement("SELECT to_regclass($1)")
 def partition(_: Transaction, name: str) -> Rows:
     return [{"to_regclass": name}]
+
+
+@statement(partitions._PARTS)
+def partitions_of(_: Transaction, parent: str) -> Rows:
+    return []
 
 
 @statement(store._KNOWN)
@@ -61,7 +67,7 @@ def between(
 
     def fits(row: Values) -> bool:
         nonlocal before
-        size = len(row["change"]) + len(row["order_after"]) + len(row["customer"] or b"")
+        size = sum(len(row[name] or b"") for name in ("change", "order_after", "customer", "subject_after"))
         fitting, before = before < store._LARGEST_PAGE_BYTES, before + size
         return fitting
 

@@ -1,5 +1,6 @@
 """Topics of apps, and what is on its way to them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
@@ -7,7 +8,8 @@ from operator import itemgetter
 import orjson
 
 from services.apps.fan_out import _MOST_WAITING
-from services.apps.store.plugin_topics import _BEGIN, _DROP_WAITING, _LOCK_PENDING, _NAMES
+from services.apps.store.plugin_topics import _BEGIN, _LOCK_PENDING, _NAMES
+from shared.outbox import _DROP, topics_in, topics_together
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
 from tests.simulation.postgres.statements.rows import picked, there
@@ -80,20 +82,26 @@ def waiting(t: Transaction) -> Rows:
     return [{"count": sum(1 for _ in islice(t.scan(t.database["outbox"]), _MOST_WAITING))}]
 
 
-@statement(_DROP_WAITING)
-async def drop_waiting(t: Transaction, topic: str, merchants: list[str], environments: list[str]) -> str:
-    table, tenants = t.database["outbox"], set(zip(merchants, environments, strict=True))
+@statement(_DROP)
+async def drop_from_outbox(
+    t: Transaction, topic: str, merchants: Sequence[str] | None, environments: Sequence[str] | None
+) -> Rows:
+    table = t.database["outbox"]
+    tenants = None if merchants is None else set(zip(merchants, environments or (), strict=True))
 
     def concerned(row: Values) -> bool:
-        if row["aggregatetype"] != topic:
-            return False
         headers = orjson.loads(row["headers"])
-        return (headers.get("ce_merchantid"), headers.get("ce_environment")) in tenants
+        theirs = tenants is None or (headers.get("ce_merchantid"), headers.get("ce_environment")) in tenants
+        return theirs and topic in topics_in(row["aggregatetype"])
 
     rows = await t.lock_rows(table, [row["seq"] for row in t.scan(table)], concerned)
     for row in rows:
-        t.remove(table, row["seq"])
-    return f"DELETE {len(rows)}"
+        others = [other for other in topics_in(row["aggregatetype"]) if other != topic]
+        if others:
+            await t.put(table, row | {"aggregatetype": topics_together(others)})
+        else:
+            t.remove(table, row["seq"])
+    return picked(sorted(rows, key=itemgetter("seq")), ("id", "headers"))
 
 
 @statement("SELECT replay_id FROM plugin_replays WHERE status = 'running' ORDER BY updated_at LIMIT $1")

@@ -81,11 +81,25 @@ def _heads(pending: list[Values]) -> list[Values]:
     "WHERE d.delivery_id = mine.delivery_id AND d.claimed_until = mine.claimed_until"
 )
 async def release(t: Transaction, ids: list[str], until: list[datetime]) -> str:
+    return f"UPDATE {len(await _reclaimed(t, ids, until, None))}"
+
+
+@statement(
+    "UPDATE webhook_deliveries AS d SET claimed_until = $3 "
+    "FROM unnest($1::text[], $2::timestamptz[]) AS mine (delivery_id, claimed_until) "
+    "WHERE d.delivery_id = mine.delivery_id AND d.claimed_until = mine.claimed_until RETURNING d.delivery_id"
+)
+async def renew(t: Transaction, ids: list[str], until: list[datetime], longer: datetime) -> Rows:
+    return picked(await _reclaimed(t, ids, until, longer), ("delivery_id",))
+
+
+async def _reclaimed(t: Transaction, ids: list[str], until: list[datetime], after: datetime | None) -> list[Values]:
+    """Those that are still claimed so, now until then."""
     table, mine = t.database["webhook_deliveries"], set(zip(ids, until, strict=True))
     rows = await t.lock_rows(table, ids, lambda row: (row["delivery_id"], row["claimed_until"]) in mine)
     for row in rows:
-        await t.put(table, row | {"claimed_until": None})
-    return f"UPDATE {len(rows)}"
+        await t.put(table, row | {"claimed_until": after})
+    return rows
 
 
 _TOLD = ("delivery_id", "claimed_until", "status", "due_at", "at", "latency_ms", "status_code", "error", "response")
@@ -93,26 +107,24 @@ _TOLD = ("delivery_id", "claimed_until", "status", "due_at", "at", "latency_ms",
 
 @statement(_SETTLE)
 async def settle(t: Transaction, *columns: Any) -> str:
-    table, told = t.database["webhook_deliveries"], rows_of(_TOLD, *columns)
-    first = by_first(columns[0], told)
+    table, logged = t.database["webhook_deliveries"], t.database["webhook_attempts"]
+    told = by_first(columns[0], rows_of(_TOLD, *columns))
 
     def counts(row: Values) -> bool:
-        mine = first[row["delivery_id"]]
+        mine = told[row["delivery_id"]]
         own = row["claimed_until"] == mine["claimed_until"] or mine["status"] == "delivered"
         return row["status"] == "pending" and own
 
-    settled = {}
-    for row in await t.lock_rows(table, first, counts):
-        mine, attempts = first[row["delivery_id"]], row["attempts"] + 1
+    settled = await t.lock_rows(table, told, counts)
+    for row in settled:
+        mine, attempts = told[row["delivery_id"]], row["attempts"] + 1
         after = row | {"status": mine["status"], "due_at": mine["due_at"], "tries": row["tries"] + 1}
         after |= {"attempts": attempts, "claimed_until": None, "last_status_code": mine["status_code"]}
         over = None if mine["status"] == "pending" else mine["at"]
         await t.put(table, after | {"last_error": mine["error"], "settled_at": over})
-        settled[row["delivery_id"]] = attempts
-    logged = [one | {"attempt": settled[one["delivery_id"]]} for one in told if one["delivery_id"] in settled]
-    for one in picked(logged, t.database["webhook_attempts"].columns):
-        await t.insert(t.database["webhook_attempts"], one)
-    return f"INSERT 0 {len(logged)}"
+        attempt = {name: mine.get(name, attempts) for name in logged.columns}
+        await t.insert(logged, attempt)
+    return f"INSERT 0 {len(settled)}"
 
 
 @statement(_POSTPONE)

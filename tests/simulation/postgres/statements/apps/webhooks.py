@@ -57,7 +57,7 @@ def listening(t: Transaction, merchants: list[str], environments: list[str]) -> 
     for row in sorted(t.scan(t.database["webhook_endpoints"]), key=lambda row: str(row["endpoint_id"])):
         if any(is_mine(row, *tenant) for tenant in asked) and (scopes := scopes_now(t, row)) is not None:
             rows.append(row | {"scopes": scopes})
-    return picked(rows, ("endpoint_id", "merchant_id", "environment", "scopes", "event_types"))
+    return picked(rows, ("endpoint_id", "merchant_id", "environment", "grant_id", "scopes", "event_types"))
 
 
 @statement(
