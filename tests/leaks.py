@@ -127,6 +127,8 @@ async def _read_all(bootstrap_servers: str, read: Callable[[ConsumerRecord], Non
         if not topic.startswith("__")
         for number in found.partitions
     ]
+    if not places:
+        return
     async with asyncio.timeout(_PATIENCE_S), Reader(bootstrap_servers=bootstrap_servers) as reader:
         reader.assign(places)
         await reader.seek_to_beginning(*places)

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 from services.apps import fan_out, webhook_sender
-from services.apps.consumers import OrderEventsConsumer
+from services.apps.consumers import EventsConsumer
 from services.apps.core import events
 from services.apps.store import endpoints, plugin_topics
 from services.apps.webhook_sender import WebhookSender
 from shared.faults import Transient
-from shared.immutable import replace
 from tests.simulation.bugs import Bug, plant_into
 from tests.simulation.postgres.statements.apps import sending, webhooks
 
@@ -24,15 +24,15 @@ bug = plant_into(APP_BUGS)
 @bug
 def events_are_acknowledged_before_they_are_kept() -> Iterator[None]:
     """An outage counts as done."""
-    keep = OrderEventsConsumer.__call__
+    keep = EventsConsumer.__call__
 
-    async def hasty(self: OrderEventsConsumer, records: Sequence[Any]) -> Any:
+    async def hasty(self: EventsConsumer, records: Sequence[Any]) -> Any:
         try:
             return await keep(self, records)
         except Transient:
             return [None] * len(records)
 
-    with patch.object(OrderEventsConsumer, "__call__", hasty):
+    with patch.object(EventsConsumer, "__call__", hasty):
         yield
 
 
@@ -40,8 +40,8 @@ def events_are_acknowledged_before_they_are_kept() -> Iterator[None]:
 def events_are_called_otherwise_each_time() -> Iterator[None]:
     name, times = events._event_id, count()
 
-    def anew(version: events.Version, position: int) -> str:
-        return name(replace(version, order_id=f"{version.order_id} {next(times)}"), position)
+    def anew(moment: datetime, about: tuple[object, ...]) -> str:
+        return name(moment, (*about, next(times)))
 
     with patch.object(events, "_event_id", anew):
         yield
@@ -88,7 +88,7 @@ def retries_lose_the_order_of_a_key() -> Iterator[None]:
 
 @bug
 def a_claim_is_never_taken_over() -> Iterator[None]:
-    with patch.object(webhook_sender, "_CLAIM_S", 1_000_000.0):
+    with patch.object(webhook_sender, "_CLAIM", timedelta(days=10)):
         yield
 
 

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 ENVIRONMENT = "test"
 COMMANDS, EVENTS, REPLIES = "orders.commands", "orders.events", "orders.replies"
-PAYMENTS_EVENTS = "payments.events"
+PAYMENTS_EVENTS, APPS_EVENTS = "payments.events", "apps.events"
 DEAD_LETTERS = ".dead-letters"
 
 

@@ -38,38 +38,37 @@ class _Topic:
     def judge(self) -> None:
         there: dict[str, list[Public]] = defaultdict(list)
         for record in self.seen.topic(f"plugins.{self.app_id}.orders"):
-            order_id, event_id = (record.key or b"").decode(), header(record, "ce_id")
+            key, event_id = (record.key or b"").decode(), header(record, "ce_id")
             event = self.told.by_id.get(event_id)
             body = orjson.loads(record.value or b"{}")
-            if event is None or (event.order_id, event_id) != (order_id, body["event_id"]):
-                self.seen.say(Invariant.NOTHING_INVENTED, f"{self.app_id} was told of {event_id}", order_id)
+            if event is None or (event.key, event_id) != (key, body["event_id"]):
+                self.seen.say(Invariant.NOTHING_INVENTED, f"{self.app_id} was told of {event_id}", key)
             elif not may_be_told(self.seen, self.consents, event, record.at_s):
-                sentence = f"{self.app_id} was told of {event.type} {event.version} at {record.at_s:.3f} s"
-                self.seen.say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, order_id)
-            elif event not in there[order_id]:
-                there[order_id].append(event)
-        for order_id, events in there.items():
-            self._order(order_id, [event.place for event in events])
+                sentence = f"{self.app_id} was told of {event} at {record.at_s:.3f} s"
+                self.seen.say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, key)
+            elif event not in there[key]:
+                there[key].append(event)
+        for key, events in there.items():
+            self._order(key, [event.place for event in events])
         self._complete(there)
 
-    def _order(self, order_id: str, places: list[int]) -> None:
+    def _order(self, key: str, places: list[int]) -> None:
         """In order; without a gap too, unless the merchant took the app's rights and gave them again."""
-        merchant_id = self.told.by_order[order_id][0].merchant_id
+        merchant_id = self.told.by_key[key][0].merchant_id
         once = sum(consent.merchant_id == merchant_id for consent in self.consents) == 1
         gap = once and places != list(range(places[0], places[0] + len(places)))
         if places != sorted(places) or gap:
-            self.seen.say(Invariant.TOPICS_IN_ORDER, f"{self.app_id} was told of its events {places}", order_id)
+            self.seen.say(Invariant.TOPICS_IN_ORDER, f"{self.app_id} was told of its events {places}", key)
 
     def _complete(self, there: dict[str, list[Public]]) -> None:
         for consent in self.consents:
             if not consent.reads or consent.granted_s is None or consent.revoke_asked_s is not None:
                 continue
-            for order_id, events in self.told.by_order.items():
+            for key, events in self.told.by_key.items():
                 for event in events:
-                    mine = event.merchant_id == consent.merchant_id and event.since_s >= consent.granted_s
-                    if mine and event not in there.get(order_id, ()):
-                        sentence = f"{self.app_id} was never told of {event.type} {event.version}"
-                        self.seen.say(Invariant.NOTHING_LOST, sentence, order_id)
+                    mine = event.merchant_id == consent.merchant_id and event.concerns(consent.grant_id)
+                    if mine and event.since_s >= consent.granted_s and event not in there.get(key, ()):
+                        self.seen.say(Invariant.NOTHING_LOST, f"{self.app_id} was never told of {event}", key)
 
 
 class _Webhooks:
@@ -93,13 +92,13 @@ class _Webhooks:
                     self._say(Invariant.NOTHING_TWICE, f"{row['event_id']} is to be sent twice", row["order_id"])
                 else:
                     deliveries[event] = row
-        for events in self.told.by_order.values():
+        for events in self.told.by_key.values():
             held_up = False
             for event in events:
                 held_up = self._delivery(event, deliveries.get(event), held_up)
 
-    def _say(self, invariant: Invariant, sentence: str, order_id: str | None) -> None:
-        self.seen.say(invariant, f"{self.receiver.manner} {self.receiver.endpoint_id}: {sentence}", order_id)
+    def _say(self, invariant: Invariant, sentence: str, key: str | None) -> None:
+        self.seen.say(invariant, f"{self.receiver.manner} {self.receiver.endpoint_id}: {sentence}", key)
 
     def _request(self, request: Request) -> None:
         event, at_s = self.told.by_id.get(request.event_id), request.at_s
@@ -108,8 +107,7 @@ class _Webhooks:
             return
         consents: list[Consent] = [self.receiver.consent] if self.receiver.consent else []
         if consents and not may_be_told(self.seen, consents, event, at_s):
-            sentence = f"was told of {event.type} {event.version} at {at_s:.3f} s"
-            self._say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, event.order_id)
+            self._say(Invariant.NOTHING_WITHOUT_CONSENT, f"was told of {event} at {at_s:.3f} s", event.key)
         if event not in self.arrived:
             self._first(event, at_s)
         if request.understood_s is not None:
@@ -118,20 +116,20 @@ class _Webhooks:
     def _first(self, event: Public, at_s: float) -> None:
         """Everything before it that was ever sent has been received, and nothing after it was sent."""
         for other, first_s in self.arrived.items():
-            if other.order_id == event.order_id and (
+            if other.key == event.key and (
                 other.place > event.place or self.understood.get(other, at_s + 1) > at_s
             ):
-                sentence = (
-                    f"{event.type} {event.version} was sent {at_s - first_s:.3f} s after {other.type} {other.version}"
-                )
-                self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.order_id)
+                sentence = f"{event} was sent {at_s - first_s:.3f} s after {other}"
+                self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.key)
         self.arrived[event] = at_s
         if self.receiver.manner == "well" and not self.seen.evidence.troubles and at_s - event.since_s > _LATEST_S:
-            self._say(Invariant.NOBODY_IS_HELD_UP, f"waited {at_s - event.since_s:.1f} s", event.order_id)
+            self._say(Invariant.NOBODY_IS_HELD_UP, f"waited {at_s - event.since_s:.1f} s", event.key)
 
     def _asked(self, event: Public) -> bool:
         fits = event.type in self.receiver.types or "*" in self.receiver.types
-        return fits and event.merchant_id == self.receiver.merchant_id
+        consent = self.receiver.consent
+        mine = event.merchant_id == self.receiver.merchant_id and event.concerns(consent and consent.grant_id)
+        return fits and mine
 
     def _delivery(self, event: Public, row: Row | None, held_up: bool) -> bool:
         """Whether what comes after it in its order waits with it."""
@@ -140,9 +138,7 @@ class _Webhooks:
             due = since_s is not None and event.since_s >= since_s and self._asked(event)
             active = self.endpoint is not None and self.endpoint["status"] == "active"
             if due and active and (consent is None or consent.revoke_asked_s is None):
-                self._say(
-                    Invariant.WEBHOOKS_ARRIVE, f"{event.type} {event.version} is not even waiting", event.order_id
-                )
+                self._say(Invariant.WEBHOOKS_ARRIVE, f"{event} is not even waiting", event.key)
             return held_up
         assert self.endpoint is not None
         disabled, failing = self.endpoint["status"] != "active", self.endpoint["failures"] > 0
@@ -154,6 +150,5 @@ class _Webhooks:
             "canceled": disabled,
         }[status]
         if not right:
-            sentence = f"{event.type} {event.version} counts as {status} after {row['tries']} tries"
-            self._say(Invariant.WEBHOOKS_ARRIVE, sentence, event.order_id)
+            self._say(Invariant.WEBHOOKS_ARRIVE, f"{event} counts as {status} after {row['tries']} tries", event.key)
         return held_up or status == "pending"
