@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.auditor import Invariant, audit
 from tests.simulation.books import Consent, Receiver
 from tests.simulation.toy import MERCHANT, ToyWorld
-from tests.simulation.world_api import EVENTS, Request
+from tests.simulation.world_api import APPS_EVENTS, EVENTS, Request
 
 TOPIC, URL = "plugins.app_1.orders", "https://whe-1.example/"
 
@@ -28,21 +28,29 @@ def honest() -> ToyWorld:
     world.books.receivers[URL] = Receiver("whe_1", URL, MERCHANT, "well", ("*",), consent, since_s=2.0)
     world.rows("apps.webhook_endpoints").append({"endpoint_id": "whe_1", "status": "active", "failures": 0})
     for position, (version, kind) in enumerate([(1, "created"), (2, "payment_captured"), (2, "paid")], start=1):
-        event(world, position, version, f"order.{kind}")
+        event(world, position, 10.0 * version, f"order.{kind}", "ord_A", version)
+    installed = orjson.dumps({"environment_grant": {"environment_grant_id": "grt_1"}})
+    kind, head = "apps.environment_grant_created.v1", {"ce_id": "msg_1", "ce_merchantid": MERCHANT}
+    lay(world, APPS_EVENTS, 2.0, "grt_1", installed, ce_type=kind, **head)
+    event(world, 4, 2.0, "partner_app.environment_grant.created", "grt_1")
     return world
 
 
-def event(world: ToyWorld, position: int, version: int, kind: str) -> None:
+def lay(world: ToyWorld, topic: str, at_s: float, key: str, value: bytes, **headers: str) -> None:
+    world.lay(topic, key, value, **headers)
+    world.records(topic)[-1] = world.records(topic)[-1]._replace(at_s=at_s)
+
+
+def event(world: ToyWorld, position: int, since_s: float, kind: str, key: str, version: int | None = None) -> None:
     """It is kept, and told everywhere."""
-    name = f"evt_{position}"
-    row = {"event_id": name, "position": position, "type": kind, "order_id": "ord_A", "order_version": version}
-    world.rows("apps.events").append(row | {"merchant_id": MERCHANT})
-    body = {"event_id": name, "order_id": "ord_A"}
-    world.lay(TOPIC, "ord_A", orjson.dumps(body), ce_id=name, ce_type=kind)
-    world.records(TOPIC)[-1] = world.records(TOPIC)[-1]._replace(at_s=10.0 * version + 1)
-    at_s = 10.0 * version + position
+    name, order_id = f"evt_{position}", None if version is None else key
+    row = {"event_id": name, "position": position, "type": kind, "order_id": order_id, "order_version": version}
+    world.rows("apps.events").append(row | {"merchant_id": MERCHANT, "subject_id": key})
+    body = {"event_id": name, "order_id": order_id}
+    lay(world, TOPIC, since_s + 1, key, orjson.dumps(body), ce_id=name, ce_type=kind)
+    at_s = since_s + position
     world.evidence.requests.append(Request(at_s, URL, name, body, at_s + 0.5))
-    delivery = {"endpoint_id": "whe_1", "event_id": name, "order_id": "ord_A", "status": "delivered", "tries": 1}
+    delivery = {"endpoint_id": "whe_1", "event_id": name, "order_id": key, "status": "delivered", "tries": 1}
     world.rows("apps.webhook_deliveries").append(delivery)
 
 
@@ -65,9 +73,12 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[1].update(event_id="evt_1")),
     (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[1].update(merchant_id="mer_2")),
     (Invariant.NOTHING_INVENTED, lambda world: world.rows("apps.events")[0].update(order_id="ord_Z")),
+    (Invariant.NOTHING_INVENTED, lambda world: setattr(world.books.consents[0], "grant_id", "grt_2")),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "grant_id", "grt_2")),
     (Invariant.TOPICS_IN_ORDER, lambda world: swap(world.records(TOPIC), 0, 1)),
     (Invariant.TOPICS_IN_ORDER, lambda world: world.records(TOPIC).pop(1)),
     (Invariant.NOTHING_LOST, lambda world: world.records(TOPIC).pop()),
+    (Invariant.NOTHING_LOST, lambda world: world.records(TOPIC).pop(2)),
     (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: revoke(world, 15.0)),
     (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "reads", False)),
     (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "merchant_id", "mer_2")),
