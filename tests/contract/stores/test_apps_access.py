@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.apps.core.audit import By
-from services.apps.store import api_keys, audit_log, installs, merchants, signing_keys, tokens
+from services.apps.store import api_keys, audit_log, installs, merchants, signing_keys, staff, tokens
 from services.apps.store.installs import InstalledApp
 from services.apps.store.signing_keys import KeyRow
 from shared.contracts.access import PublicKey
@@ -99,6 +99,15 @@ async def test_refresh_tokens_of_a_grant_end(apps: Store) -> None:
     async with transaction(apps.pool) as connection:
         await tokens.revoke_refresh(connection, "grt_1")
     assert await apps.rows("refresh_tokens") == []
+
+
+async def test_nothing_is_over(apps: Store) -> None:
+    await tokens.forget_over(apps.pool, NOW, timedelta(days=1), 10)
+    await staff.forget_over(apps.pool, NOW, timedelta(days=1))
+    waiting = grant(status="pending_exchange")
+    await installed(apps, waiting, grant("app_2"))
+    assert await installs.never_exchanged(apps.pool, NOW, 10) == []
+    assert await installs.never_exchanged(apps.pool, NOW + SECOND, 10) == [waiting]
 
 
 async def test_what_was_done_is_noted(apps: Store) -> None:

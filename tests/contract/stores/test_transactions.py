@@ -58,6 +58,26 @@ async def test_a_rollback_leaves_nothing(orders: Store) -> None:
     assert await orders.rows("order_events") == []
 
 
+async def test_whoever_is_cancelled_while_it_commits_keeps_no_lock(orders: Store) -> None:
+    await saved(orders, order())
+    locked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def commit() -> None:
+        async with transaction(orders.pool) as connection:
+            await lock(connection, "ord_1")
+            locked.set()
+            await go_on.wait()
+
+    committing = asyncio.create_task(commit())
+    await locked.wait()
+    go_on.set()
+    await asyncio.sleep(0)
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    assert set(await locked_later(orders, "ord_1")) == {"ord_1"}
+
+
 async def test_a_statement_sees_what_was_committed_before_it(orders: Store) -> None:
     """READ COMMITTED: not only what was there when the transaction began."""
     await saved(orders, order())

@@ -164,8 +164,10 @@ class Connection:
             self._session.transaction = None
             # The answer may be lost although the commit was not.
             await self._link.travel(_gone)
-        except BACKEND_GONE:
-            self._session.end()
+        except BaseException:
+            # Also where nobody waits for the answer any more: asyncpg gives up a connection that it was cancelled on.
+            if not self._link.dead:
+                self._session.end()
             raise
 
     def another(self) -> "Connection":
