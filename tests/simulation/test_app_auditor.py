@@ -28,7 +28,7 @@ def honest() -> ToyWorld:
     world.books.receivers[URL] = Receiver("whe_1", URL, MERCHANT, "well", ("*",), consent, since_s=2.0)
     world.rows("apps.webhook_endpoints").append({"endpoint_id": "whe_1", "status": "active", "failures": 0})
     for position, (version, kind) in enumerate([(1, "created"), (2, "payment_captured"), (2, "paid")], start=1):
-        event(world, position, 10.0 * version, f"order.{kind}", "ord_A", version)
+        event(world, position, 10.0 * version, f"order.{kind}", "ord_A", version=version)
     installed = orjson.dumps({"environment_grant": {"environment_grant_id": "grt_1"}})
     kind, head = "apps.environment_grant_created.v1", {"ce_id": "msg_1", "ce_merchantid": MERCHANT}
     lay(world, APPS_EVENTS, 2.0, "grt_1", installed, ce_type=kind, **head)
@@ -41,7 +41,7 @@ def lay(world: ToyWorld, topic: str, at_s: float, key: str, value: bytes, **head
     world.records(topic)[-1] = world.records(topic)[-1]._replace(at_s=at_s)
 
 
-def event(world: ToyWorld, position: int, since_s: float, kind: str, key: str, version: int | None = None) -> None:
+def event(world: ToyWorld, position: int, since_s: float, kind: str, key: str, *, version: int | None = None) -> None:
     """It is kept, and told everywhere."""
     name, order_id = f"evt_{position}", None if version is None else key
     row = {"event_id": name, "position": position, "type": kind, "order_id": order_id, "order_version": version}

@@ -116,9 +116,7 @@ class _Webhooks:
     def _first(self, event: Public, at_s: float) -> None:
         """Everything before it that was ever sent has been received, and nothing after it was sent."""
         for other, first_s in self.arrived.items():
-            if other.key == event.key and (
-                other.place > event.place or self.understood.get(other, at_s + 1) > at_s
-            ):
+            if other.key == event.key and (other.place > event.place or self.understood.get(other, at_s + 1) > at_s):
                 sentence = f"{event} was sent {at_s - first_s:.3f} s after {other}"
                 self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.key)
         self.arrived[event] = at_s
