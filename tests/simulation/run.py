@@ -227,17 +227,20 @@ class _Run:
 
         Offsets may stay uncommitted for longer: what was done and could not be acknowledged comes again one day.
         """
+        if any([await node.unwell() for node in self.nodes]):
+            return True
+        # Looked at last and at one instant, so that what is judged next is as it was found here.
         databases = self.servers.databases
         outboxes = any(database["outbox"].rows for database in databases.values())
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
-        due = webhooks_are_due(databases["apps"], virtual_now())
-        return outboxes or behind or due or any([await node.unwell() for node in self.nodes])
+        return outboxes or behind or webhooks_are_due(databases["apps"], virtual_now())
 
     async def _judge(self) -> None:
+        audited = audit(self.books, self.evidence(), finished=True)
         for node in self.nodes:
             for reason in await node.unwell():
                 self.findings.append(Finding(Invariant.PROCESSES_ARE_WELL, f"{node.service}: {reason}"))
-        self.findings += audit(self.books, self.evidence(), finished=True)
+        self.findings += audited
 
     def evidence(self) -> Evidence:
         """Every topic from the beginning, and every table."""
