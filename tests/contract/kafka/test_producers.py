@@ -147,9 +147,11 @@ async def test_what_nobody_waits_for_any_more_is_there_once(kafka: Place) -> Non
 async def test_topics_are_made_once_and_only_grow(kafka: Place) -> None:
     topic, admin = kafka.name(), kafka.process().admin(kafka.settings)
     sender = await kafka.producer()
+    assert await admin.missing_topics([topic]) == {topic}
     for wanted, found in ((2, 2), (2, 2), (1, 2)):
         await admin.ensure_topics([TopicSpec(topic, wanted)])
         assert len(await sender.partitions_for(topic)) == found
+    assert await admin.missing_topics([topic, f"{topic}.gone"]) == {f"{topic}.gone"}
     await sender.send_and_wait(topic, value=b"kept", partition=1)
     await admin.ensure_topics([TopicSpec(topic, 4)])
     reader = await kafka.consumer(topic, group=None)
