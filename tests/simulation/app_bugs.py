@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from services.apps import fan_out
+from services.apps import fan_out, webhook_sender
 from services.apps.consumers import EventsConsumer
 from services.apps.core import events
 from services.apps.store import endpoints, plugin_topics
@@ -83,6 +83,12 @@ def a_topic_that_is_not_there_yet_misses_events() -> Iterator[None]:
 def retries_lose_the_order_of_a_key() -> Iterator[None]:
     """Whatever is due is sent, also what comes after something that failed."""
     with patch.object(sending, "_heads", list):
+        yield
+
+
+@bug
+def a_claim_is_never_taken_over() -> Iterator[None]:
+    with patch.object(webhook_sender, "_CLAIM", timedelta(days=10)):
         yield
 
 

@@ -94,8 +94,8 @@ class Consent:
 
 @dataclass(slots=True)
 class Receiver:
-    """Where webhooks of a merchant go; an app's while the app is let in. Its `manner` is `well`, `moody`, `dead`, or
-    `gone` once it has lost patience."""
+    """Where webhooks of a merchant go; an app's while the app is let in. Its `manner` is `well`, `slow`, `moody`,
+    `dead`, or `gone` once it has lost patience."""
 
     endpoint_id: str
     url: str

@@ -55,6 +55,7 @@ class Merchants:
             )
         await self._listen("mer_one", "well", ("*",))
         await self._listen("mer_one", "dead", ("order.created",))
+        await self._listen("mer_one", "slow", ("*",))
         await self._listen("mer_two", random.choice(("moody", "gone")), _SOME)
         await self._let_in("app_blind", "mer_one", _READS_NOT)
         stays = await self._let_in("app_one", "mer_one")

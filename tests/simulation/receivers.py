@@ -43,7 +43,7 @@ class Receivers:
             return _GONE
         if odd == 0:
             return _ODD
-        if odd == 1:
+        if odd == 1 or receiver.manner == "slow":
             await asyncio.sleep(self._random.uniform(*_SLOW_S))
         request.understood_s = loop.time()
         if odd == 2:
