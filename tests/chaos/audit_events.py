@@ -49,11 +49,12 @@ class _Place:
     """An event as the merchant is shown it."""
 
     merchant_id: str
-    order_id: str
+    key: str
+    """The order, or what else it is about, such as an install."""
     number: int
     """Among the merchant's."""
     rank: int
-    """Among its order's."""
+    """Among those of its key."""
     created_at: float
     digest: str
 
@@ -62,8 +63,10 @@ class _Events:
     def __init__(self, journal: Journal, evidence: Evidence, findings: Findings) -> None:
         self.journal, self.evidence, self.findings = journal, evidence, findings
         self.places: dict[str, _Place] = {}
-        self.orders: dict[tuple[str, str], list[_Place]] = defaultdict(list)
-        """By merchant and order, in their order."""
+        self.keys: dict[tuple[str, str], list[_Place]] = defaultdict(list)
+        """By merchant and key, in their order."""
+        self.orders: set[tuple[str, str]] = set()
+        """Those that are orders."""
 
     def run(self) -> None:
         versions = self._versions()
@@ -96,19 +99,22 @@ class _Events:
         shown: dict[tuple[str, int], list[str]] = defaultdict(list)
         newest: dict[str, int] = defaultdict(int)
         for number, event in enumerate(listed):
-            order_id, version = event["order_id"], event["order_version"]
+            key = event["order_id"] or event["subject"]["id"]
             self.findings.counted["public events"] += 1
             if event["event_id"] in self.places:
                 self.findings.double.append(f"{event['event_id']} is listed twice")
             if event["merchant_id"] != merchant_id:
                 self.findings.leaked.append(f"{event['event_id']} is shown to {merchant_id}, and not its own")
-            if version < newest[order_id]:
-                self.findings.disorder.append(f"events of {order_id}: version {version} after {newest[order_id]}")
-            newest[order_id] = version
-            shown[order_id, version].append(event["type"])
-            same = self.orders[merchant_id, order_id]
+            if event["subject"]["type"] == "order":
+                version = event["order_version"]
+                if version < newest[key]:
+                    self.findings.disorder.append(f"events of {key}: version {version} after {newest[key]}")
+                newest[key] = version
+                shown[key, version].append(event["type"])
+                self.orders.add((merchant_id, key))
+            same = self.keys[merchant_id, key]
             created_at = datetime.fromisoformat(event["created_at"]).timestamp()
-            place = _Place(merchant_id, order_id, number, len(same), created_at, digest_of(event))
+            place = _Place(merchant_id, key, number, len(same), created_at, digest_of(event))
             self.places[event["event_id"]] = place
             same.append(place)
         for version_of in versions.keys() | shown.keys():
@@ -133,17 +139,17 @@ class _Events:
                 self.findings.leaked.append(f"{name}: it happened after the plugin was thrown out")
             if place.digest != arrival.digest:
                 self.findings.double.append(f"{name}: it says something else there")
-            if place.rank in seen[place.order_id]:
+            if place.rank in seen[place.key]:
                 self.findings.counted[f"{way}: told again"] += 1
                 continue
-            seen[place.order_id].append(place.rank)
+            seen[place.key].append(place.rank)
             self.findings.counted[f"{way}: events"] += 1
             if way == "stream" and place.number < last:
                 self.findings.disorder.append(f"{name}: after a later one")
             last = max(last, place.number)
-        for order_id, ranks in seen.items():
+        for key, ranks in seen.items():
             if ranks != sorted(ranks):
-                self.findings.disorder.append(f"{way} told of {order_id} as {ranks}")
+                self.findings.disorder.append(f"{way} told of {key} as {ranks}")
         self._complete(install, way, seen)
 
     def _too_late(self, install: Install, way: Way, place: _Place) -> bool:
@@ -151,14 +157,17 @@ class _Events:
         return way != "stream" and install.revoked_at is not None and place.created_at > install.revoked_at
 
     def _complete(self, install: Install, way: Way, seen: dict[str, list[int]]) -> None:
-        """Nothing is missing from when the plugin listened; after a revocation, of each order nothing in between."""
+        """Nothing of orders is missing from when the plugin listened; after a revocation, of each nothing in between.
+
+        Of installs the plugin is told only of its own, and not of their ends.
+        """
         since = install.listens_from.get(way)
         if since is None:
             if install.revoked_at is None:
                 self.findings.lost.append(f"the plugin never listened by {way} at {install.merchant_id}")
             return
-        for (merchant_id, order_id), places in self.orders.items():
-            due = [place.rank for place in places if place.created_at >= since]
+        for merchant_id, order_id in self.orders:
+            due = [place.rank for place in self.keys[merchant_id, order_id] if place.created_at >= since]
             came = set(seen.get(order_id, ()))
             if merchant_id != install.merchant_id or not due:
                 continue
@@ -175,13 +184,13 @@ class _Events:
         newest: dict[str, tuple[int, str]] = {}
         for attempt in attempts:
             place = self.places.get(attempt.event_id)
-            rank, event_id = newest.get(attempt.order_id, (-1, ""))
+            rank, event_id = newest.get(place.key, (-1, "")) if place else (-1, "")
             if place is None or place.rank <= rank:
                 continue
-            newest[attempt.order_id] = place.rank, attempt.event_id
+            newest[place.key] = place.rank, attempt.event_id
             if event_id and received.get(event_id, inf) > attempt.at:
                 self.findings.disorder.append(
-                    f"webhook {attempt.event_id} of {attempt.order_id} was tried, and {event_id} not yet received"
+                    f"webhook {attempt.event_id} of {place.key} was tried, and {event_id} not yet received"
                 )
 
     def _read(self) -> None:

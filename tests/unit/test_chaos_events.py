@@ -28,6 +28,7 @@ def event(merchant_id: str, version: int) -> dict[str, Any]:
         "type": TYPES[version - 1],
         "created_at": created_at,
         "merchant_id": merchant_id,
+        "subject": {"type": "order", "id": f"ord_{merchant_id}"},
         "order_id": f"ord_{merchant_id}",
         "order_version": version,
     }
