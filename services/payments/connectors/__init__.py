@@ -1,0 +1,1 @@
+"""Processors behind one small interface."""
