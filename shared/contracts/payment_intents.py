@@ -1,6 +1,6 @@
 """Payment intents: somebody collects on an order through a processor or at a drawer.
 
-Events on `payments.events`, key = the order's id, `ce_subject` = the intent's id; each carries the intent as it then is.
+Events on `payments.events`, key = the order's id, `ce_subject` = the intent's; each carries the intent as it then is.
 """
 
 from datetime import datetime
