@@ -86,12 +86,13 @@ def asking_message(item: Item, command: MoneyFact) -> OutboxMessage:
         causation_id=item.money.unmatched_money_id,
         merchant_id=item.merchant_id,
         environment=item.environment,
-        actor=_told_by(by),
+        actor=told_by(by),
     )
     return OutboxMessage(ORDERS_COMMANDS, envelope)
 
 
-def _told_by(actor: Actor) -> str:
+def told_by(actor: Actor) -> str:
+    """Who caused it, as envelopes say it."""
     return f"{actor.type}:{actor.id}"
 
 
@@ -111,7 +112,7 @@ def _item_message(item: Item, what: str, message: Message) -> OutboxMessage:
         causation_id=item.channel_event_id,
         merchant_id=item.merchant_id,
         environment=item.environment,
-        actor=_told_by(money.resolved_by) if money.resolved_by else f"channel:{money.channel_id}",
+        actor=told_by(money.resolved_by) if money.resolved_by else f"channel:{money.channel_id}",
     )
     return OutboxMessage(PAYMENTS_EVENTS, envelope)
 

@@ -1,0 +1,48 @@
+"""What an order's reply to an intent's command changes."""
+
+from services.payments.core.intents import group
+from services.payments.core.intents.moves import Moves, kind_of
+from services.payments.core.intents.state import Intent
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.contracts.payment_intents import IntentRefusal, PaymentIntentCanceled, PaymentIntentFailed
+
+Reply = CommandAccepted | CommandRefused
+
+
+def replied(moves: Moves, payment_intent_id: str, reply: Reply) -> bool:
+    """Whether the reply was waited for; a repeat changes nothing."""
+    intent = moves[payment_intent_id]
+    if reply.command_id not in intent.unanswered:
+        return False
+    unanswered = tuple(each for each in intent.unanswered if each != reply.command_id)
+    intent = moves.change(intent, unanswered=unanswered)
+    if isinstance(reply, CommandAccepted):
+        newest = max(intent.order_version or 0, reply.order_version)
+        intent = moves.change(intent, order_version=newest)
+    if kind_of(reply.command_id) == "lease":
+        if isinstance(reply, CommandAccepted):
+            _leased(moves, intent)
+        else:
+            _not_leased(moves, intent, reply)
+    return True
+
+
+def _leased(moves: Moves, intent: Intent) -> None:
+    intent = moves.change(intent, step="leased")
+    if intent.cancel_requested:
+        intent = moves.release(intent, "payment_canceled")
+        moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
+    group.advance(moves)
+
+
+def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
+    refusal = IntentRefusal(code=reply.code, detail=reply.detail, blockers=reply.blockers)
+    intent = moves.change(intent, step="idle", lease_id=None, lease_until=None, last_refusal=refusal)
+    if intent.cancel_requested:
+        moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
+        group.advance(moves)
+    elif intent.one_shot or intent.legs > 1:
+        moves.tell(moves.change(intent, step="ended", end="failed"), PaymentIntentFailed)
+        group.advance(moves)
+    else:
+        moves.tell(intent, PaymentIntentFailed)

@@ -1,0 +1,75 @@
+"""What a client may ask of an intent. Each is refused where its state does not allow it; a repeat changes nothing."""
+
+from services.payments.core.asking import Means
+from services.payments.core.intents import group
+from services.payments.core.intents.moves import Moves
+from services.payments.core.intents.state import Intent, Refused
+from shared.contracts.payment_intents import PaymentIntentCanceled, PaymentIntentProcessing
+from shared.money import format_money
+
+
+def confirm(
+    moves: Moves, intent: Intent, means: Means | None, connector: str | None, expected_outstanding_minor: int | None
+) -> Refused | None:
+    """Collect: the order is asked for a lease first. `connector` takes the means; both may have been given before."""
+    if intent.step != "idle":
+        return _not_in_state(intent, "confirmed")
+    means = means or intent.means
+    if means is None:
+        return Refused("VALIDATION_FAILED", "There is nothing to pay with yet.", "method")
+    if means.tendered_minor is not None and means.tendered_minor < intent.amount_minor:
+        owed = format_money(intent.amount_minor, intent.currency)
+        return Refused("VALIDATION_FAILED", f"Less was handed over than {owed}.", "method.tendered_money")
+    intent = moves.change(
+        intent,
+        means=means,
+        connector=connector or intent.connector,
+        tries=intent.tries + 1,
+        reference=None,
+        last_decline=None,
+        expected_outstanding_minor=expected_outstanding_minor,
+        shown_brand=None,
+        shown_last4=None,
+    )
+    moves.tell(moves.lease(intent), PaymentIntentProcessing)
+    return None
+
+
+def capture(moves: Moves, intent: Intent, amount_minor: int | None) -> Refused | None:
+    """Collect what is held, or a part of it; the rest stays held."""
+    if intent.step != "held" or intent.cancel_requested:
+        return _not_in_state(intent, "captured")
+    held = intent.authorized_minor
+    amount = held if amount_minor is None else amount_minor
+    if amount > held:
+        detail = f"{format_money(held, intent.currency)} is held, and no more can be captured."
+        return Refused("CAPTURE_EXCEEDS_AUTHORIZED", detail, "amount_money")
+    group.capture(moves, intent, amount)
+    return None
+
+
+def cancel(moves: Moves, intent: Intent) -> Refused | None:
+    """Collect nothing more; what is held is let go. A payment that is completed meanwhile beats it."""
+    if intent.end == "canceled":
+        return None
+    if intent.end is not None:
+        return _not_in_state(intent, "canceled")
+    intent = moves.change(intent, cancel_requested=True)
+    match intent.step:
+        case "idle":
+            moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
+        case "leased":
+            intent = moves.release(intent, "payment_canceled")
+            moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
+        case "held":
+            group.void(moves, intent)
+        case _:
+            return None
+    group.advance(moves)
+    return None
+
+
+def _not_in_state(intent: Intent, done: str) -> Refused:
+    if intent.cancel_requested and intent.end is None:
+        return Refused("INTENT_NOT_IN_STATE", f"The intent is being canceled: it cannot be {done}.")
+    return Refused("INTENT_NOT_IN_STATE", f"The intent is in the state {intent.status}: it cannot be {done}.")

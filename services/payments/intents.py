@@ -1,0 +1,217 @@
+"""Payment intents in the database: what is wished for, replied and answered, each in one transaction per batch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.payments.core.asking import Found
+from services.payments.core.intents import answers
+from services.payments.core.intents.answers import answered, may_call, too_late
+from services.payments.core.intents.moves import Moves
+from services.payments.core.intents.replies import replied
+from services.payments.core.intents.state import Attempt, Intent, Refused
+from services.payments.intent_messages import command_message, event_messages
+from services.payments.store import attempts, intents
+from shared import idempotency, outbox
+from shared.clock import Clock
+from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.idempotency import Claim, Fresh, IdempotencyKey
+from shared.postgres import Connection, Pool, transaction
+
+Reply = CommandAccepted | CommandRefused
+Wish = Callable[[Moves], Refused | None]
+Tell = Callable[[Sequence[Intent]], tuple[int, bytes]]
+"""The status and body of the answer: the intents of the group as they are saved."""
+_RUN_OUT_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request wants of intents: of one that is there, or of a group that it makes."""
+
+    merchant_id: str
+    environment: str
+    wish: Wish
+    tell: Tell
+    payment_intent_id: str | None = None
+    made: tuple[Intent, ...] = ()
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What was wanted is saved."""
+
+    status: int
+    body: bytes
+    intents: tuple[Intent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The tenant has no such intent."""
+
+
+Result = Granted | Refused | Missing | Claim
+
+
+class Intents:
+    """Everything that changes an intent. `committed` is called when messages wait, `called` when attempts do."""
+
+    def __init__(self, pool: Pool, clock: Clock, committed: Callable[[], None], called: Callable[[], None]) -> None:
+        self._pool, self._clock, self._committed, self._called = pool, clock, committed, called
+
+    async def run(self, batch: Sequence[Wanted]) -> list[Result]:
+        """What became of each; what was refused has changed nothing, and its idempotency key stays unused."""
+        now = self._clock()
+        async with transaction(self._pool) as connection:
+            claims = await idempotency.claim(connection, [wanted.key for wanted in batch], now)
+            fresh = [wanted for wanted, claim in zip(batch, claims, strict=True) if isinstance(claim, Fresh)]
+            known = _Groups(await _locked(connection, (wanted.payment_intent_id for wanted in fresh)), now)
+            granted = [
+                (wanted, _grant(wanted, known)) if isinstance(claim, Fresh) else (wanted, claim)
+                for wanted, claim in zip(batch, claims, strict=True)
+            ]
+            await _save(connection, known.moves)
+            results = [_result(wanted, found) for wanted, found in granted]
+            await idempotency.remember(connection, _answers(batch, results), now)
+        self._announce(known.moves)
+        return results
+
+    async def settle(self, connection: Connection, replies: Sequence[Reply]) -> list[Moves]:
+        """What the orders' replies change, within the caller's transaction; `announce` it once that is committed."""
+        ours = [reply for reply in replies if reply.command_id.startswith("pi_")]
+        known = _Groups(await _locked(connection, (_intent_of(reply) for reply in ours)), self._clock())
+        for reply in ours:
+            moves = known.of(_intent_of(reply))
+            if moves is not None:
+                replied(moves, _intent_of(reply), reply)
+        await _save(connection, known.moves)
+        return known.moves
+
+    def announce(self, moves: Sequence[Moves]) -> None:
+        """What was saved has been committed."""
+        self._announce(moves)
+
+    async def record(self, told: Sequence[tuple[Attempt, Found | None]]) -> list[None]:
+        """What processors answered; `None` where it was too late to ask."""
+        async with transaction(self._pool) as connection:
+            ids = (attempt.asked.payment_intent_id for attempt, _ in told)
+            known = _Groups(await _locked(connection, ids), self._clock())
+            after = [_recorded(known, attempt, answer) for attempt, answer in told]
+            await _save(connection, known.moves, after)
+        self._announce(known.moves)
+        return [None] * len(told)
+
+    async def claim(self, limit: int) -> list[tuple[Attempt, bool]]:
+        """Attempts that are due, each with whether its processor may be asked for money now."""
+        now = self._clock()
+        async with transaction(self._pool) as connection:
+            claimed = await attempts.claim(connection, now, limit)
+            groups = await _read(connection, {attempt.asked.payment_intent_id for attempt in claimed})
+        return [(attempt, may_call(groups[attempt.asked.payment_intent_id], now)) for attempt in claimed]
+
+    async def claim_unknown(self, payment_intent_id: str) -> list[Attempt]:
+        """The attempt of this intent of which nothing is known yet, unless somebody else asks just now."""
+        async with transaction(self._pool) as connection:
+            return await attempts.claim_unknown(connection, payment_intent_id, self._clock())
+
+    async def run_out(self) -> None:
+        """Authorizations whose time is over end; their orders hear of it."""
+        now = self._clock()
+        async with transaction(self._pool) as connection:
+            over = await intents.run_out(connection, now, _RUN_OUT_AT_ONCE)
+            known = _Groups(await _locked(connection, over), now)
+            for payment_intent_id in over:
+                moves = known.of(payment_intent_id)
+                if moves is not None and moves[payment_intent_id].step == "held":
+                    answers.run_out(moves, moves[payment_intent_id])
+            await _save(connection, known.moves)
+        self._announce(known.moves)
+
+    def _announce(self, moves: Sequence[Moves]) -> None:
+        if any(each.commands or each.events for each in moves):
+            self._committed()
+        if any(each.attempts for each in moves):
+            self._called()
+
+
+class _Groups:
+    """The groups that a transaction has locked or makes, each with what follows in it."""
+
+    def __init__(self, groups: Iterable[Sequence[Intent]], now: datetime) -> None:
+        self._now = now
+        self.moves = [Moves(group, now) for group in groups]
+        self._by_intent = {key: moves for moves in self.moves for key in moves.ids}
+
+    def of(self, payment_intent_id: str) -> Moves | None:
+        return self._by_intent.get(payment_intent_id)
+
+    def make(self, made: Sequence[Intent], wish: Wish) -> Moves | Refused:
+        """A new group, unless what is wished for it is refused."""
+        moves = Moves((), self._now)
+        for intent in made:
+            moves.make(intent)
+        refused = wish(moves)
+        if refused is not None:
+            return refused
+        self.moves.append(moves)
+        return moves
+
+
+def _grant(wanted: Wanted, known: _Groups) -> Moves | Refused | Missing:
+    if wanted.payment_intent_id is None:
+        return known.make(wanted.made, wanted.wish)
+    moves = known.of(wanted.payment_intent_id)
+    if moves is None or any(not _owns(wanted, intent) for intent in moves.group):
+        return Missing()
+    return wanted.wish(moves) or moves
+
+
+def _owns(wanted: Wanted, intent: Intent) -> bool:
+    return (intent.merchant_id, intent.environment) == (wanted.merchant_id, wanted.environment)
+
+
+def _result(wanted: Wanted, found: Moves | Refused | Missing | Claim) -> Result:
+    if not isinstance(found, Moves):
+        return found
+    status, body = wanted.tell(found.group)
+    return Granted(status, body, found.group)
+
+
+def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[tuple[IdempotencyKey, int, bytes]]:
+    return [
+        (wanted.key, result.status, result.body)
+        for wanted, result in zip(batch, results, strict=True)
+        if wanted.key is not None and isinstance(result, Granted)
+    ]
+
+
+def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt:
+    moves = known.of(attempt.asked.payment_intent_id)
+    assert moves is not None, "an attempt has an intent"
+    return too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
+
+
+def _intent_of(reply: Reply) -> str:
+    return reply.command_id.partition(".")[0]
+
+
+async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[list[Intent]]:
+    wanted = sorted({each for each in ids if each is not None})
+    return list((await intents.lock_groups(connection, wanted)).values()) if wanted else []
+
+
+async def _read(connection: Connection, ids: Iterable[str]) -> dict[str, Intent]:
+    wanted = sorted(ids)
+    found = await intents.read_all(connection, wanted) if wanted else []
+    return {intent.payment_intent_id: intent for intent in found}
+
+
+async def _save(connection: Connection, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:
+    """Four statements at most, however many intents there are."""
+    await intents.save(connection, [intent for each in moves for intent in each.changed])
+    asked = {attempt.attempt_id: attempt for attempt in changed}
+    await attempts.save(connection, [*asked.values(), *(attempt for each in moves for attempt in each.attempts)])
+    told = [command_message(command) for each in moves for command in each.commands]
+    await outbox.put(connection, [*told, *(message for each in moves for message in event_messages(each.events))])

@@ -1,0 +1,142 @@
+"""Asks processors: what is to be asked is saved before, what was answered is saved after, and nothing is held between.
+
+An attempt is claimed by whoever sets about it. Whoever finds a claim that ran out asks first what became of it: it may
+have been sent.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter, Histogram
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from services.payments.connectors.port import Connector
+from services.payments.core.asking import Asked, Found
+from services.payments.core.intents.state import Attempt
+from services.payments.intents import Intents
+from shared.batcher import Batcher
+from shared.faults import Transient
+from shared.immutable import replace
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = Counter(
+    "throughline_payments_attempts",
+    "Questions to processors, by outcome",
+    ["connector", "operation", "outcome", "code"],
+)
+TIME = Histogram("throughline_payments_attempt_seconds", "Until a processor answered", ["connector", "operation"])
+
+MOST_AT_ONCE = 2_000
+"""Calls in flight in one process; each waits for a processor and costs next to nothing."""
+_CLAIM_AT_ONCE = 200
+_POLL_S = 0.5
+"""How soon an attempt is found of which this process was not told, or whose time has come."""
+_PAUSE_S = 1.0
+_SAVE_FOR_S = 30.0
+"""For how long an answer is tried to be saved; after that the claim runs out, and it is looked up."""
+_FINISH_S = 10.0
+
+Told = tuple[Attempt, Found | None]
+
+
+class AttemptRunner:
+    """Sends what is due and looks up what is not known, as long as it runs; and at once when somebody asks."""
+
+    def __init__(self, intents: Intents, connectors: Mapping[str, Connector]) -> None:
+        self._intents, self._connectors = intents, connectors
+        self._saves: Batcher[Told, None] = Batcher(intents.record, concurrent=4)
+        self._due = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Something is due."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Until it is canceled; calls that are under way then are waited for, a little."""
+        try:
+            while True:
+                try:
+                    await self._begin()
+                except Transient as reason:
+                    log.warning("attempts_postponed", reason=str(reason))
+                    await asyncio.sleep(_PAUSE_S)
+        finally:
+            await self._finish()
+
+    async def look_up(self, payment_intent_id: str) -> None:
+        """What became of this intent's attempt is asked and saved; nothing where there is none, or somebody does it."""
+        for attempt in await self._intents.claim_unknown(payment_intent_id):
+            await self._look_up(attempt)
+
+    async def _begin(self) -> None:
+        self._due.clear()
+        free = min(_CLAIM_AT_ONCE, MOST_AT_ONCE - len(self._calls))
+        claimed = await self._intents.claim(free) if free > 0 else []
+        for attempt, may_call in claimed:
+            call = asyncio.create_task(self._set_about(attempt, may_call), name=f"attempt {attempt.attempt_id}")
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        if len(claimed) < _CLAIM_AT_ONCE:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._due.wait()
+
+    async def _set_about(self, attempt: Attempt, may_call: bool) -> None:
+        if attempt.status != "pending" or attempt.claims > 1:
+            await self._look_up(attempt)
+        elif attempt.operation == "authorize" and not may_call:
+            await self._save(attempt, None)
+        else:
+            await self._save(attempt, await self._call(attempt))
+
+    async def _call(self, attempt: Attempt) -> Found:
+        connector, asked = self._connectors[attempt.connector], attempt.asked
+        with TIME.labels(attempt.connector, attempt.operation).time():
+            answer = await _operation(connector, asked)
+        _count(attempt, answer)
+        return answer
+
+    async def _look_up(self, attempt: Attempt) -> None:
+        attempt = replace(attempt, looks=attempt.looks + 1)
+        answer = await self._connectors[attempt.connector].look_up(attempt.asked)
+        _count(attempt, answer)
+        await self._save(attempt, answer)
+
+    async def _save(self, attempt: Attempt, answer: Found | None) -> None:
+        patiently = AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_exponential_jitter(multiplier=0.1, max=3),
+            stop=stop_after_delay(_SAVE_FOR_S),
+        )
+        try:
+            await patiently(self._saves.submit, (attempt, answer))
+        except Exception:
+            # Nothing is lost: its claim runs out, and then its processor is asked what became of it.
+            log.exception("attempt_not_saved", attempt_id=attempt.attempt_id)
+
+    async def _finish(self) -> None:
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=_FINISH_S)
+        for call in set(self._calls):
+            call.cancel()
+
+
+async def _operation(connector: Connector, asked: Asked) -> Found:
+    match asked.operation:
+        case "authorize":
+            return await connector.authorize(asked)
+        case "capture":
+            return await connector.capture(asked)
+        case "void":
+            return await connector.void(asked)
+        case "refund":
+            return await connector.refund(asked)
+
+
+def _count(attempt: Attempt, answer: Found) -> None:
+    code = getattr(answer, "code", "")
+    ATTEMPTS.labels(attempt.connector, attempt.operation, type(answer).__name__, code).inc()

@@ -1,0 +1,130 @@
+"""Attempts: claimed by whoever sends or looks them up, saved with what they changed."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, get_args
+
+from services.payments.core.asking import Asked, Found
+from services.payments.core.intents.state import Attempt
+from shared.postgres import Connection, Pool
+from shared.stored import decoder_of, encode_state
+
+CLAIMED_FOR = timedelta(seconds=60)
+"""Longer than any call takes: after that, whoever claimed it is taken for dead."""
+
+_decode_asked = decoder_of(Asked)
+_ANSWERS = {kind.__name__: kind for kind in get_args(Found)}
+_DECODE = {name: decoder_of(kind) for name, kind in _ANSWERS.items()}
+
+_COLUMNS = (
+    ("attempt_id", "text"),
+    ("payment_intent_id", "text"),
+    ("merchant_id", "text"),
+    ("environment", "text"),
+    ("order_id", "text"),
+    ("connector", "text"),
+    ("asked", "text"),
+    ("created_at", "timestamptz"),
+    ("status", "text"),
+    ("due_at", "timestamptz"),
+    ("updated_at", "timestamptz"),
+    ("looks", "integer"),
+    ("outcome", "text"),
+    ("answer", "text"),
+)
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_VALUES = ", ".join(f"{name}::jsonb" if name in ("asked", "answer") else name for name, _ in _COLUMNS)
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_SAVE = f"""
+INSERT INTO payment_attempts ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
+ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
+    updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome, answer = excluded.answer,
+    claimed_until = NULL
+"""
+_READ = (
+    "connector, asked::text AS asked, created_at, status, due_at, updated_at, looks, claims, outcome, "
+    "answer::text AS answer"
+)
+_CLAIM = f"""
+UPDATE payment_attempts SET claims = claims + 1, claimed_until = $2 WHERE attempt_id IN (
+    SELECT attempt_id FROM payment_attempts
+    WHERE status <> 'ended' AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
+    ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+) RETURNING {_READ}
+"""
+_CLAIM_UNKNOWN = f"""
+UPDATE payment_attempts SET claims = claims + 1, claimed_until = $3
+WHERE payment_intent_id = $1 AND status IN ('unknown', 'challenged') AND (claimed_until IS NULL OR claimed_until <= $2)
+RETURNING {_READ}
+"""
+
+
+async def claim(connection: Connection, now: datetime, limit: int) -> list[Attempt]:
+    """At most `limit` attempts that are due, from now on this caller's for as long as `CLAIMED_FOR`."""
+    return [_attempt(row) for row in await connection.fetch(_CLAIM, now, now + CLAIMED_FOR, limit)]
+
+
+async def save(connection: Connection, attempts: Sequence[Attempt]) -> None:
+    """The attempts as they are now, nobody's any more; the intents that they belong to are locked. One statement."""
+    if attempts:
+        await connection.execute(_SAVE, *map(list, zip(*map(_row, attempts), strict=True)))
+
+
+async def claim_unknown(connection: Connection, payment_intent_id: str, now: datetime) -> list[Attempt]:
+    """What this intent waits to know, due or not; nothing while it is somebody's."""
+    rows = await connection.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR)
+    return [_attempt(row) for row in rows]
+
+
+async def of_order(
+    pool: Pool, tenant: tuple[str, str], order_id: str, after: tuple[datetime, str] | None, limit: int
+) -> list[Attempt]:
+    """At most `limit` attempts on an order of this merchant and environment, newest first, after the position."""
+    rows = await pool.fetch(
+        f"""
+        SELECT {_READ} FROM payment_attempts
+        WHERE merchant_id = $1 AND environment = $2 AND order_id = $3
+            AND ($4::timestamptz IS NULL OR (created_at, attempt_id) < ($4, $5))
+        ORDER BY created_at DESC, attempt_id DESC LIMIT $6
+        """,
+        *tenant,
+        order_id,
+        *(after or (None, None)),
+        limit,
+    )
+    return [_attempt(row) for row in rows]
+
+
+def _attempt(row: Any) -> Attempt:
+    answer = None if row["outcome"] is None else _DECODE[row["outcome"]](row["answer"])
+    return Attempt(
+        asked=_decode_asked(row["asked"]),
+        connector=row["connector"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        due_at=row["due_at"],
+        status=row["status"],
+        answer=answer,
+        claims=row["claims"],
+        looks=row["looks"],
+    )
+
+
+def _row(attempt: Attempt) -> tuple[Any, ...]:
+    asked, answer = attempt.asked, attempt.answer
+    return (
+        asked.attempt_id,
+        asked.payment_intent_id,
+        asked.merchant_id,
+        asked.environment,
+        asked.order_id,
+        attempt.connector,
+        encode_state(asked).decode(),
+        attempt.created_at,
+        attempt.status,
+        attempt.due_at,
+        attempt.updated_at,
+        attempt.looks,
+        None if answer is None else type(answer).__name__,
+        None if answer is None else encode_state(answer).decode(),
+    )

@@ -1,0 +1,163 @@
+"""Payment intents and their attempts: locked by group, saved in batches, a statement each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from services.payments.core.intents.state import Intent
+from shared.conditions import value, where
+from shared.postgres import Connection, Pool
+from shared.stored import decoder_of, encode_state
+
+_decode = decoder_of(Intent)
+
+_COLUMNS = (
+    ("payment_intent_id", "text"),
+    ("merchant_id", "text"),
+    ("environment", "text"),
+    ("order_id", "text"),
+    ("group_id", "text"),
+    ("created_at", "timestamptz"),
+    ("status", "text"),
+    ("settled", "boolean"),
+    ("updated_at", "timestamptz"),
+    ("authorization_ends_at", "timestamptz"),
+    ("state", "text"),
+)
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_VALUES = ", ".join("state::jsonb" if name == "state" else name for name, _ in _COLUMNS)
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_SAVE = f"""
+INSERT INTO payment_intents ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
+ON CONFLICT (payment_intent_id) DO UPDATE SET status = excluded.status, settled = excluded.settled,
+    updated_at = excluded.updated_at, authorization_ends_at = excluded.authorization_ends_at, state = excluded.state
+"""
+
+
+async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str]) -> dict[str, list[Intent]]:
+    """By group: all intents of the groups of these; locked in the order of their ids until the transaction ends."""
+    rows = await connection.fetch(
+        """
+        SELECT state::text AS state FROM payment_intents WHERE group_id IN (
+            SELECT group_id FROM payment_intents WHERE payment_intent_id = ANY($1::text[])
+        ) ORDER BY payment_intent_id FOR UPDATE
+        """,
+        payment_intent_ids,
+    )
+    groups: dict[str, list[Intent]] = {}
+    for row in rows:
+        intent = _decode(row["state"])
+        groups.setdefault(intent.group_id, []).append(intent)
+    return groups
+
+
+async def read_all(connection: Connection, payment_intent_ids: Sequence[str]) -> list[Intent]:
+    """These intents, not locked."""
+    rows = await connection.fetch(
+        "SELECT state::text AS state FROM payment_intents WHERE payment_intent_id = ANY($1::text[])", payment_intent_ids
+    )
+    return [_decode(row["state"]) for row in rows]
+
+
+async def save(connection: Connection, intents: Sequence[Intent]) -> None:
+    """The intents as they are now: new ones, and ones that are locked; one statement."""
+    if intents:
+        await connection.execute(_SAVE, *map(list, zip(*map(_row, intents), strict=True)))
+
+
+async def read(pool: Pool, merchant_id: str, environment: str, payment_intent_id: str) -> Intent | None:
+    """The intent; another tenant's reads as not there."""
+    state = await pool.fetchval(
+        "SELECT state::text FROM payment_intents "
+        "WHERE payment_intent_id = $3 AND merchant_id = $1 AND environment = $2",
+        merchant_id,
+        environment,
+        payment_intent_id,
+    )
+    return None if state is None else _decode(state)
+
+
+async def read_group(pool: Pool, merchant_id: str, environment: str, group_id: str) -> list[Intent]:
+    """The intents that pay together."""
+    rows = await pool.fetch(
+        "SELECT state::text AS state FROM payment_intents "
+        "WHERE group_id = $3 AND merchant_id = $1 AND environment = $2",
+        merchant_id,
+        environment,
+        group_id,
+    )
+    return [_decode(row["state"]) for row in rows]
+
+
+async def settled(pool: Pool, group_ids: Sequence[str]) -> list[str]:
+    """Those of the groups in which nothing is under way that somebody should wait for."""
+    rows = await pool.fetch(
+        "SELECT group_id FROM payment_intents WHERE group_id = ANY($1::text[]) GROUP BY group_id "
+        "HAVING bool_and(settled)",
+        group_ids,
+    )
+    return [row["group_id"] for row in rows]
+
+
+async def run_out(connection: Connection, now: datetime, limit: int) -> list[str]:
+    """Intents that hold money whose authorization has ended by now, the longest ago first."""
+    rows = await connection.fetch(
+        """
+        SELECT payment_intent_id FROM payment_intents
+        WHERE status = 'requires_capture' AND authorization_ends_at <= $1
+        ORDER BY authorization_ends_at LIMIT $2
+        """,
+        now,
+        limit,
+    )
+    return [row["payment_intent_id"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class IntentFilter:
+    """Which intents a list holds; every field that is set must match."""
+
+    merchant_id: str
+    environment: str
+    equal: dict[str, str] = field(default_factory=dict)
+    """Column → value, for `status` and `order_id`."""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def page(pool: Pool, wanted: IntentFilter, after: tuple[datetime, str] | None, limit: int) -> list[Intent]:
+    """At most `limit` intents, newest first, that come after the position."""
+    assert wanted.equal.keys() <= {"status", "order_id"}
+    conditions, arguments = where(
+        [
+            ("merchant_id = {}", (wanted.merchant_id,)),
+            ("environment = {}", (wanted.environment,)),
+            *((f"{column} = {{}}", (wish,)) for column, wish in wanted.equal.items()),
+            ("created_at >= {}", value(wanted.created_from)),
+            ("created_at < {}", value(wanted.created_before)),
+            ("(created_at, payment_intent_id) < ({}, {})", after),
+        ]
+    )
+    rows = await pool.fetch(
+        f"SELECT state::text AS state FROM payment_intents WHERE {conditions} "
+        f"ORDER BY created_at DESC, payment_intent_id DESC LIMIT {int(limit)}",
+        *arguments,
+    )
+    return [_decode(row["state"]) for row in rows]
+
+
+def _row(intent: Intent) -> tuple[Any, ...]:
+    return (
+        intent.payment_intent_id,
+        intent.merchant_id,
+        intent.environment,
+        intent.order_id,
+        intent.group_id,
+        intent.created_at,
+        intent.status,
+        intent.settled,
+        intent.updated_at,
+        intent.authorization_ends_at,
+        encode_state(intent).decode(),
+    )
