@@ -26,6 +26,10 @@ ROUTES = {
     "/v1/channels": "payments",
     "/v1/channel-events": "payments",
     "/v1/unmatched-money": "payments",
+    "/v1/payment-intents": "payments",
+    "/v1/orders/*/pay": "payments",
+    "/v1/orders/*/payment-intents": "payments",
+    "/v1/orders/*/payment-attempts": "payments",
     "/v1/merchants": "apps",
     "/v1/api-keys": "apps",
     "/v1/auth-context": "apps",
@@ -44,7 +48,7 @@ ROUTES = {
     "/v1/webhook-event-types": "apps",
     "/v1/webhook-deliveries": "apps",
 }
-"""Which service answers a path and everything below it."""
+"""Which service answers a path and everything below it; `*` stands for one segment, of an order's id."""
 
 REFERENCE = ("/docs", "/openapi.json", "/docs-assets", "/problems")
 """What describes the whole API and so belongs to no single service."""
@@ -77,7 +81,9 @@ class Gateway:
             await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
 
     def _service_for(self, path: str) -> ASGIApp | None:
-        segments = path.split("/", 3)
+        segments = path.split("/", 5)
+        if len(segments) > 4 and (below := self._routes.get("/".join((*segments[:3], "*", segments[4])))):
+            return below
         return self._routes.get("/".join(segments[:3])) or self._routes.get("/".join(segments[:2]))
 
     async def _answer_ourselves(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,19 +1,28 @@
 """The composition root of the payment service: the only place that builds its parts."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from litestar import Litestar
 
 from services.payments.channels import ChannelLife
+from services.payments.connectors.registry import create_connectors
 from services.payments.consumers import ChannelConsumer, OrderConsumer, ReplyConsumer
 from services.payments.http.channel_events import ChannelEventController
 from services.payments.http.channels import ChannelController
+from services.payments.http.paying import OrderPaymentController
+from services.payments.http.payment_intents import PaymentIntentController
 from services.payments.http.unmatched_money import UnmatchedMoneyController
 from services.payments.http.wiring import Wiring
+from services.payments.intents import Intents
 from services.payments.jobs import INVARIANTS, MarkOverdueJob, MatchWaitingJob, MeasureJob
+from services.payments.runner import AttemptRunner
+from services.payments.store import intents as intents_store
 from services.payments.store import unmatched
+from shared.batcher import Batcher
 from shared.invariants import CheckInvariantsJob
 from shared.outside import REAL, Outside
+from shared.postgres import Pool
 from shared.service import ServiceProcess
 from shared.settings import Role, Settings
 from shared.topics import CHANNEL_TOPIC_PATTERN, ORDERS_EVENTS, ORDERS_REPLIES
@@ -23,6 +32,7 @@ SERVICE = "payments"
 _MATCH_EVERY_S = 2.0
 _FINISH_EVERY_S = 10.0
 _MEASURE_EVERY_S = 15.0
+_RUN_OUT_EVERY_S = 15.0
 _MARK_EVERY_S = 60.0
 _CHECK_EVERY_S = 60.0
 
@@ -32,18 +42,39 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process = ServiceProcess(SERVICE, settings, role, outside)
     pool, clock, wake = process.pool, process.clock, process.wake
     life = ChannelLife(pool, settings.kafka, clock, outside.kafka)
+    connectors = create_connectors(settings, outside)
+    intents = Intents(pool, clock, wake, lambda: runner.wake())
+    runner = AttemptRunner(intents, connectors)
     process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
     process.consume("orders", OrderConsumer(pool, clock, wake), topics=[ORDERS_EVENTS])
-    process.consume("replies", ReplyConsumer(pool, clock, wake), topics=[ORDERS_REPLIES])
+    process.consume("replies", ReplyConsumer(pool, clock, wake, intents), topics=[ORDERS_REPLIES])
+    process.beside("attempts", runner.run)
     process.every(_MATCH_EVERY_S, "jobs.match_waiting_events", MatchWaitingJob(pool, clock, wake))
     process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
+    process.every(_RUN_OUT_EVERY_S, "jobs.end_authorizations", intents.run_out)
     process.every(_MARK_EVERY_S, "jobs.mark_overdue_money", MarkOverdueJob(pool, clock, settings))
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
-    outcomes = Outcomes(settings, SERVICE, partial(unmatched.settled, pool), outside)
-    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes)
-    process.serve([ChannelController, ChannelEventController, UnmatchedMoneyController], payments=wiring)
+    outcomes = Outcomes(settings, SERVICE, partial(_settled, pool), outside)
+    batcher = Batcher(intents.run, largest=settings.http_batch_size, concurrent=4)
+    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes, batcher, runner, connectors)
+    controllers = [
+        ChannelController,
+        ChannelEventController,
+        UnmatchedMoneyController,
+        PaymentIntentController,
+        OrderPaymentController,
+    ]
+    process.serve(controllers, payments=wiring)
     return process
+
+
+async def _settled(pool: Pool, ids: Sequence[str]) -> list[str]:
+    """Those of the unmatched items and of the groups of intents of which the outcome is known."""
+    groups = [each for each in ids if each.startswith("pi_")]
+    items = [each for each in ids if not each.startswith("pi_")]
+    known = await intents_store.settled(pool, groups) if groups else []
+    return [*known, *(await unmatched.settled(pool, items) if items else [])]
 
 
 def create_app(settings: Settings, role: Role) -> Litestar:

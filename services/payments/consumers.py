@@ -6,6 +6,7 @@ from services.payments import answers, ingestion, matching, resolving
 from services.payments.core.projection import Seen, order_after
 from services.payments.core.state import Arrival, Channel, KnownOrder
 from services.payments.incoming import arrival_of, channel_of_topic, check_source
+from services.payments.intents import Intents
 from services.payments.messages import SOURCE
 from services.payments.store import channels, orders
 from services.payments.told import Facts, Told, seen_in
@@ -65,8 +66,8 @@ class OrderConsumer:
 class ReplyConsumer:
     """`orders.replies`: what the orders answered to the commands of this service."""
 
-    def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
-        self._pool, self._clock, self._committed = pool, clock, committed
+    def __init__(self, pool: Pool, clock: Clock, committed: Committed, intents: Intents) -> None:
+        self._pool, self._clock, self._committed, self._intents = pool, clock, committed, intents
 
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
         # Most replies are for others, so they are told apart before anything is read.
@@ -77,8 +78,10 @@ class ReplyConsumer:
             async with transaction(self._pool) as connection:
                 settled = await answers.settle_all(connection, wanted, self._clock())
                 settled += await resolving.settle_all(connection, wanted, self._clock())
+                moves = await self._intents.settle(connection, wanted)
             if settled:
                 self._committed()
+            self._intents.announce(moves)
         told = dict(zip(map(_position, ours), results, strict=True))
         return [told.get(_position(record)) for record in records]
 

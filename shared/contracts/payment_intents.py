@@ -71,6 +71,10 @@ class IntentRefusal(Part):
     code: str
     detail: str
     blockers: tuple[Blocker, ...] = ()
+    outstanding_money: Money | None = None
+    """What was owed then."""
+    available_money: Money | None = None
+    """What of it nobody was collecting."""
 
 
 class PaymentIntent(Part):

@@ -96,6 +96,9 @@ CODES: dict[str, Meaning] = {
     "INTENT_NOT_IN_STATE": Meaning(
         409, "The payment intent is in another state", "Read the intent; its status says which steps are possible."
     ),
+    "CAPTURE_EXCEEDS_AUTHORIZED": Meaning(
+        409, "More than is held", "Capture at most `authorized_money` of the intent; it may be captured in parts."
+    ),
     "CHANNEL_ID_TAKEN": Meaning(
         409, "The channel id is taken", "Choose another `channel_id`, or leave it out to be given one."
     ),

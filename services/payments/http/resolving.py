@@ -56,7 +56,7 @@ async def run(
 
     first = await run_idempotent(wiring.pool, key, now, effect)
     wiring.committed()
-    if first.status_code != 202 or not await wiring.unmatched.wait(place.unmatched_money_id, wait_s(request)):
+    if first.status_code != 202 or not await wiring.outcomes.wait(place.unmatched_money_id, wait_s(request)):
         return first
     item = await own_item(wiring, place)
     if item.money.version != orjson.loads(first.content)["data"]["version"] + 1:

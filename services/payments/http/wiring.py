@@ -4,6 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.payments.channels import ChannelLife
+from services.payments.connectors.registry import Connectors
+from services.payments.intents import Result, Wanted
+from services.payments.runner import AttemptRunner
+from shared.batcher import Batcher
 from shared.clock import Clock
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
@@ -19,5 +23,8 @@ class Wiring:
     committed: Callable[[], None]
     channels: ChannelLife
     kafka: KafkaSettings
-    unmatched: Outcomes
-    """Of the items that orders are asked about."""
+    outcomes: Outcomes
+    """Of what orders or processors are asked about: unmatched items, and groups of intents."""
+    intents: Batcher[Wanted, Result]
+    runner: AttemptRunner
+    connectors: Connectors

@@ -60,7 +60,9 @@ async def read_orders(connection: Connection, order_ids: Sequence[str]) -> dict[
     return {row["order_id"]: KnownOrder(**row) for row in rows}
 
 
-async def read_own(connection: Connection, merchant_id: str, environment: str, order_id: str) -> KnownOrder | None:
+async def read_own(
+    connection: Connection | Pool, merchant_id: str, environment: str, order_id: str
+) -> KnownOrder | None:
     """The order, if it is known; another tenant's is not."""
     query = f"SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND order_id = $3"
     row = await connection.fetchrow(query, merchant_id, environment, order_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from services.payments.core.asking import Asked, Operation
 from services.payments.core.identities import derived_id
@@ -10,6 +10,7 @@ from services.payments.core.intents.state import LEASE_S, Attempt, Intent, in_or
 from services.payments.core.intents.view import shown
 from shared.contracts.order_commands import (
     AcquireLease,
+    CreateOrder,
     ExtendLease,
     OrderCommand,
     RecordAuthorization,
@@ -19,11 +20,11 @@ from shared.contracts.order_commands import (
     RecordVoid,
     ReleaseLease,
 )
-from shared.contracts.order_parts import Holder, Method, Tender
+from shared.contracts.order_parts import Context, Holder, LineItem, Method, Tender
 from shared.contracts.payment_intents import IntentEvent
 from shared.immutable import immutable, replace
 
-CommandKind = Literal["lease", "extend", "release", "fact"]
+CommandKind = Literal["order", "lease", "extend", "release", "fact"]
 
 
 @immutable
@@ -38,8 +39,7 @@ class Command:
 def kind_of(command_id: str) -> CommandKind:
     """What an intent's command was for, from its id: `pi_…\u200b.lease.3`."""
     _, kind, _ = command_id.split(".")
-    assert kind in ("lease", "extend", "release", "fact"), command_id
-    return kind  # type: ignore[return-value]  # one of them
+    return cast(CommandKind, kind)
 
 
 class Moves:
@@ -92,6 +92,15 @@ class Moves:
     def tell(self, intent: Intent, event: type[IntentEvent]) -> None:
         """Let the public hear of it."""
         self._told.append((intent.payment_intent_id, event))
+
+    def make_order(self, intent: Intent, line: str) -> Intent:
+        """An order for the intent's amount, with one line."""
+        item = LineItem(
+            line_item_id=derived_id("li", intent.payment_intent_id), name=line, unit_price_minor=intent.amount_minor
+        )
+        context = Context(location_id=intent.location_id, device_id=intent.device_id, operator_id=intent.operator_id)
+        command = CreateOrder(currency=intent.currency, source=intent.source, line_items=(item,), context=context)
+        return self._ask(intent, "order", command)
 
     def lease(self, intent: Intent) -> Intent:
         """Ask the order for a lease on exactly what is to be collected."""

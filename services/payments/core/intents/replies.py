@@ -3,8 +3,12 @@
 from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves, kind_of
 from services.payments.core.intents.state import Intent
+from shared.contracts.model import Money
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.contracts.payment_intents import IntentRefusal, PaymentIntentCanceled, PaymentIntentFailed
+
+_MOST_LEASES = 4
+"""As often an amount that nobody named is followed before its client is told."""
 
 Reply = CommandAccepted | CommandRefused
 
@@ -36,7 +40,13 @@ def _leased(moves: Moves, intent: Intent) -> None:
 
 
 def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
-    refusal = IntentRefusal(code=reply.code, detail=reply.detail, blockers=reply.blockers)
+    owed = reply.facts.get("outstanding_minor")
+    if intent.follows and reply.code == "OUTSTANDING_CHANGED" and owed and intent.leases < _MOST_LEASES:
+        # Nobody named an amount: it is whatever is owed, and we knew an older version of the order.
+        expected = None if intent.expected_outstanding_minor is None else owed
+        moves.lease(moves.change(intent, amount_minor=owed, expected_outstanding_minor=expected))
+        return
+    refusal = _refusal(intent, reply)
     intent = moves.change(intent, step="idle", lease_id=None, lease_until=None, last_refusal=refusal)
     if intent.cancel_requested:
         moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
@@ -46,3 +56,17 @@ def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
         group.advance(moves)
     else:
         moves.tell(intent, PaymentIntentFailed)
+
+
+def _refusal(intent: Intent, reply: CommandRefused) -> IntentRefusal:
+    return IntentRefusal(
+        code=reply.code,
+        detail=reply.detail,
+        blockers=reply.blockers,
+        outstanding_money=_money(intent, reply.facts.get("outstanding_minor")),
+        available_money=_money(intent, reply.facts.get("available_minor")),
+    )
+
+
+def _money(intent: Intent, amount_minor: int | None) -> Money | None:
+    return None if amount_minor is None else Money(amount=amount_minor, currency=intent.currency)

@@ -69,6 +69,8 @@ class Intent:
     operator_id: str | None = None
     metadata: Metadata = field(default_factory=dict)
     return_url: str | None = None
+    follows: bool = False
+    """Whether the amount is whatever is owed, since nobody named one."""
     expected_outstanding_minor: int | None = None
     tries: int = 0
     """How often it was confirmed."""

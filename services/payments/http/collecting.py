@@ -1,0 +1,195 @@
+"""How a request becomes intents, is waited for, and is answered."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from services.payments.core.asking import Means
+from services.payments.core.intents.state import Intent, Refused, in_order
+from services.payments.core.intents.view import shown
+from services.payments.core.state import KnownOrder
+from services.payments.http.wiring import Wiring
+from services.payments.intents import Granted, Missing, Result, Wanted, Wish
+from services.payments.store import intents, orders
+from shared import idempotency
+from shared.auth.guard import ApiRequest
+from shared.contracts.model import Money
+from shared.contracts.payment_intents import IntentRefusal
+from shared.http.answers import REPLAYED_HEADER, Answer, one_bytes, replayed, stored
+from shared.http.problem_codes import CODES
+from shared.http.problems import Problem, not_found
+from shared.http.requests import wait_s
+from shared.idempotency import IdempotencyKey, InProgress, Reused, StoredResponse, idempotency_key, problem_for
+from shared.postgres import transaction
+
+_KNOWN_WITHIN_S = 2.0
+"""An order that was just made is not known here yet: for so long it is waited for."""
+_LOOK_EVERY_S = 0.03
+_LOOK_UP_S = 5.0
+"""For so long a request waits for a processor to say what became of an attempt."""
+
+Show = Callable[[Sequence[Intent]], BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an answer says of a group of intents, and with which status once nothing is under way any more."""
+
+    show: Show
+    status: int = 200
+
+
+def one_of(payment_intent_id: str) -> Show:
+    """The answer is this intent."""
+
+    def show(group: Sequence[Intent]) -> BaseModel:
+        return shown(next(intent for intent in group if intent.payment_intent_id == payment_intent_id))
+
+    return show
+
+
+async def order_for(request: ApiRequest, wiring: Wiring, order_id: str) -> KnownOrder:
+    """The caller's order; another tenant's is not found."""
+    access = request.user
+    tries = int(_KNOWN_WITHIN_S / _LOOK_EVERY_S)
+    for _ in range(tries):
+        order = await orders.read_own(wiring.pool, access.merchant, access.environment, order_id)
+        if order is not None:
+            return order
+        await asyncio.sleep(_LOOK_EVERY_S)
+    raise not_found("There is no such order.")
+
+
+def connector_for(wiring: Wiring, means: Means, environment: str, param: str) -> str:
+    """Who takes it; a problem that names the field where nobody does."""
+    connector = wiring.connectors.taking(means, environment)
+    if connector is None:
+        detail = f"No processor is connected that takes {means.type} in the {environment} environment."
+        raise Problem("VALIDATION_FAILED", detail, param=f"{param}.type")
+    objection = connector.objection(means)
+    if objection is not None:
+        raise Problem("VALIDATION_FAILED", objection, param=param)
+    return connector.name
+
+
+async def collect(
+    request: ApiRequest,
+    wiring: Wiring,
+    wish: Wish,
+    shape: Shape,
+    *,
+    payment_intent_id: str | None = None,
+    made: Sequence[Intent] = (),
+) -> Answer:
+    """Saved with the answer 202 first, where something is under way; a repeat waits again for what became of it."""
+    key, access = await idempotency_key(request, request.user), request.user
+
+    def tell(group: Sequence[Intent]) -> tuple[int, bytes]:
+        settled = all(intent.settled for intent in group)
+        return shape.status if settled else 202, _body(request, shape, group)
+
+    wanted = Wanted(access.merchant, access.environment, wish, tell, payment_intent_id, tuple(made), key)
+    result = await wiring.intents.submit(wanted)
+    if isinstance(result, Granted):
+        if result.status != 202:
+            return stored(result.status, result.body)
+        return await _waited(request, wiring, shape, result.intents, key, again=False)
+    if isinstance(result, StoredResponse) and result.status == 202:
+        group = await _named_in(request, wiring, result.body)
+        return await _waited(request, wiring, shape, group, key, again=True)
+    return _answered(result)
+
+
+async def look_up(wiring: Wiring, intent: Intent) -> None:
+    """Where nobody knows what became of it, its processor is asked now; an answer that takes long is not waited for."""
+    if intent.step in ("finding_out", "challenged"):
+        asking = asyncio.create_task(wiring.runner.look_up(intent.payment_intent_id), name="look up")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_UP_S):
+                await asyncio.shield(asking)
+
+
+async def own_intent(request: ApiRequest, wiring: Wiring, payment_intent_id: str) -> Intent:
+    """The caller's intent; another tenant's is not found."""
+    access = request.user
+    intent = await intents.read(wiring.pool, access.merchant, access.environment, payment_intent_id)
+    if intent is None:
+        raise _unknown()
+    return intent
+
+
+async def _waited(
+    request: ApiRequest,
+    wiring: Wiring,
+    shape: Shape,
+    group: Sequence[Intent],
+    key: IdempotencyKey | None,
+    *,
+    again: bool,
+) -> Answer:
+    access, group_id = request.user, group[0].group_id
+    headers = {REPLAYED_HEADER: "true"} if again else None
+    settled = await wiring.outcomes.wait(group_id, wait_s(request))
+    after = in_order(await intents.read_group(wiring.pool, access.merchant, access.environment, group_id))
+    if not settled:
+        return stored(202, _body(request, shape, after), headers)
+    refusal = _refusal(after)
+    if refusal is not None:
+        raise _problem(refusal, after[0])
+    body = _body(request, shape, after)
+    if key is not None:
+        async with transaction(wiring.pool) as connection:
+            await idempotency.remember(connection, [(key, shape.status, body)], wiring.clock())
+    return stored(shape.status, body, headers)
+
+
+async def _named_in(request: ApiRequest, wiring: Wiring, body: bytes) -> Sequence[Intent]:
+    data: dict[str, Any] = orjson.loads(body)["data"]
+    first = data if "payment_intent_id" in data else data["payment_intents"][0]
+    return [await own_intent(request, wiring, first["payment_intent_id"])]
+
+
+def _answered(result: Result) -> Answer:
+    match result:
+        case StoredResponse(status=status, body=body):
+            return replayed(status, body)
+        case Missing():
+            raise _unknown()
+        case Refused(code=code, detail=detail, param=param):
+            raise Problem(code, detail, param=param)
+        case InProgress() | Reused():
+            raise problem_for(result)
+        case _:
+            raise AssertionError("a wish has an answer")
+
+
+def _refusal(group: Sequence[Intent]) -> IntentRefusal | None:
+    """The order's no, where nothing was collected because of it."""
+    if any(intent.captured_minor or intent.authorized_minor or intent.last_decline for intent in group):
+        return None
+    return next((intent.last_refusal for intent in group if intent.last_refusal and intent.step != "challenged"), None)
+
+
+def _problem(refusal: IntentRefusal, intent: Intent) -> Problem:
+    """As the order said it."""
+    money: dict[str, Money | None] = {
+        "outstanding_money": refusal.outstanding_money,
+        "available_money": refusal.available_money,
+    }
+    facts = {name: each.model_dump() for name, each in money.items() if each is not None}
+    facts["payment_intent_id"] = intent.payment_intent_id  # type: ignore[assignment]  # facts are of any kind
+    code = refusal.code if refusal.code in CODES else "ORDER_NOT_OPEN"
+    return Problem(code, refusal.detail, blockers=refusal.blockers, facts=facts)
+
+
+def _body(request: ApiRequest, shape: Shape, group: Sequence[Intent]) -> bytes:
+    return one_bytes(request, shape.show(in_order(group)))
+
+
+def _unknown() -> Problem:
+    return not_found("There is no such payment intent.")
