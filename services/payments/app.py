@@ -1,12 +1,13 @@
 """The composition root of the payment service: the only place that builds its parts."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 from litestar import Litestar
 
 from services.payments.channels import ChannelLife
-from services.payments.connectors.registry import create_connectors
+from services.payments.connectors.registry import Connectors
 from services.payments.consumers import ChannelConsumer, OrderConsumer, ReplyConsumer
 from services.payments.http.channel_events import ChannelEventController
 from services.payments.http.channels import ChannelController
@@ -42,9 +43,10 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process = ServiceProcess(SERVICE, settings, role, outside)
     pool, clock, wake = process.pool, process.clock, process.wake
     life = ChannelLife(pool, settings.kafka, clock, outside.kafka)
-    connectors = create_connectors(settings, outside)
-    intents = Intents(pool, clock, wake, lambda: runner.wake())
-    runner = AttemptRunner(intents, connectors)
+    connectors = Connectors(settings.sandbox, outside.acquirer)
+    due = asyncio.Event()
+    intents = Intents(pool, clock, wake, due.set)
+    runner = AttemptRunner(intents, connectors, due)
     process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
     process.consume("orders", OrderConsumer(pool, clock, wake), topics=[ORDERS_EVENTS])
     process.consume("replies", ReplyConsumer(pool, clock, wake, intents), topics=[ORDERS_REPLIES])

@@ -5,7 +5,6 @@ have been sent.
 """
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
@@ -13,7 +12,8 @@ from prometheus_client import Counter, Histogram
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from services.payments.connectors.port import Connector
-from services.payments.core.asking import Asked, Found
+from services.payments.connectors.registry import Connectors
+from services.payments.core.asking import Asked, Found, NotSent, Unknown
 from services.payments.core.intents.state import Attempt
 from services.payments.intents import Intents
 from shared.batcher import Batcher
@@ -43,17 +43,15 @@ Told = tuple[Attempt, Found | None]
 
 
 class AttemptRunner:
-    """Sends what is due and looks up what is not known, as long as it runs; and at once when somebody asks."""
+    """Sends what is due and looks up what is not known, as long as it runs; and at once when somebody asks.
 
-    def __init__(self, intents: Intents, connectors: Mapping[str, Connector]) -> None:
-        self._intents, self._connectors = intents, connectors
+    `due` is set by whoever has saved something to do.
+    """
+
+    def __init__(self, intents: Intents, connectors: Connectors, due: asyncio.Event) -> None:
+        self._intents, self._connectors, self._due = intents, connectors, due
         self._saves: Batcher[Told, None] = Batcher(intents.record, concurrent=4)
-        self._due = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
-
-    def wake(self) -> None:
-        """Something is due."""
-        self._due.set()
 
     async def run(self) -> None:
         """Until it is canceled; calls that are under way then are waited for, a little."""
@@ -94,15 +92,21 @@ class AttemptRunner:
             await self._save(attempt, await self._call(attempt))
 
     async def _call(self, attempt: Attempt) -> Found:
-        connector, asked = self._connectors[attempt.connector], attempt.asked
+        connector = self._connectors.named(attempt.connector)
+        if connector is None:
+            return NotSent(f"{attempt.connector} is not connected.")
         with TIME.labels(attempt.connector, attempt.operation).time():
-            answer = await _operation(connector, asked)
+            answer = await _operation(connector, attempt.asked)
         _count(attempt, answer)
         return answer
 
     async def _look_up(self, attempt: Attempt) -> None:
         attempt = replace(attempt, looks=attempt.looks + 1)
-        answer = await self._connectors[attempt.connector].look_up(attempt.asked)
+        connector = self._connectors.named(attempt.connector)
+        if connector is None:
+            answer: Found = Unknown(f"{attempt.connector} is not connected.")
+        else:
+            answer = await connector.look_up(attempt.asked)
         _count(attempt, answer)
         await self._save(attempt, answer)
 

@@ -67,7 +67,7 @@ async def order_for(request: ApiRequest, wiring: Wiring, order_id: str) -> Known
 
 def connector_for(wiring: Wiring, means: Means, environment: str, param: str) -> str:
     """Who takes it; a problem that names the field where nobody does."""
-    connector = wiring.connectors.taking(means, environment)
+    connector = wiring.connectors.taking(means.type, environment)
     if connector is None:
         detail = f"No processor is connected that takes {means.type} in the {environment} environment."
         raise Problem("VALIDATION_FAILED", detail, param=f"{param}.type")

@@ -57,8 +57,14 @@ def legs_of(request: ApiRequest, wiring: Wiring, order: Order, body: PayRequest)
         )
         return [replace(intent_of(request, wiring, order, whole), one_shot=True)]
     assert body.legs is not None, "there is a method, or there are legs"
-    first = _intent(request, wiring, order, body)
-    return [_leg(request, wiring, first, leg, number, len(body.legs), body) for number, leg in enumerate(body.legs)]
+    first = replace(
+        _intent(request, wiring, order, body),
+        legs=len(body.legs),
+        completion=body.completion_behavior,
+        keep_successful_legs=body.keep_successful_legs,
+        one_shot=True,
+    )
+    return [_leg(request, wiring, first, leg, number) for number, leg in enumerate(body.legs)]
 
 
 def minor_in(money: AmountMoney | PositiveAmountMoney | None, currency: str, param: str) -> int | None:
@@ -71,9 +77,7 @@ def minor_in(money: AmountMoney | PositiveAmountMoney | None, currency: str, par
     return money.amount
 
 
-def _leg(
-    request: ApiRequest, wiring: Wiring, first: Intent, leg: LegRequest, number: int, legs: int, body: PayRequest
-) -> Intent:
+def _leg(request: ApiRequest, wiring: Wiring, first: Intent, leg: LegRequest, number: int) -> Intent:
     param = f"legs.{number}"
     amount = minor_in(leg.amount_money, first.currency, f"{param}.amount_money")
     assert amount is not None, "every leg has an amount"
@@ -86,10 +90,6 @@ def _leg(
         payment_intent_id=first.payment_intent_id if number == 0 else new_id("pi"),
         amount_minor=amount,
         ordinal=number,
-        legs=legs,
-        completion=body.completion_behavior,
-        keep_successful_legs=body.keep_successful_legs,
-        one_shot=True,
     )
     return _paid_with(request, wiring, intent, leg.method.means, f"{param}.method")
 

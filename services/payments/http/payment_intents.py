@@ -1,7 +1,5 @@
 """Routes of payment intents."""
 
-from collections.abc import Sequence
-
 from litestar import Controller, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
@@ -174,7 +172,7 @@ class PaymentIntentController(Controller):
         **operation(
             "Cancel a payment intent",
             description=(
-                "What is held is let go. While a processor is asked, the intent is canceled as soon as it is known what "
+                "What is held is let go. While a processor is asked, it is canceled as soon as it is known what "
                 "happened: a payment that was completed stays."
             ),
             takes=RequestModel,
@@ -238,6 +236,3 @@ async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: Order
 
 def _shape(intent: Intent) -> Shape:
     return Shape(one_of(intent.payment_intent_id))
-
-
-__all__: Sequence[str] = ("COLLECTING", "PaymentIntentController", "create_for")
