@@ -30,10 +30,7 @@ async def unmatched(callers: Callers) -> Made:
 async def attachable(callers: Callers) -> Made:
     """The same, with an order of the owner's that it may belong to."""
     made = await unmatched(callers)
-    line = {"name": "Thing", "quantity": 1, "unit_price_money": {"amount": 100, "currency": "EUR"}}
-    order = await callers.owner.post("/v1/orders", json={"currency": "EUR", "line_items": [line]})
-    assert order.status_code == 201, order.text
-    order_id = order.json()["data"]["order_id"]
+    order_id = (await order(callers)).path["order_id"]
 
     async def known() -> bool:
         proposals = (await callers.owner.get(str(made.witness))).json()["data"]["proposals"]
@@ -41,6 +38,42 @@ async def attachable(callers: Callers) -> Made:
 
     await eventually(known)
     return Made(made.path, made.witness, {"order_id": order_id})
+
+
+async def order(callers: Callers) -> Made:
+    """An order of one euro."""
+    line = {"name": "Thing", "quantity": 1, "unit_price_money": {"amount": 100, "currency": "EUR"}}
+    made = await callers.owner.post("/v1/orders", json={"currency": "EUR", "line_items": [line]})
+    assert made.status_code == 201, made.text
+    order_id = made.json()["data"]["order_id"]
+    return Made({"order_id": order_id}, f"/v1/orders/{order_id}", {})
+
+
+async def order_in_body(callers: Callers) -> Made:
+    """The same, for a route that is sent its id."""
+    made = await order(callers)
+    return Made({}, made.witness, dict(made.path))
+
+
+async def intent(callers: Callers, **fields: Json) -> Made:
+    """A wish to collect on an order."""
+    order_id = (await order(callers)).path["order_id"]
+    made = await callers.owner.post(f"/v1/orders/{order_id}/payment-intents", json={"method": EXTERNAL, **fields})
+    assert made.status_code == 201, made.text
+    path = {"payment_intent_id": made.json()["data"]["payment_intent_id"]}
+    return Made(path, f"/v1/payment-intents/{path['payment_intent_id']}", {})
+
+
+async def held(callers: Callers) -> Made:
+    """Money that is held and may be captured."""
+    return await intent(callers, capture_method="manual", confirm=True)
+
+
+async def attempted(callers: Callers) -> Made:
+    """An order on which money was held."""
+    made = await held(callers)
+    order_id = (await callers.owner.get(str(made.witness))).json()["data"]["order_id"]
+    return Made({"order_id": order_id}, made.witness)
 
 
 async def event(callers: Callers) -> Made:
@@ -68,9 +101,20 @@ def captured(channel_id: str) -> Json:
     }
 
 
+EXTERNAL: Json = {"type": "external", "reference": "slip-1"}
 SINGLE: Json = {"headers": {"Content-Type": "application/cloudevents+json"}}
 
 ENTRIES = {
+    "POST /v1/payment-intents": Entry("payments.write", order_in_body),
+    "GET /v1/payment-intents": Entry("payments.read", intent, lists="payment_intent_id"),
+    "GET /v1/payment-intents/{payment_intent_id}": Entry("payments.read", intent),
+    "POST /v1/payment-intents/{payment_intent_id}/confirm": Entry("payments.write", intent),
+    "POST /v1/payment-intents/{payment_intent_id}/capture": Entry("payments.write", held),
+    "POST /v1/payment-intents/{payment_intent_id}/cancel": Entry("payments.write", held),
+    "POST /v1/payment-intents/{payment_intent_id}/reconcile": Entry("payments.write", intent),
+    "POST /v1/orders/{order_id}/payment-intents": Entry("payments.write", order),
+    "POST /v1/orders/{order_id}/pay": Entry("payments.write", order, {"method": EXTERNAL}),
+    "GET /v1/orders/{order_id}/payment-attempts": Entry("payments.read", attempted),
     "POST /v1/channels": Entry("payments.write", body={"name": "Web shop"}),
     "GET /v1/channels": Entry("payments.read", channel, lists="channel_id"),
     "GET /v1/channels/{channel_id}": Entry("payments.read", channel),
