@@ -32,7 +32,7 @@ TIME = Histogram("throughline_payments_attempt_seconds", "Until a processor answ
 MOST_AT_ONCE = 2_000
 """Calls in flight in one process; each waits for a processor and costs next to nothing."""
 _CLAIM_AT_ONCE = 200
-_POLL_S = 0.5
+_POLL_S = 1.0
 """How soon an attempt is found of which this process was not told, or whose time has come."""
 _PAUSE_S = 1.0
 _SAVE_FOR_S = 30.0

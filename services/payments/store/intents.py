@@ -33,18 +33,22 @@ INSERT INTO payment_intents ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) A
 ON CONFLICT (payment_intent_id) DO UPDATE SET status = excluded.status, settled = excluded.settled,
     updated_at = excluded.updated_at, authorization_ends_at = excluded.authorization_ends_at, state = excluded.state
 """
+_LOCK_GROUPS = """
+SELECT state::text AS state FROM payment_intents WHERE group_id IN (
+    SELECT group_id FROM payment_intents WHERE payment_intent_id = ANY($1::text[])
+) ORDER BY payment_intent_id FOR UPDATE
+"""
+_READ_ALL = "SELECT state::text AS state FROM payment_intents WHERE payment_intent_id = ANY($1::text[])"
+_RUN_OUT = """
+SELECT payment_intent_id FROM payment_intents
+WHERE status = 'requires_capture' AND authorization_ends_at <= $1
+ORDER BY authorization_ends_at LIMIT $2
+"""
 
 
 async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str]) -> dict[str, list[Intent]]:
     """By group: all intents of the groups of these; locked in the order of their ids until the transaction ends."""
-    rows = await connection.fetch(
-        """
-        SELECT state::text AS state FROM payment_intents WHERE group_id IN (
-            SELECT group_id FROM payment_intents WHERE payment_intent_id = ANY($1::text[])
-        ) ORDER BY payment_intent_id FOR UPDATE
-        """,
-        payment_intent_ids,
-    )
+    rows = await connection.fetch(_LOCK_GROUPS, payment_intent_ids)
     groups: dict[str, list[Intent]] = {}
     for row in rows:
         intent = _decode(row["state"])
@@ -54,9 +58,7 @@ async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str])
 
 async def read_all(connection: Connection, payment_intent_ids: Sequence[str]) -> list[Intent]:
     """These intents, not locked."""
-    rows = await connection.fetch(
-        "SELECT state::text AS state FROM payment_intents WHERE payment_intent_id = ANY($1::text[])", payment_intent_ids
-    )
+    rows = await connection.fetch(_READ_ALL, payment_intent_ids)
     return [_decode(row["state"]) for row in rows]
 
 
@@ -102,15 +104,7 @@ async def settled(pool: Pool, group_ids: Sequence[str]) -> list[str]:
 
 async def run_out(connection: Connection, now: datetime, limit: int) -> list[str]:
     """Intents that hold money whose authorization has ended by now, the longest ago first."""
-    rows = await connection.fetch(
-        """
-        SELECT payment_intent_id FROM payment_intents
-        WHERE status = 'requires_capture' AND authorization_ends_at <= $1
-        ORDER BY authorization_ends_at LIMIT $2
-        """,
-        now,
-        limit,
-    )
+    rows = await connection.fetch(_RUN_OUT, now, limit)
     return [row["payment_intent_id"] for row in rows]
 
 

@@ -103,6 +103,27 @@ def _payments() -> list[Table]:
             },
             unique=["command"],
         ),
+        Table(
+            "payment_intents",
+            """
+            payment_intent_id merchant_id environment order_id group_id status settled created_at updated_at
+            authorization_ends_at state
+            """,
+            "payment_intent_id",
+            indexes={
+                "group": itemgetter("group_id"),
+                "holding": lambda row: True if row["status"] == "requires_capture" else None,
+            },
+        ),
+        Table(
+            "payment_attempts",
+            """
+            attempt_id payment_intent_id merchant_id environment order_id connector asked status due_at claimed_until
+            claims looks outcome answer created_at updated_at
+            """,
+            "attempt_id",
+            indexes={"open": lambda row: None if row["status"] == "ended" else True},
+        ),
     ]
 
 

@@ -1,0 +1,75 @@
+"""The statements on payment intents and their attempts that workers run."""
+
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+from services.payments.store import attempts, intents
+from tests.simulation.postgres.client import Rows, Statements
+from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.statements.rows import picked, rows_of, there
+
+statement = Statements()
+
+_INTENT = [name for name, _ in intents._COLUMNS]
+_ATTEMPT = [name for name, _ in attempts._COLUMNS]
+_READ = (
+    "connector", "asked", "created_at", "status", "due_at", "updated_at", "looks", "claims", "outcome", "answer"
+)  # fmt: skip
+
+
+@statement(intents._LOCK_GROUPS)
+async def lock_groups(t: Transaction, ids: list[str]) -> Rows:
+    table = t.database["payment_intents"]
+    groups = {row["group_id"] for row in there(t, "payment_intents", ids)}
+    members = sorted(row["payment_intent_id"] for group in groups for row in t.find(table, "group", group))
+    return picked(await t.lock_rows(table, members), ["state"])
+
+
+@statement(intents._READ_ALL)
+def read_all(t: Transaction, ids: list[str]) -> Rows:
+    return picked(there(t, "payment_intents", ids), ["state"])
+
+
+@statement(intents._SAVE)
+async def save_intents(t: Transaction, *columns: list[Any]) -> str:
+    changing = ("status", "settled", "updated_at", "authorization_ends_at", "state")
+
+    def changed(known: Values, new: Values) -> Values:
+        return known | {name: new[name] for name in changing}
+
+    rows = await t.upsert(t.database["payment_intents"], rows_of(_INTENT, *columns), changed)
+    return f"INSERT 0 {len(rows)}"
+
+
+@statement(intents._RUN_OUT)
+def run_out(t: Transaction, now: datetime, limit: int) -> Rows:
+    holding = t.find(t.database["payment_intents"], "holding", True)
+    over = [row for row in holding if row["authorization_ends_at"] is not None and row["authorization_ends_at"] <= now]
+    return picked(sorted(over, key=itemgetter("authorization_ends_at"))[:limit], ["payment_intent_id"])
+
+
+@statement(attempts._CLAIM)
+async def claim(t: Transaction, now: datetime, until: datetime, limit: int) -> Rows:
+    def due(row: Values) -> bool:
+        free = row["claimed_until"] is None or row["claimed_until"] <= now
+        return bool(row["status"] != "ended" and row["due_at"] <= now and free)
+
+    table = t.database["payment_attempts"]
+    oldest = sorted(t.find(table, "open", True), key=itemgetter("due_at"))
+    rows = await t.lock_rows(table, map(table.key, oldest), due, skip=True, limit=limit)
+    claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
+    for row in claimed:
+        await t.put(table, row)
+    return picked(claimed, _READ)
+
+
+@statement(attempts._SAVE)
+async def save_attempts(t: Transaction, *columns: list[Any]) -> str:
+    changing = ("status", "due_at", "updated_at", "looks", "outcome", "answer")
+
+    def changed(known: Values, new: Values) -> Values:
+        return known | {name: new[name] for name in changing} | {"claimed_until": None}
+
+    rows = [row | {"claims": 0} for row in rows_of(_ATTEMPT, *columns)]
+    return f"INSERT 0 {len(await t.upsert(t.database['payment_attempts'], rows, changed))}"
