@@ -1,0 +1,118 @@
+"""Payment intents and their attempts: what workers read, lock, claim and save."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from services.payments.core.asking import Approved, Asked, Means
+from services.payments.core.intents.state import Attempt, Intent
+from services.payments.store import attempts, intents
+from shared.postgres import transaction
+from tests.contract.stores.samples import NOW, SECOND
+from tests.contract.stores.store import Store, waits
+from tests.intents import intent
+
+
+async def saved(payments: Store, *made: Intent) -> None:
+    async with transaction(payments.pool) as connection:
+        await intents.save(connection, made)
+
+
+async def read(payments: Store, *numbers: int) -> list[Intent]:
+    async with transaction(payments.pool) as connection:
+        found = await intents.read_all(connection, [f"pi_{number}" for number in numbers])
+    return sorted(found, key=lambda each: each.payment_intent_id)
+
+
+def attempt(number: int = 1, **fields: Any) -> Attempt:
+    """One that is due."""
+    asked = Asked(f"att_{number}", "authorize", 5000, "EUR", Means("card"), "mer_1", "test", "ord_1", "pi_1")
+    return replace(Attempt(asked, "sandbox", NOW, NOW, NOW), **fields)
+
+
+async def attempted(payments: Store, *made: Attempt) -> None:
+    async with transaction(payments.pool) as connection:
+        await attempts.save(connection, made)
+
+
+async def claimed(payments: Store, at: Any = NOW, limit: int = 10) -> list[Attempt]:
+    async with transaction(payments.pool) as connection:
+        found = await attempts.claim(connection, at, limit)
+    return sorted(found, key=lambda each: each.attempt_id)
+
+
+async def test_an_intent_is_saved_and_saved_again(payments: Store) -> None:
+    await saved(payments)
+    await saved(payments, intent(1), intent(2, group_id="pi_2"))
+    changed = intent(1, step="held", authorized_minor=5000, version=2, authorization_ends_at=NOW, updated_at=NOW)
+    await saved(payments, changed)
+    assert await read(payments, 1, 2, 3) == [changed, intent(2, group_id="pi_2")]
+
+
+async def test_a_group_is_locked_as_a_whole(payments: Store) -> None:
+    await saved(payments, intent(1), intent(2), intent(3, group_id="pi_3"))
+
+    async def lock(*names: str) -> dict[str, Sequence[Intent]]:
+        async with transaction(payments.pool) as connection:
+            return dict(await intents.lock_groups(connection, names))
+
+    assert await lock("pi_9") == {}
+    async with transaction(payments.pool) as first:
+        assert await intents.lock_groups(first, ["pi_2"]) == {"pi_1": [intent(1), intent(2)]}
+        assert await lock("pi_3") == {"pi_3": [intent(3, group_id="pi_3")]}
+        second = asyncio.create_task(lock("pi_1"))
+        assert await waits(second)
+        await intents.save(first, [intent(1, tries=1)])
+    assert await second == {"pi_1": [intent(1, tries=1), intent(2)]}
+
+
+async def test_holds_whose_time_is_over_are_found_the_longest_ago_first(payments: Store) -> None:
+    held: dict[str, Any] = {"step": "held", "authorized_minor": 5000}
+    await saved(
+        payments,
+        intent(1, **held, authorization_ends_at=NOW),
+        intent(2, **held, authorization_ends_at=NOW - SECOND),
+        intent(3, **held, authorization_ends_at=NOW + SECOND),
+        intent(4, **held),
+        intent(5, step="calling", authorization_ends_at=NOW),
+    )
+    async with transaction(payments.pool) as connection:
+        assert await intents.run_out(connection, NOW, 10) == ["pi_2", "pi_1"]
+        assert await intents.run_out(connection, NOW, 1) == ["pi_2"]
+
+
+async def test_what_is_due_is_claimed_by_one(payments: Store) -> None:
+    await attempted(payments)
+    await attempted(
+        payments, attempt(1), attempt(2, due_at=NOW + SECOND), attempt(3, status="ended"), attempt(4, status="unknown")
+    )
+    assert await claimed(payments) == [attempt(1, claims=1), attempt(4, status="unknown", claims=1)]
+    assert await claimed(payments) == []
+    assert await claimed(payments, NOW + SECOND) == [attempt(2, due_at=NOW + SECOND, claims=1)]
+
+
+async def test_a_claim_runs_out(payments: Store) -> None:
+    await attempted(payments, attempt(1))
+    await claimed(payments)
+    assert await claimed(payments, NOW + attempts.CLAIMED_FOR - timedelta(milliseconds=1)) == []
+    assert await claimed(payments, NOW + attempts.CLAIMED_FOR) == [attempt(1, claims=2)]
+
+
+async def test_of_two_that_claim_each_gets_others(payments: Store) -> None:
+    await attempted(payments, attempt(1), attempt(2, due_at=NOW - SECOND))
+    async with transaction(payments.pool) as first:
+        [one] = await attempts.claim(first, NOW, 1)
+        [other] = await claimed(payments)
+    assert (one.attempt_id, other.attempt_id) == ("att_2", "att_1")
+
+
+async def test_an_answer_frees_the_claim(payments: Store) -> None:
+    await attempted(payments, attempt(1))
+    [mine] = await claimed(payments)
+    later = NOW + SECOND
+    answer = Approved("psp-1", 5000, captured=True, last4="4242", ends_at=later)
+    await attempted(payments, replace(mine, status="unknown", answer=answer, looks=1, due_at=later, updated_at=later))
+    [again] = await claimed(payments, later)
+    assert again == attempt(1, status="unknown", answer=answer, looks=1, due_at=later, updated_at=later, claims=2)
