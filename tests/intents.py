@@ -80,16 +80,17 @@ class Play:
         replied(moves, command.intent.payment_intent_id, reply)
         self._keep(moves)
 
-    def answer(self, answer: Found | None, attempt: Attempt | None = None) -> Attempt:
+    def answer(self, answer: Found | None, attempt: Attempt | None = None) -> Attempt | None:
         """The processor answers the attempt that waits; `None`: it was too late to ask it."""
         attempt = attempt or self.waiting[0]
         moves = Moves(self.intents.values(), self.now)
         after = too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
-        self.attempts[after.attempt_id] = after
+        if after is not None:
+            self.attempts[after.attempt_id] = after
         self._keep(moves)
         return after
 
-    def approve(self, **fields: Any) -> Attempt:
+    def approve(self, **fields: Any) -> Attempt | None:
         """The processor does what it was asked."""
         asked = self.waiting[0].asked
         known = {"reference": "psp-1", "amount_minor": asked.amount_minor}

@@ -99,7 +99,7 @@ class Intents:
             ids = (attempt.asked.payment_intent_id for attempt, _ in told)
             known = _Groups(await _locked(connection, ids), self._clock())
             after = [_recorded(known, attempt, answer) for attempt, answer in told]
-            await _save(connection, known.moves, after)
+            await _save(connection, known.moves, [attempt for attempt in after if attempt is not None])
         self._announce(known.moves)
         return [None] * len(told)
 
@@ -187,7 +187,7 @@ def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[tuple[I
     ]
 
 
-def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt:
+def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt | None:
     moves = known.of(attempt.asked.payment_intent_id)
     assert moves is not None, "an attempt has an intent"
     return too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)

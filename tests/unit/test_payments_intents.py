@@ -199,6 +199,7 @@ def test_money_held_for_a_canceled_intent_is_let_go() -> None:
 def test_no_answer_is_unknown_keeps_the_lease_and_is_looked_up() -> None:
     play = paying()
     attempt = play.answer(Unknown("no answer"))
+    assert attempt is not None
     assert play.statuses == ["unknown"]
     assert attempt.status == "unknown"
     assert attempt.due_at > play.now
@@ -266,6 +267,7 @@ def test_a_void_that_cannot_be_sent_is_tried_again() -> None:
     play = held()
     play.cancel()
     attempt = play.answer(NotSent("no connection"))
+    assert attempt is not None
     assert attempt.status == "pending"
     assert attempt.due_at > play.now
     assert play.statuses == ["processing"]
@@ -291,6 +293,7 @@ def test_a_challenge_keeps_the_lease_until_it_ends() -> None:
     play = paying()
     ends_at = play.now + timedelta(minutes=15)
     attempt = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", ends_at))
+    assert attempt is not None
     assert play.statuses == ["requires_action"]
     assert attempt.status == "challenged"
     assert play.sent() == ["acquire_lease", "extend_lease"]
@@ -301,6 +304,7 @@ def test_a_challenge_keeps_the_lease_until_it_ends() -> None:
     assert action is not None
     assert action.url == "https://bank.example/c/1"
     again = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", ends_at))
+    assert again is not None
     assert play.sent() == ["acquire_lease", "extend_lease"]
     assert again.due_at > play.now
     play.accept()

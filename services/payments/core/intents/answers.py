@@ -32,11 +32,11 @@ _WATCHED_EVERY = timedelta(seconds=5)
 """How often the outcome of a challenge is looked up without anybody asking."""
 
 
-def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt:
-    """The attempt with its answer; the intent and its group with what follows. One that had its answer keeps it."""
+def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
+    """The attempt with its answer, the intent and its group with what follows; `None` where it had its answer before."""
     intent = moves[attempt.asked.payment_intent_id]
     if intent.attempt_id != attempt.attempt_id:
-        return attempt
+        return None
     match answer:
         case Approved():
             _approved(moves, intent, attempt, answer)
@@ -60,9 +60,11 @@ def may_call(intent: Intent, now: datetime) -> bool:
     return intent.lease_until is not None and intent.lease_until > now + NO_CALL_WITHIN and not intent.cancel_requested
 
 
-def too_late(moves: Moves, attempt: Attempt) -> Attempt:
+def too_late(moves: Moves, attempt: Attempt) -> Attempt | None:
     """An authorization that was never sent and may not be any more: a new lease is asked for, or it is canceled."""
     intent = moves[attempt.asked.payment_intent_id]
+    if intent.attempt_id != attempt.attempt_id:
+        return None
     if intent.cancel_requested:
         _canceled(moves, moves.release(intent, "payment_canceled"))
     else:

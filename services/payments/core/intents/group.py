@@ -11,6 +11,11 @@ from shared.contracts.payment_intents import PaymentIntentCanceled, PaymentInten
 _UNDER_WAY = ("leasing", "calling", "finding_out", "challenged")
 
 
+def under_way(moves: Moves) -> bool:
+    """Whether any of the group still waits for something."""
+    return any(leg.step == "leased" or leg.step in _UNDER_WAY for leg in moves.group)
+
+
 def advance(moves: Moves) -> None:
     """The next step of a group, after one of its intents changed."""
     legs = moves.group

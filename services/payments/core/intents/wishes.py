@@ -39,6 +39,8 @@ def capture(moves: Moves, intent: Intent, amount_minor: int | None) -> Refused |
     """Collect what is held, or a part of it; the rest stays held."""
     if intent.step != "held" or intent.cancel_requested:
         return _not_in_state(intent, "captured")
+    if intent.capture_method == "automatic" and group.under_way(moves):
+        return Refused("INTENT_NOT_IN_STATE", "It is captured by itself when the others of its group hold their part.")
     held = intent.authorized_minor
     amount = held if amount_minor is None else amount_minor
     if amount > held:
