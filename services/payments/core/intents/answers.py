@@ -128,6 +128,7 @@ def _after_capture(moves: Moves, intent: Intent) -> None:
     intent = moves.change(intent, step="held")
     if intent.cancel_requested:
         group.void(moves, intent)
+    group.advance(moves)
 
 
 def _canceled(moves: Moves, intent: Intent) -> None:

@@ -96,10 +96,15 @@ class Moves:
     def make_order(self, intent: Intent, line: str) -> Intent:
         """An order for the intent's amount, with one line."""
         item = LineItem(
-            line_item_id=derived_id("li", intent.payment_intent_id), name=line, unit_price_minor=intent.amount_minor
+            line_item_id=derived_id("li", intent.payment_intent_id),
+            name=line,
+            unit_price_minor=intent.amount_minor,
+            metadata={},
         )
         context = Context(location_id=intent.location_id, device_id=intent.device_id, operator_id=intent.operator_id)
-        command = CreateOrder(currency=intent.currency, source=intent.source, line_items=(item,), context=context)
+        command = CreateOrder(
+            currency=intent.currency, source=intent.source, line_items=(item,), context=context, metadata={}
+        )
         return self._ask(intent, "order", command)
 
     def lease(self, intent: Intent) -> Intent:
