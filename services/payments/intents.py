@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from prometheus_client import Histogram
+
 from services.payments.core.asking import Found
 from services.payments.core.intents import answers
 from services.payments.core.intents.answers import answered, may_call, too_late
@@ -23,6 +25,13 @@ Wish = Callable[[Moves], Refused | None]
 Tell = Callable[[Sequence[Intent]], tuple[int, bytes]]
 """The status and body of the answer: the intents of the group as they are saved."""
 _RUN_OUT_AT_ONCE = 200
+
+IN_STATUS = Histogram(
+    "throughline_payments_intent_status_seconds",
+    "How long intents were in a status, when they left it",
+    ["status"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_600, 21_600, 86_400, 604_800),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,8 @@ class Intents:
         self._announce(known.moves)
 
     def _announce(self, moves: Sequence[Moves]) -> None:
+        for status, seconds in (left for each in moves for left in each.left):
+            IN_STATUS.labels(status).observe(seconds)
         if any(each.commands or each.events for each in moves):
             self._committed()
         if any(each.attempts for each in moves):

@@ -1,14 +1,17 @@
 """Timed work of the payment service."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import get_args
 
+import asyncpg
 import structlog
 from prometheus_client import Gauge
 
 from services.payments import matching
 from services.payments.store import unmatched
 from shared.clock import Clock
+from shared.contracts.payment_intents import IntentStatus
 from shared.contracts.payments import UnmatchedStatus
 from shared.postgres import Pool, transaction
 from shared.settings import Settings
@@ -23,6 +26,11 @@ UNMATCHED_OLDER = Gauge(
     "throughline_payments_unmatched_older_than", "Unmatched items that were not ended for so many days", ["days"]
 )
 UNMATCHED_OVERDUE = Gauge("throughline_payments_unmatched_overdue", "Unmatched items whose time is over", ["kind"])
+UNKNOWN = Gauge("throughline_payments_intents_unknown", "Intents of which nobody knows whether money moved")
+UNKNOWN_AGE = Gauge(
+    "throughline_payments_intents_unknown_oldest_seconds", "For how long the oldest of them has been unknown"
+)
+UNDER_WAY = Gauge("throughline_payments_intents_under_way", "Intents that wait for something", ["status"])
 UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without a reply for more than a minute")
 
 _KINDS = ("unknown_order", "closed_order", "currency", "surplus", "conflict")
@@ -36,6 +44,9 @@ SELECT kind, count(*) AS items, min(created_at) AS oldest, count(overdue_at) AS 
     count(*) FILTER (WHERE created_at < $1::timestamptz - interval '30 days') AS month
 FROM unmatched_money WHERE resolved_at IS NULL GROUP BY kind
 """
+_INTENTS_UNDER_WAY = """
+SELECT status, count(*) AS intents, min(status_since) AS oldest FROM payment_intents WHERE NOT settled GROUP BY status
+"""
 _UNANSWERED = """
 SELECT (
     SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1::timestamptz - interval '1 minute'
@@ -46,6 +57,11 @@ SELECT (
 """
 
 INVARIANTS = {
+    "money_is_told_to_orders": """
+        SELECT count(*) FROM payment_intents
+        WHERE NOT settled AND status IN ('succeeded', 'canceled', 'failed', 'expired', 'requires_capture')
+            AND updated_at < now() - interval '10 minutes'
+    """,
     "applied_has_version": """
         SELECT count(*) FROM channel_events
         WHERE changed_at > now() - interval '10 minutes' AND status = 'applied' AND order_version IS NULL
@@ -116,3 +132,12 @@ class MeasureJob:
             UNMATCHED_OLDER.labels(days).set(sum(row[name] for row in rows))
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
         UNANSWERED.set(unanswered)
+        self._measure_intents(await self._pool.fetch(_INTENTS_UNDER_WAY), now)
+
+    def _measure_intents(self, rows: Sequence[asyncpg.Record], now: datetime) -> None:
+        by_status = {row["status"]: row for row in rows}
+        for status in get_args(IntentStatus):
+            UNDER_WAY.labels(status).set(by_status[status]["intents"] if status in by_status else 0)
+        unknown = by_status.get("unknown")
+        UNKNOWN.set(unknown["intents"] if unknown else 0)
+        UNKNOWN_AGE.set((now - unknown["oldest"]).total_seconds() if unknown else 0)

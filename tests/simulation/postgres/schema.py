@@ -107,11 +107,12 @@ def _payments() -> list[Table]:
             "payment_intents",
             """
             payment_intent_id merchant_id environment order_id group_id status settled created_at updated_at
-            authorization_ends_at state
+            status_since authorization_ends_at state
             """,
             "payment_intent_id",
             indexes={
                 "group": itemgetter("group_id"),
+                "under_way": lambda row: None if row["settled"] else True,
                 "holding": lambda row: True if row["status"] == "requires_capture" else None,
             },
         ),

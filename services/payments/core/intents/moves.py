@@ -21,7 +21,7 @@ from shared.contracts.order_commands import (
     ReleaseLease,
 )
 from shared.contracts.order_parts import Context, Holder, LineItem, Method, Tender
-from shared.contracts.payment_intents import IntentEvent
+from shared.contracts.payment_intents import IntentEvent, IntentStatus
 from shared.immutable import immutable, replace
 
 CommandKind = Literal["order", "lease", "extend", "release", "fact"]
@@ -72,6 +72,16 @@ class Moves:
         return self._after.keys()
 
     @property
+    def left(self) -> list[tuple[IntentStatus, float]]:
+        """The statuses that intents have left, each with the seconds that it lasted."""
+        pairs = ((before, self._after[key]) for key, before in self._before.items())
+        return [
+            (before.status, (self.now - (before.status_since or before.created_at)).total_seconds())
+            for before, after in pairs
+            if before.status != after.status
+        ]
+
+    @property
     def events(self) -> list[tuple[str, str, IntentEvent]]:
         """What the public hears, with the intents as they are in the end; each with its merchant and environment."""
         told = ((self._after[key], event) for key, event in self._told)
@@ -86,7 +96,10 @@ class Moves:
         key = intent.payment_intent_id
         before = self._before.get(key)
         version = before.version + 1 if before else 1
-        self._after[key] = after = replace(intent, version=version, updated_at=self.now, **changes)
+        after = replace(intent, version=version, updated_at=self.now, **changes)
+        if after.status != intent.status:
+            after = replace(after, status_since=self.now)
+        self._after[key] = after
         return after
 
     def tell(self, intent: Intent, event: type[IntentEvent]) -> None:

@@ -56,6 +56,8 @@ class Intent:
     legs: int = 1
     """How many intents the group has."""
     step: Step = "idle"
+    status_since: datetime | None = None
+    """When it came into its status; `None` while it has only been made."""
     end: End | None = None
     capture_method: CaptureMethod = "automatic"
     completion: CompletionBehavior = "partial_payment"

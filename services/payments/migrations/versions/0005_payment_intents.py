@@ -17,6 +17,7 @@ CREATE TABLE payment_intents (
     settled boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    status_since timestamptz NOT NULL,
     authorization_ends_at timestamptz,
     state jsonb NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
@@ -27,7 +28,7 @@ CREATE INDEX payment_intents_by_order
     ON payment_intents (merchant_id, environment, order_id, created_at DESC, payment_intent_id DESC);
 CREATE INDEX payment_intents_running_out ON payment_intents (authorization_ends_at)
     WHERE status = 'requires_capture';
-CREATE INDEX payment_intents_under_way ON payment_intents (status, updated_at) WHERE NOT settled;
+CREATE INDEX payment_intents_under_way ON payment_intents (status, status_since) WHERE NOT settled;
 """
 
 # What is due is claimed by whoever sends or looks it up, until `claimed_until`.

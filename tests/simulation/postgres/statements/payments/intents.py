@@ -33,7 +33,7 @@ def read_all(t: Transaction, ids: list[str]) -> Rows:
 
 @statement(intents._SAVE)
 async def save_intents(t: Transaction, *columns: list[Any]) -> str:
-    changing = ("status", "settled", "updated_at", "authorization_ends_at", "state")
+    changing = ("status", "settled", "updated_at", "status_since", "authorization_ends_at", "state")
 
     def changed(known: Values, new: Values) -> Values:
         return known | {name: new[name] for name in changing}

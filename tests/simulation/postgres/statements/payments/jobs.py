@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.payments.jobs import _DAYS, _OPEN_ITEMS, _UNANSWERED, INVARIANTS
+from services.payments.jobs import _DAYS, _INTENTS_UNDER_WAY, _OPEN_ITEMS, _UNANSWERED, INVARIANTS
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction, Values
 
@@ -39,6 +39,22 @@ def unanswered(t: Transaction, now: datetime) -> Rows:
         if row["status"] in ("attaching", "returning") and row["asked_at"] < minute_ago
     ]
     return [{"count": events["count"] + len(items)}]
+
+
+@statement(_INTENTS_UNDER_WAY)
+def intents_under_way(t: Transaction) -> Rows:
+    by_status: dict[str, list[datetime]] = {}
+    for row in t.find(t.database["payment_intents"], "under_way", True):
+        by_status.setdefault(row["status"], []).append(row["status_since"])
+    return [{"status": status, "intents": len(since), "oldest": min(since)} for status, since in by_status.items()]
+
+
+@statement(INVARIANTS["money_is_told_to_orders"])
+def money_that_is_not_told(t: Transaction) -> Rows:
+    over = ("succeeded", "canceled", "failed", "expired", "requires_capture")
+    before = t.started_at - timedelta(minutes=10)
+    rows = t.find(t.database["payment_intents"], "under_way", True)
+    return [{"count": sum(row["status"] in over and row["updated_at"] < before for row in rows)}]
 
 
 @statement(INVARIANTS["applied_has_version"])
