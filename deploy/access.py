@@ -1,11 +1,14 @@
-"""The installation's own credentials: the platform key that it begins with, and its observer in Kafka."""
+"""The installation's own credentials: the platform key that it begins with, the secret of its sandbox, and its
+observer in Kafka."""
 
 import secrets
+
+from pydantic import SecretStr
 
 from deploy.installation import Installation
 from shared.auth.keys import new_api_key
 from shared.kafka_admin import KafkaAdmin
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, SandboxSettings
 from shared.topics import ORDERS_EVENTS
 
 _OBSERVER = "demo-observer"
@@ -18,6 +21,14 @@ def platform_key(installation: Installation) -> str:
         state |= {"platform_key": new_api_key("live")}
         installation.save_state(state)
     return str(state["platform_key"])
+
+
+def sandbox(installation: Installation) -> SandboxSettings:
+    """The environment's settings of the sandbox; the installation's own secret where they name none."""
+    named = SandboxSettings()
+    if named.secret.get_secret_value():
+        return named
+    return named.model_copy(update={"secret": SecretStr(installation.secret("sandbox_secret", secrets.token_urlsafe))})
 
 
 async def admit_observer(kafka: KafkaSettings, installation: Installation) -> None:

@@ -32,6 +32,7 @@ class Service(StrEnum):
     ORDERS = "orders"
     PAYMENTS = "payments"
     APPS = "apps"
+    SANDBOX = "sandbox"
 
 
 class Role(StrEnum):

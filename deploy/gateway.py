@@ -47,6 +47,7 @@ ROUTES = {
     "/v1/webhook-endpoints": "apps",
     "/v1/webhook-event-types": "apps",
     "/v1/webhook-deliveries": "apps",
+    "/sandbox": "sandbox",
 }
 """Which service answers a path and everything below it; `*` stands for one segment, of an order's id."""
 

@@ -8,7 +8,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from shared.http.edge import STOPPING
+from shared.http.edge import HANG_UP, STOPPING
 
 LARGEST_HEAD = 64 * 1024
 """Bytes; proxies and browsers send a few thousand at most."""
@@ -20,7 +20,7 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 class Protocol(HttpToolsProtocol):
     """Ends a connection whose request has too much in its line, its headers, its chunks' sizes or its trailers.
 
-    Tells the answers under way when the server is to stop, which waits for them.
+    Tells the answers under way when the server is to stop, which waits for them; they can end the connection instead.
     """
 
     _besides = 0
@@ -42,7 +42,7 @@ class Protocol(HttpToolsProtocol):
         """As uvicorn's."""
         super().on_message_begin()
         self._besides = 0
-        self.scope["extensions"] = {STOPPING: {"event": self._stopping}}
+        self.scope["extensions"] = {STOPPING: {"event": self._stopping}, HANG_UP: {"end": self.transport.abort}}
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn's."""

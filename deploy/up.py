@@ -35,15 +35,15 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
     installation = Installation(default_data_dir())
     with _running(choose_servers()) as servers:
         # Imported while the servers start, for it takes about as long as they do.
-        from deploy.access import platform_key
+        from deploy.access import platform_key, sandbox
         from deploy.seed import ensure_demo
         from deploy.server import run_server
         from shared.auth.keys import hash_credential
         from shared.sealing import new_sealing_key
 
-        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key)).model_copy(
-            update={"platform_key_hash": hash_credential(platform_key(installation))}
-        )
+        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key))
+        own = {"platform_key_hash": hash_credential(platform_key(installation)), "sandbox": sandbox(installation)}
+        settings = settings.model_copy(update=own)
         app = _prepare(servers, settings, installation)
 
         async def ready() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from shared.faults import Transient
 
@@ -28,6 +29,7 @@ _SESSION_LIMITS = {
 _COMMAND_S = 15
 _ACQUIRE_S = 10
 _CLOSE_S = 5
+_START_S = 60
 
 _TRANSIENT = (
     asyncpg.PostgresConnectionError,
@@ -156,6 +158,17 @@ class Pool:
         except (Transient, TimeoutError):
             return "the database does not answer"
         return None
+
+
+async def open_patiently(pool: Pool) -> None:
+    """Connected; waits up to a minute for a server that is away, and then raises `Transient`."""
+    patiently = AsyncRetrying(
+        retry=retry_if_exception_type(Transient),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2),
+        stop=stop_after_delay(_START_S),
+        reraise=True,
+    )
+    await patiently(pool.open)
 
 
 async def _nothing(_: Connection) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from shared import idempotency, kafka, telemetry
 from shared.auth.grants import GrantsCopy
@@ -22,7 +22,7 @@ from shared.http.app import http_app
 from shared.http.health import Health
 from shared.kafka import BatchConsumer, BatchHandler, DeadLetters
 from shared.outside import REAL, Outside
-from shared.postgres import Pool, transaction
+from shared.postgres import Pool, open_patiently, transaction
 from shared.relay import Relay, Wake, announce
 from shared.settings import Role, Settings
 
@@ -30,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 Job = Callable[[], Awaitable[None]]
 
-_START_S = 60
 _FORGET_EVERY_S = 60.0
 _FORGET_AT_ONCE = 5_000
 _REPORT_EVERY_S = 60.0
@@ -146,7 +145,7 @@ class ServiceProcess:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connected and at work for as long as the context lasts."""
-        await self._connect()
+        await open_patiently(self.pool)
         tasks = [self._spawn("announce", lambda: announce(self.settings, self.service, self.wake, self.outside))]
         if self.works:
             tasks.append(self._spawn("relay", self.relay.run))
@@ -160,15 +159,6 @@ class ServiceProcess:
                 yield
         finally:
             await self._stop(tasks)
-
-    async def _connect(self) -> None:
-        patiently = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_exponential_jitter(multiplier=0.1, max=2),
-            stop=stop_after_delay(_START_S),
-            reraise=True,
-        )
-        await patiently(self.pool.open)
 
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))

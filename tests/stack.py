@@ -23,12 +23,13 @@ from shared.envelope import Envelope
 from shared.ids import new_id
 from shared.kafka import client_options, producer
 from shared.sealing import new_sealing_key
-from shared.settings import UNLIMITED, KafkaSettings, Settings
+from shared.settings import UNLIMITED, KafkaSettings, SandboxSettings, Settings
 from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS
 from tests.servers import Servers
 
 PARTITIONS = 4
 SEALING_KEY = SecretStr(new_sealing_key())
+SANDBOX = SandboxSettings(secret=SecretStr("secret-of-the-sandbox"))
 _PATIENCE_S = 20.0
 
 
@@ -167,6 +168,7 @@ def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **mo
         command_partitions=PARTITIONS,
         public_base_url=base_url,
         sealing_key=SEALING_KEY,
+        sandbox=SANDBOX,
         rate_limits=UNLIMITED,
         outbound_local=True,
         **more,
@@ -174,9 +176,9 @@ def settings_for(servers: Servers, base_url: str = "http://127.0.0.1:8080", **mo
 
 
 @asynccontextmanager
-async def serving(app: Any, port: int) -> AsyncIterator[str]:
+async def serving(app: Any, port: int, **options: Any) -> AsyncIterator[str]:
     """The app on a port of this machine, ready, in this process."""
-    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, lifespan="on", log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, lifespan="on", log_level="error", **options))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     task = asyncio.create_task(server.serve())
     base_url = f"http://{HOST}:{port}"

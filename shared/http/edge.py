@@ -15,6 +15,8 @@ HEAD = "throughline.head"
 """Among the scope's extensions where nobody will read the body."""
 STOPPING = "throughline.stopping"
 """Among them where the server says when it is to stop; see `stopping_of`."""
+HANG_UP = "throughline.hang_up"
+"""Among them where the server can end a connection without an answer; see `hang_up`."""
 HeaderMaker = Callable[[Scope, "list[RawHeader]"], Iterable[RawHeader]]
 """Further headers for the answer to a request whose handler set these."""
 Observer = Callable[[Scope, int, float], None]
@@ -25,6 +27,16 @@ def stopping_of(scope: Scope) -> asyncio.Event | None:
     """Set when the server is to stop, which waits for answers: one without an end must then come to it."""
     told = (scope.get("extensions") or {}).get(STOPPING, {}).get("event")
     return told if isinstance(told, asyncio.Event) else None
+
+
+async def hang_up(scope: Scope, receive: Receive) -> None:
+    """The connection is gone, where the server can do that; nothing that is answered afterwards arrives."""
+    end = (scope.get("extensions") or {}).get(HANG_UP, {}).get("end")
+    if not callable(end):
+        return
+    end()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def edge(app: ASGIApp, header_makers: tuple[HeaderMaker, ...], observe: Observer) -> ASGIApp:

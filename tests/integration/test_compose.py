@@ -92,8 +92,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 def test_every_service_and_role_has_its_container() -> None:
-    assert {tuple(container.command[1:4]) for container in LASTING.values()} == {
-        (service, "--role", role) for service in SERVICES for role in ("api", "worker")
+    services = {(service, "--role", role) for service in SERVICES for role in ("api", "worker")}
+    assert {tuple(container.command[1:4]) for container in LASTING.values()} == services | {
+        ("sandbox", "--role", "all")
     }
     for container in LASTING.values():
         assert container.definition["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
@@ -117,6 +118,17 @@ def test_our_containers_are_led_to_the_servers_beside_them() -> None:
         )
         assert f"INTERNAL://{container.environment['KAFKA_BOOTSTRAP_SERVERS']}" in listeners
         assert f"CLIENT://{container.environment['KAFKA_CLIENT_BOOTSTRAP_SERVERS']}" in listeners
+
+
+def test_payments_are_led_to_the_sandbox_and_buyers_to_its_pages() -> None:
+    sandbox, payments = CONTAINERS["sandbox"], [CONTAINERS["payments-api"], CONTAINERS["payments-worker"]]
+    port = sandbox.command[sandbox.command.index("--port") + 1]
+    assert {container.environment["SANDBOX_URL"] for container in payments} == {f"http://sandbox:{port}"}
+    assert {container.environment["SANDBOX_SECRET"] for container in payments} == {
+        sandbox.environment["SANDBOX_SECRET"]
+    }
+    [published] = sandbox.definition["ports"]
+    assert sandbox.environment["PUBLIC_BASE_URL"] == f"http://{published.removesuffix(f':{port}')}"
 
 
 def test_kafka_keeps_the_same_walls_as_the_local_one() -> None:

@@ -1,0 +1,222 @@
+"""The acquirer itself, behind its HTTP routes and for whoever runs in the same process."""
+
+import asyncio
+import base64
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import SecretStr
+
+from services.sandbox import store
+from services.sandbox.core.payment import Payment
+from services.sandbox.core.rules import (
+    CANCELED,
+    UNKNOWN_PAYMENT,
+    Decision,
+    answer_challenge,
+    authorize,
+    change_payment,
+    settled,
+)
+from services.sandbox.core.tokens import Fault, fault_of
+from services.sandbox.store import Attempt
+from shared.clock import Clock
+from shared.contracts.model import Reference
+from shared.contracts.sandbox import (
+    MovementPage,
+    SandboxLookUp,
+    SandboxOutcome,
+    SandboxRequest,
+    Token,
+    Whose,
+)
+from shared.faults import OutcomeUnknown, Poison
+from shared.http.pages import LARGEST_PAGE, ListQuery, page_by_time
+from shared.ids import new_id
+from shared.immutable import immutable
+from shared.postgres import Connection, Pool, transaction
+
+Sleep = Callable[[float], Awaitable[None]]
+
+CHALLENGE_PATH = "/sandbox/challenge/"
+SLOW_S = 5.0
+_SETTLED_AT_ONCE = 100
+
+
+class MovementQuery(ListQuery):
+    """Whose movements."""
+
+    merchant_id: Reference
+    environment: Literal["test"]
+
+
+@immutable
+class _Processed:
+    """An answer, and what goes wrong with it: only the first one, repeats are answered well."""
+
+    answer: SandboxOutcome
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxAcquirer:
+    """Keeps one answer for each attempt, for ever, and moves money once. See `shared.contracts.sandbox.Acquirer`."""
+
+    pool: Pool
+    clock: Clock
+    secret: SecretStr
+    """What challenges are signed with."""
+    base_url: str
+    sleep: Sleep = asyncio.sleep
+
+    async def ask(self, request: SandboxRequest) -> SandboxOutcome:
+        """Do it, once; raises `OutcomeUnknown` where the request or its answer gets lost."""
+        processed = await self._process(request)
+        match processed.fault:
+            case "duplicate_reply":
+                # The request comes in by two ways: there is one effect, and both get the same answer.
+                processed = await self._process(request)
+            case "slow":
+                await self.sleep(SLOW_S)
+            case "lost_reply":
+                raise OutcomeUnknown("the answer got lost")
+        return self._with_url(processed.answer)
+
+    async def look_up(self, wanted: SandboxLookUp) -> SandboxOutcome:
+        """What became of an attempt; one that was never seen is closed."""
+        async with transaction(self.pool) as connection:
+            attempt = await store.read_attempt(connection, wanted, wanted.attempt_id)
+            if attempt is None:
+                closed = Attempt(wanted.attempt_id, None, CANCELED)
+                if await store.insert_attempt(connection, wanted, closed):
+                    return SandboxOutcome(status="never_arrived")
+            elif attempt.payment_id is not None:
+                await self._settle(connection, wanted, attempt.payment_id)
+            attempt = await store.read_attempt(connection, wanted, wanted.attempt_id)
+        assert attempt is not None, "an attempt is there for ever"
+        if attempt.request_hash is None:
+            return SandboxOutcome(status="never_arrived")
+        return self._with_url(attempt.outcome or attempt.answer)
+
+    async def movements(
+        self, whose: Whose, page_token: str | None = None, page_size: int = LARGEST_PAGE
+    ) -> MovementPage:
+        """A page of the ledger, oldest first, with all that is due by now."""
+        account = {"merchant_id": whose.merchant_id, "environment": whose.environment}
+        query = MovementQuery(page_size=page_size, page_token=page_token, **account)
+        after = query.time_position()
+        while due := await store.due(self.pool, whose, self.clock(), _SETTLED_AT_ONCE):
+            for payment_id in due:
+                async with transaction(self.pool) as connection:
+                    await self._settle(connection, whose, payment_id)
+        found = await store.movements(self.pool, whose, after, page_size + 1)
+        page, token = page_by_time(found, query, lambda movement: (movement.made_at, movement.movement_id))
+        return MovementPage(movements=tuple(page), next_page_token=token)
+
+    async def challenge(self, secret: str) -> Payment | None:
+        """The payment whose buyer is shown this page; `challenged` while there is something to answer."""
+        found = await self._owner(secret)
+        if found is None:
+            return None
+        async with transaction(self.pool) as connection:
+            return await self._settle(connection, *found)
+
+    async def answer_challenge(self, secret: str, *, approves: bool) -> Payment | None:
+        """The buyer pressed a button. One that was answered, canceled or has run out stays as it was."""
+        found = await self._owner(secret)
+        if found is None:
+            return None
+        async with transaction(self.pool) as connection:
+            payment = await store.lock_payment(connection, *found)
+            assert payment is not None, "a payment is there for ever"
+            now = self.clock()
+            change = answer_challenge(payment, approves, new_id("sbm"), now)
+            await store.save(connection, change, now)
+        return change.payment
+
+    async def _process(self, request: SandboxRequest) -> _Processed:
+        digest = sha256(request.model_dump_json().encode()).hexdigest()
+        async with transaction(self.pool) as connection:
+            if request.operation == "authorize":
+                return await self._authorize(connection, request, digest)
+            return await self._change(connection, request, digest)
+
+    async def _authorize(self, connection: Connection, request: SandboxRequest, digest: str) -> _Processed:
+        fault = _fault(request.token, request)
+        if fault == "lost_request":
+            known = await store.read_attempt(connection, request, request.attempt_id)
+            if known is None:
+                raise OutcomeUnknown("the request got lost")
+            return _answered(known, digest)
+        decision = authorize(request, new_id("sbp"), new_id("sbm"), self.clock())
+        return await self._done(connection, request, digest, decision, fault)
+
+    async def _change(self, connection: Connection, request: SandboxRequest, digest: str) -> _Processed:
+        """The payment is locked first, so that of several requests with one id the first is seen by the others."""
+        payment = await store.lock_payment(connection, request, request.reference or "")
+        known = await store.read_attempt(connection, request, request.attempt_id)
+        if known is not None:
+            return _answered(known, digest)
+        if payment is None:
+            return await self._done(connection, request, digest, Decision(UNKNOWN_PAYMENT), None)
+        fault, now = _fault(payment.token, request), self.clock()
+        if fault == "lost_request":
+            raise OutcomeUnknown("the request got lost")
+        decision = change_payment(settled(payment, now), request, new_id("sbm"), now)
+        return await self._done(connection, request, digest, decision, fault)
+
+    async def _done(
+        self, connection: Connection, request: SandboxRequest, digest: str, decision: Decision, fault: Fault | None
+    ) -> _Processed:
+        change = decision.change
+        payment_id = change.payment.payment_id if change else None
+        attempt = Attempt(request.attempt_id, digest, decision.answer, payment_id)
+        if not await store.insert_attempt(connection, request, attempt, decision.late):
+            known = await store.read_attempt(connection, request, request.attempt_id)
+            assert known is not None, "the id is taken"
+            return _answered(known, digest)
+        if change is not None:
+            await store.save(connection, change, self.clock())
+        return _Processed(decision.answer, fault)
+
+    async def _settle(self, connection: Connection, whose: Whose, payment_id: str) -> Payment | None:
+        """The payment after all that is due by now."""
+        payment, now = await store.lock_payment(connection, whose, payment_id), self.clock()
+        if payment is None or payment.due_at is None or payment.due_at > now:
+            return payment
+        change = settled(payment, now)
+        await store.save(connection, change, now)
+        return change.payment
+
+    async def _owner(self, secret: str) -> tuple[Whose, str] | None:
+        payment_id = secret.partition(".")[0]
+        if not hmac.compare_digest(self._challenge_secret(payment_id).encode(), secret.encode()):
+            return None
+        whose = await store.find_owner(self.pool, payment_id)
+        return None if whose is None else (whose, payment_id)
+
+    def _with_url(self, outcome: SandboxOutcome) -> SandboxOutcome:
+        """The challenge's address is made anew each time, so that no table holds it."""
+        if outcome.status != "action_required":
+            return outcome
+        secret = self._challenge_secret(str(outcome.reference))
+        return outcome.model_copy(update={"url": f"{self.base_url}{CHALLENGE_PATH}{secret}"})
+
+    def _challenge_secret(self, payment_id: str) -> str:
+        key = self.secret.get_secret_value().encode()
+        signature = hmac.digest(key, b"challenge\0" + payment_id.encode(), "sha256")
+        return f"{payment_id}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def _fault(token: Token | None, request: SandboxRequest) -> Fault | None:
+    return None if token is None else fault_of(token, request.operation)
+
+
+def _answered(known: Attempt, digest: str) -> _Processed:
+    """The first answer, for the same request; an id that was closed has one for all."""
+    if known.request_hash not in (None, digest):
+        raise Poison("idempotency_key_reused", "This attempt_id belongs to another request.")
+    return _Processed(known.answer)

@@ -1,0 +1,1 @@
+"""The acquirer's rules."""
