@@ -32,7 +32,8 @@ _UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_C
 _SAVE = f"""
 INSERT INTO payment_intents ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
 ON CONFLICT (payment_intent_id) DO UPDATE SET status = excluded.status, settled = excluded.settled,
-    updated_at = excluded.updated_at, status_since = excluded.status_since, authorization_ends_at = excluded.authorization_ends_at, state = excluded.state
+    updated_at = excluded.updated_at, status_since = excluded.status_since,
+    authorization_ends_at = excluded.authorization_ends_at, state = excluded.state
 """
 _LOCK_GROUPS = """
 SELECT state::text AS state FROM payment_intents WHERE group_id IN (

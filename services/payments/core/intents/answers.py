@@ -33,7 +33,7 @@ _WATCHED_EVERY = timedelta(seconds=5)
 
 
 def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
-    """The attempt with its answer, the intent and its group with what follows; `None` where it had its answer before."""
+    """The attempt with its answer; `None` where it had its answer before. The group changes as follows from it."""
     intent = moves[attempt.asked.payment_intent_id]
     if intent.attempt_id != attempt.attempt_id:
         return None
