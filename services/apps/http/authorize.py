@@ -10,7 +10,6 @@ from services.apps.core.authorization import AuthorizationRequest, BadRequest, J
 from services.apps.core.partner_apps import origin_of, scopes_of
 from services.apps.core.staff import MAY_INSTALL
 from services.apps.core.words import budget_words, money_effects
-from services.apps.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
 from services.apps.http.oauth_models import PreviewQuery, PreviewView
 from services.apps.http.pages import Visit
 from services.apps.http.partner_app_models import permission_model
@@ -23,6 +22,7 @@ from services.apps.store import partner_apps, staff
 from services.apps.store.staff import Membership
 from shared.contracts.access import Environment
 from shared.http.answers import Answer, AnyRequest, one
+from shared.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
 from shared.http.operations import operation
 from shared.http.problems import Problem
 

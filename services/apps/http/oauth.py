@@ -16,7 +16,6 @@ from litestar.datastructures import State
 
 from services.apps.core.errors import TokenError
 from services.apps.core.partner_apps import GRANTABLE_SCOPES, PartnerApp
-from services.apps.http.browser import FORM, read_form
 from services.apps.http.oauth_models import (
     IntrospectionView,
     KeySetView,
@@ -34,6 +33,7 @@ from shared.auth.tokens import GRANT_CLAIM
 from shared.contracts.model import Actor
 from shared.http.answers import JSON, Answer, AnyRequest, to_json
 from shared.http.bodies import JSON_MEDIA_TYPE, read_raw
+from shared.http.browser import FORM, read_form
 from shared.http.operations import operation
 from shared.http.problems import Problem
 

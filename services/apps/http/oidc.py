@@ -5,13 +5,14 @@ from litestar.datastructures import State
 
 from services.apps.connectors.oidc_provider import ProviderAway
 from services.apps.core.staff import LONGEST_PASSWORD
-from services.apps.http.browser import FOR_PEOPLE, Page, address_of, field, page, read_form, redirect
+from services.apps.http.browser import address_of
 from services.apps.http.pages import STALE, Visit, own_path, retry_after, too_many
 from services.apps.oidc import CameIn, OidcSignIn, Outcome, PasswordAsked, Refused
 from services.apps.pages.parts import message
 from services.apps.pages.staff import connect_page
 from services.apps.staff import TooManyAttempts, csrf_token
 from shared.http.answers import AnyRequest
+from shared.http.browser import FOR_PEOPLE, Page, field, page, read_form, redirect
 from shared.http.requests import request_id_of
 
 CALLBACK = "/sign-in/oidc/callback"

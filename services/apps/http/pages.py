@@ -10,18 +10,7 @@ from litestar.params import FromPath
 
 from services.apps import installing
 from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PASSWORD
-from services.apps.http.browser import (
-    FOR_PEOPLE,
-    Cookies,
-    Form,
-    Page,
-    address_of,
-    field,
-    is_our_form,
-    page,
-    read_form,
-    redirect,
-)
+from services.apps.http.browser import Cookies, address_of, is_our_form
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.pages.parts import message
 from services.apps.pages.staff import APPS_AT_ONCE, Offer, Place, account_page, join_page, sign_in_page
@@ -30,6 +19,7 @@ from services.apps.staff import SignedIn, TooManyAttempts, csrf_token, operator
 from services.apps.store import installs, partner_apps, staff
 from shared.auth.keys import hash_credential
 from shared.http.answers import AnyRequest
+from shared.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
 from shared.http.requests import request_id_of
 from shared.postgres import transaction
 
