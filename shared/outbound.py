@@ -149,9 +149,9 @@ class Outbound:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def get(self, url: URL) -> Answer:
+    async def get(self, url: URL, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer, whatever its status; raises `NoAnswer` when none came in time."""
-        return await self._request("GET", url, None, {})
+        return await self._request("GET", url, None, headers or {})
 
     async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The answer, whatever its status; raises `NoAnswer` when none came in time."""

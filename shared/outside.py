@@ -10,6 +10,7 @@ from shared.kafka.clients import REAL_CLIENTS, Clients
 from shared.postgres import REAL_DRIVERS, Drivers
 
 if TYPE_CHECKING:
+    from shared.contracts.sandbox import Acquirer
     from shared.outbound import Outbound
 
 
@@ -22,6 +23,8 @@ class Outside:
     postgres: Drivers = REAL_DRIVERS
     outbound: "Callable[[], Outbound] | None" = None
     """Makes the client for requests to foreign addresses; the service makes the real one where there is none."""
+    acquirer: "Acquirer | None" = None
+    """The simulated acquirer, where it runs in this process."""
 
 
 REAL = Outside()

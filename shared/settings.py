@@ -120,6 +120,19 @@ class OidcSettings(BaseSettings):
         return self
 
 
+class SandboxSettings(BaseSettings):
+    """The simulated acquirer, which takes what is paid with cards and wallets in test environments."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="SANDBOX_", env_ignore_empty=True)
+
+    url: str | None = None
+    """Where it runs by itself (`http://sandbox:8080`). Without one it is used in the same process, or not at all."""
+    secret: SecretStr = SecretStr("")
+    """What whoever asks it has to know, and what the addresses of its challenges are signed with."""
+    concurrency: int = Field(default=1_000, ge=1, le=100_000)
+    """Questions to it that one process has under way at the same time."""
+
+
 class Settings(BaseSettings):
     """What one process of one service needs to know."""
 
@@ -156,6 +169,7 @@ class Settings(BaseSettings):
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""
 
+    sandbox: SandboxSettings = Field(default_factory=SandboxSettings)
     oidc: OidcSettings = Field(default_factory=OidcSettings)
     strimzi: StrimziSettings = Field(default_factory=StrimziSettings)
 
