@@ -36,7 +36,7 @@ def intent_of(request: ApiRequest, wiring: Wiring, order: Order, body: OrderInte
     intent = _intent(request, wiring, order, body)
     amount = minor_in(body.amount_money, order.currency, "amount_money")
     if body.amount_money is None:
-        intent = replace(intent, amount_minor=_owed(order), follows=True)
+        intent = replace(intent, amount_minor=order.outstanding_minor, follows=True)
     elif amount is not None:
         intent = replace(intent, amount_minor=amount)
     intent = replace(intent, capture_method=body.capture_method, completion=body.completion_behavior)
@@ -119,9 +119,3 @@ def _intent(request: ApiRequest, wiring: Wiring, order: Order, body: Collecting)
         metadata=dict(body.metadata),
         return_url=body.return_url,
     )
-
-
-def _owed(order: Order) -> int:
-    if not order.outstanding_minor:
-        raise Problem("ORDER_ALREADY_PAID", "Nothing is owed on this order.")
-    return order.outstanding_minor

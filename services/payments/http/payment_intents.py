@@ -225,6 +225,8 @@ async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: Order
         expected = intent.amount_minor
 
     def wish(moves: Moves) -> Refused | None:
+        if not intent.amount_minor:
+            return wishes.nothing_owed()
         if order.line is not None:
             moves.make_order(moves[intent.payment_intent_id], order.line)
         if not body.confirm:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from services.payments import jobs
 from services.payments.core.asking import Approved, Asked, Means
 from services.payments.core.intents.state import Attempt, Intent
 from services.payments.store import attempts, intents
+from shared.clock import utc_now
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store, waits
@@ -116,3 +118,29 @@ async def test_an_answer_frees_the_claim(payments: Store) -> None:
     await attempted(payments, replace(mine, status="unknown", answer=answer, looks=1, due_at=later, updated_at=later))
     [again] = await claimed(payments, later)
     assert again == attempt(1, status="unknown", answer=answer, looks=1, due_at=later, updated_at=later, claims=2)
+
+
+async def test_what_is_under_way_is_measured(payments: Store) -> None:
+    later = NOW + SECOND
+    await saved(
+        payments,
+        intent(1),
+        intent(2, step="finding_out", status_since=later),
+        intent(3, step="finding_out", status_since=NOW),
+        intent(4, step="ended", end="succeeded", unanswered=("pi_4.fact.2",), status_since=NOW),
+    )
+    rows = await payments.pool.fetch(jobs._INTENTS_UNDER_WAY)
+    assert sorted(tuple(dict(row).values()) for row in rows) == [("succeeded", 1, NOW), ("unknown", 2, NOW)]
+
+
+async def test_money_that_orders_were_not_told_of_for_long_is_counted(payments: Store) -> None:
+    now = utc_now()
+    late: dict[str, Any] = {"unanswered": ("pi_1.fact.2",), "updated_at": now - timedelta(minutes=11)}
+    await saved(
+        payments,
+        intent(1, step="ended", end="succeeded", **late),
+        intent(2, step="ended", end="succeeded", **late | {"updated_at": now}),
+        intent(3, step="leasing", **late),
+        intent(4, step="held", **late | {"unanswered": ()}),
+    )
+    assert await payments.pool.fetchval(jobs.INVARIANTS["money_is_told_to_orders"]) == 1

@@ -178,7 +178,9 @@ async def test_commands_without_a_reply_are_counted_after_a_minute(payments: Sto
 
 
 async def broken(payments: Store) -> list[int]:
-    return [await payments.pool.fetchval(query) for query in jobs.INVARIANTS.values()]
+    """What `jobs.INVARIANTS` count of channel events."""
+    names = ("applied_has_version", "sent_has_command", "money_without_order_is_shown")
+    return [await payments.pool.fetchval(jobs.INVARIANTS[name]) for name in names]
 
 
 async def test_what_contradicts_is_counted(payments: Store) -> None:

@@ -14,6 +14,8 @@ def confirm(
     """Collect: the order is asked for a lease first. `connector` takes the means; both may have been given before."""
     if intent.step != "idle":
         return _not_in_state(intent, "confirmed")
+    if not intent.amount_minor:
+        return nothing_owed()
     means = means or intent.means
     if means is None:
         return Refused("VALIDATION_FAILED", "There is nothing to pay with yet.", "method")
@@ -33,6 +35,11 @@ def confirm(
     )
     moves.tell(moves.lease(intent), PaymentIntentProcessing)
     return None
+
+
+def nothing_owed() -> Refused:
+    """There is nothing to collect."""
+    return Refused("ORDER_ALREADY_PAID", "Nothing is owed on this order.")
 
 
 def capture(moves: Moves, intent: Intent, amount_minor: int | None) -> Refused | None:
