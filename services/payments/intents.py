@@ -12,8 +12,10 @@ from services.payments.core.intents.answers import answered, may_call, too_late
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Attempt, Intent, Refused
+from services.payments.core.intents.surplus import item_for_reply
 from services.payments.intent_messages import command_message, event_messages
-from services.payments.store import attempts, intents
+from services.payments.messages import found_message
+from services.payments.store import attempts, intents, unmatched
 from shared import idempotency, outbox
 from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -91,11 +93,14 @@ class Intents:
         """What the orders' replies change, within the caller's transaction; `announce` it once that is committed."""
         ours = [reply for reply in replies if reply.command_id.startswith("pi_")]
         known = _Groups(await _locked(connection, (_intent_of(reply) for reply in ours)), self._clock())
+        found = []
         for reply in ours:
             moves = known.of(_intent_of(reply))
-            if moves is not None:
-                replied(moves, _intent_of(reply), reply)
+            if moves is not None and replied(moves, _intent_of(reply), reply):
+                found.append(item_for_reply(moves[_intent_of(reply)], reply, self._clock()))
         await _save(connection, known.moves)
+        opened = await unmatched.open_items(connection, [item for item in found if item is not None])
+        await outbox.put(connection, [found_message(item) for item in opened])
         return known.moves
 
     def announce(self, moves: Sequence[Moves]) -> None:

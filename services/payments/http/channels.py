@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.payments.channels import new_password, username_of
+from services.payments.core.intents.surplus import OUR_CHANNEL
 from services.payments.http.models import ChannelPatch, ChannelRequest, ChannelView, KafkaAccess
 from services.payments.http.wiring import Wiring
 from services.payments.store import channels
@@ -60,7 +61,7 @@ class ChannelController(Controller):
         row = _new_row(body, request, wiring)
 
         async def intend(connection: Connection) -> tuple[int, bytes]:
-            if not await channels.insert(connection, row):
+            if row.channel_id == OUR_CHANNEL or not await channels.insert(connection, row):
                 detail = "This channel_id is in use, here or elsewhere; it names a topic, so it cannot be used twice."
                 raise Problem("CHANNEL_ID_TAKEN", detail, param="channel_id")
             return 201, one_bytes(request, _view(row, wiring.kafka))
