@@ -299,3 +299,38 @@ async def test_intents_are_listed_in_pages(stack: Stack) -> None:
 
 async def _paid(shop: Tenant, order_id: str) -> bool:
     return bool((await order(shop, order_id))["payment_status"] == "paid")
+
+
+async def test_what_is_collected_beyond_what_is_owed_is_shown_and_returned(stack: Stack) -> None:
+    """A channel's money comes while a till collects under its lease: a fact is not refused."""
+    shop = await stack.tenant()
+    order_id = await order_of(shop)
+    paying = asyncio.create_task(pay(shop, order_id, method=card("sandbox_slow")))
+    await eventually(lambda: _attempted(shop, order_id))
+    channel = (await shop.http.post("/v1/channels", json={"name": "Web shop"})).json()["data"]["channel_id"]
+    captured = {"order_id": order_id, "payment_reference": "psp-9", "amount_money": money(5000)}
+    event = {
+        "specversion": "1.0",
+        "id": "evt-1",
+        "type": "channel.payment.captured.v1",
+        "source": f"/channels/{channel}",
+        "data": captured,
+    }
+    headers = {"Content-Type": "application/cloudevents+json"}
+    assert (await shop.http.post("/v1/channel-events", json=event, headers=headers)).status_code == 202
+    await eventually(lambda: _paid(shop, order_id))
+    assert (await paying)["status"] == "succeeded"
+    assert (await order(shop, order_id))["payment_status"] == "overpaid"
+    [item] = (await shop.http.get("/v1/unmatched-money", params={"order_id": order_id})).json()["data"]
+    assert (item["kind"], item["amount_money"], item["channel_id"]) == ("surplus", money(5000), "chn_payment_intents")
+    returned = await shop.http.post(
+        f"/v1/unmatched-money/{item['unmatched_money_id']}/return", json={"reference": "transfer-1"}
+    )
+    assert returned.json()["data"]["status"] == "returned", returned.text
+    assert (await order(shop, order_id))["payment_status"] == "paid"
+    taken = await shop.http.post("/v1/channels", json={"name": "Ours", "channel_id": "chn_payment_intents"})
+    assert taken.json()["code"] == "CHANNEL_ID_TAKEN"
+
+
+async def _attempted(shop: Tenant, order_id: str) -> Any:
+    return await attempts(shop, order_id)

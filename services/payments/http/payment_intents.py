@@ -23,7 +23,7 @@ from services.payments.store.intents import IntentFilter
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.payment_intents import PaymentIntent
 from shared.http.answers import Answer, many, one
-from shared.http.bodies import RequestModel, read_body, read_query
+from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import page_by_time
 
@@ -175,7 +175,6 @@ class PaymentIntentController(Controller):
                 "What is held is let go. While a processor is asked, it is canceled as soon as it is known what "
                 "happened: a payment that was completed stays."
             ),
-            takes=RequestModel,
             gives=PaymentIntent,
             problems=("NOT_FOUND", "INTENT_NOT_IN_STATE"),
             idempotent=True,
