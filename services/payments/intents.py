@@ -50,6 +50,17 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that is the caller's for a while."""
+
+    attempt: Attempt
+    may_call: bool
+    """Whether its processor may be asked for money now."""
+    canceled: bool
+    """Whether nobody wants it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
     """What was wanted is saved."""
 
@@ -117,18 +128,18 @@ class Intents:
         self._announce(known.moves)
         return [None] * len(told)
 
-    async def claim(self, limit: int) -> list[tuple[Attempt, bool]]:
-        """Attempts that are due, each with whether its processor may be asked for money now."""
+    async def claim(self, limit: int) -> list[Claimed]:
+        """Attempts that are due, from now on the caller's."""
         now = self._clock()
         async with transaction(self._pool) as connection:
-            claimed = await attempts.claim(connection, now, limit)
-            groups = await _read(connection, {attempt.asked.payment_intent_id for attempt in claimed})
-        return [(attempt, may_call(groups[attempt.asked.payment_intent_id], now)) for attempt in claimed]
+            return await _with_intents(connection, await attempts.claim(connection, now, limit), now)
 
-    async def claim_unknown(self, payment_intent_id: str) -> list[Attempt]:
+    async def claim_unknown(self, payment_intent_id: str) -> list[Claimed]:
         """The attempt of this intent of which nothing is known yet, unless somebody else asks just now."""
+        now = self._clock()
         async with transaction(self._pool) as connection:
-            return await attempts.claim_unknown(connection, payment_intent_id, self._clock())
+            claimed = await attempts.claim_unknown(connection, payment_intent_id, now)
+            return await _with_intents(connection, claimed, now)
 
     async def run_out(self) -> None:
         """Authorizations whose time is over end; their orders hear of it."""
@@ -218,10 +229,13 @@ async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[lis
     return list((await intents.lock_groups(connection, wanted)).values()) if wanted else []
 
 
-async def _read(connection: Connection, ids: Iterable[str]) -> dict[str, Intent]:
-    wanted = sorted(ids)
-    found = await intents.read_all(connection, wanted) if wanted else []
-    return {intent.payment_intent_id: intent for intent in found}
+async def _with_intents(connection: Connection, claimed: Sequence[Attempt], now: datetime) -> list[Claimed]:
+    if not claimed:
+        return []
+    found = await intents.read_all(connection, sorted({attempt.asked.payment_intent_id for attempt in claimed}))
+    known = {intent.payment_intent_id: intent for intent in found}
+    pairs = ((attempt, known[attempt.asked.payment_intent_id]) for attempt in claimed)
+    return [Claimed(attempt, may_call(intent, now), intent.cancel_requested) for attempt, intent in pairs]
 
 
 async def _save(connection: Connection, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:

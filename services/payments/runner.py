@@ -13,9 +13,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from services.payments.connectors.port import Connector
 from services.payments.connectors.registry import Connectors
-from services.payments.core.asking import Asked, Found, NotSent, Unknown
+from services.payments.core.asking import ActionRequired, Asked, Found, NotSent, Unknown
 from services.payments.core.intents.state import Attempt
-from services.payments.intents import Intents
+from services.payments.intents import Claimed, Intents
 from shared.batcher import Batcher
 from shared.faults import Transient
 from shared.immutable import replace
@@ -67,15 +67,15 @@ class AttemptRunner:
 
     async def look_up(self, payment_intent_id: str) -> None:
         """What became of this intent's attempt is asked and saved; nothing where there is none, or somebody does it."""
-        for attempt in await self._intents.claim_unknown(payment_intent_id):
-            await self._look_up(attempt)
+        for claimed in await self._intents.claim_unknown(payment_intent_id):
+            await self._look_up(claimed)
 
     async def _begin(self) -> None:
         self._due.clear()
         free = min(_CLAIM_AT_ONCE, MOST_AT_ONCE - len(self._calls))
         claimed = await self._intents.claim(free) if free > 0 else []
-        for attempt, may_call in claimed:
-            call = asyncio.create_task(self._set_about(attempt, may_call), name=f"attempt {attempt.attempt_id}")
+        for each in claimed:
+            call = asyncio.create_task(self._set_about(each), name=f"attempt {each.attempt.attempt_id}")
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
         if len(claimed) < _CLAIM_AT_ONCE:
@@ -83,10 +83,11 @@ class AttemptRunner:
                 async with asyncio.timeout(_POLL_S):
                     await self._due.wait()
 
-    async def _set_about(self, attempt: Attempt, may_call: bool) -> None:
+    async def _set_about(self, claimed: Claimed) -> None:
+        attempt = claimed.attempt
         if attempt.status != "pending" or attempt.claims > 1:
-            await self._look_up(attempt)
-        elif attempt.operation == "authorize" and not may_call:
+            await self._look_up(claimed)
+        elif attempt.operation == "authorize" and not claimed.may_call:
             await self._save(attempt, None)
         else:
             await self._save(attempt, await self._call(attempt))
@@ -100,12 +101,14 @@ class AttemptRunner:
         _count(attempt, answer)
         return answer
 
-    async def _look_up(self, attempt: Attempt) -> None:
-        attempt = replace(attempt, looks=attempt.looks + 1)
+    async def _look_up(self, claimed: Claimed) -> None:
+        attempt = replace(claimed.attempt, looks=claimed.attempt.looks + 1)
         connector = self._connectors.named(attempt.connector)
         if connector is None:
             answer: Found = Unknown(f"{attempt.connector} is not connected.")
         else:
+            if attempt.status == "challenged" and claimed.canceled:
+                await _end_challenge(connector, attempt)
             answer = await connector.look_up(attempt.asked)
         _count(attempt, answer)
         await self._save(attempt, answer)
@@ -127,6 +130,15 @@ class AttemptRunner:
             await asyncio.wait(set(self._calls), timeout=_FINISH_S)
         for call in set(self._calls):
             call.cancel()
+
+
+async def _end_challenge(connector: Connector, attempt: Attempt) -> None:
+    """The buyer's page is over, unless the buyer was faster: the look-up tells. Once more does no harm."""
+    asked, answer = attempt.asked, attempt.answer
+    if isinstance(answer, ActionRequired):
+        void_id = f"{asked.attempt_id}_void"
+        void = replace(asked, attempt_id=void_id, operation="void", amount_minor=0, reference=answer.reference)
+        await connector.void(void)
 
 
 async def _operation(connector: Connector, asked: Asked) -> Found:

@@ -334,3 +334,14 @@ async def test_what_is_collected_beyond_what_is_owed_is_shown_and_returned(stack
 
 async def _attempted(shop: Tenant, order_id: str) -> Any:
     return await attempts(shop, order_id)
+
+
+async def test_a_challenge_that_nobody_wants_any_more_is_over(stack: Stack) -> None:
+    shop = await stack.tenant()
+    order_id = await order_of(shop)
+    intent = await intent_for(shop, order_id, method=card("sandbox_challenge"), confirm=True)
+    assert intent["status"] == "requires_action"
+    after = await act(shop, intent, "cancel")
+    assert after["status"] == "canceled", after
+    settlement = (await order(shop, order_id))["settlement"]
+    assert (settlement["captured_money"], settlement["available_money"]) == (money(0), money(5000))

@@ -121,7 +121,8 @@ class Intent:
     @property
     def settled(self) -> bool:
         """Whether nothing is under way that a client should wait for."""
-        return not self.unanswered and self.step in ("idle", "challenged", "held", "ended")
+        at_rest = self.step in ("idle", "held", "ended") or (self.step == "challenged" and not self.cancel_requested)
+        return at_rest and not self.unanswered
 
     @property
     def payment_id(self) -> str | None:
