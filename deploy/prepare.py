@@ -12,8 +12,8 @@ from shared.settings import Settings
 from shared.topics import TopicSpec, core_topics
 
 SERVICES = ("orders", "payments", "apps")
-SCHEMAS = (*SERVICES, "sandbox")
-"""The simulated acquirer has tables too, but is no service of ours: it stands for somebody outside."""
+PARTS = (*SERVICES, "sandbox")
+"""What has a schema and a port: the services, and the simulated acquirer, which stands for somebody outside."""
 _PATIENCE_S = 60
 
 
@@ -24,7 +24,7 @@ async def prepare_database(settings: Settings) -> None:
     """
     url = settings.database_url.get_secret_value()
     await wait_until_reachable(url, _PATIENCE_S)
-    outdated = [service for service in SCHEMAS if not await _is_newest(url, service)]
+    outdated = [service for service in PARTS if not await _is_newest(url, service)]
     if outdated:
         # Imported only where there is something to do: alembic and its own imports take a second.
         from shared.migrations import migrate

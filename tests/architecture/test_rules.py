@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prepare import SCHEMAS
+from deploy.prepare import PARTS
 from shared.contracts.orders import COMMANDS, EVENTS
 
 ROOT = Path(__file__).parents[2]
@@ -43,9 +43,9 @@ def test_no_file_is_a_place_where_anything_goes() -> None:
     assert [path for path in SOURCES if path.name in VAGUE] == []
 
 
-@pytest.mark.parametrize("service", SCHEMAS)
+@pytest.mark.parametrize("service", PARTS)
 def test_no_service_reads_anothers_tables(service: str) -> None:
-    others = set(SCHEMAS) - {service}
+    others = set(PARTS) - {service}
     for path in (ROOT / "services" / service).rglob("*.py"):
         for other in others:
             found = re.search(rf"(FROM|JOIN|INTO|UPDATE)\s+{other}\.", path.read_text())

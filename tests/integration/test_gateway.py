@@ -10,7 +10,7 @@ from litestar import Litestar, Request, get
 from litestar.types import ASGIApp
 
 from deploy.gateway import ROUTES, Gateway
-from deploy.prepare import SERVICES
+from deploy.prepare import PARTS
 from shared.http.health import Health, health_routes
 from shared.http.reference import reference_app
 
@@ -39,7 +39,7 @@ def service(name: str, log: list[str] | None = None, wrong: str | None = None) -
 
 
 def gateway(**wrong: str) -> Gateway:
-    services = {name: service(name, wrong=wrong.get(name)) for name in SERVICES}
+    services = {name: service(name, wrong=wrong.get(name)) for name in PARTS}
     return Gateway(services, reference_app(list), "http://127.0.0.1:8080")
 
 
@@ -81,7 +81,7 @@ async def test_the_probes_hold_when_they_hold_for_every_service(client: httpx.As
         answer = await client.get(path)
         assert answer.status_code == 200
         assert answer.json()["status"] == "ok"
-        assert set(answer.json()["services"]) == set(SERVICES)
+        assert set(answer.json()["services"]) == set(PARTS)
 
 
 async def test_one_service_that_is_not_ready_makes_the_whole_not_ready() -> None:
