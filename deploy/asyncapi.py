@@ -15,7 +15,7 @@ _TEXT: Json = {"type": "string"}
 _KEYED_BY = {
     topics.PAYMENTS_EVENTS: "the order id where an order is known, else the id of what the event is about",
     topics.APPS_EVENTS: "the id of what the event is about",
-    PLUGIN_ORDERS: "the order id where the event is about an order, else the id of what it is about",
+    PLUGIN_ORDERS: "the order id where the event concerns an order, else the id of what it is about",
     topics.ACCESS_GRANTS: "the credential's hash",
     topics.ACCESS_USED: "the service that saw it",
 }

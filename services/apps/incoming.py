@@ -18,7 +18,7 @@ from services.apps.core.events import (
     event_told,
     public_events,
 )
-from shared.contracts import apps
+from shared.contracts import apps, payment_intents, payments
 from shared.contracts.model import Message, Timestamp
 from shared.contracts.orders import OrderVersion
 from shared.envelope import INVALID_BODY, MISSING_ATTRIBUTE, Envelope, decode, tenant_of
@@ -26,9 +26,9 @@ from shared.faults import Poison
 from shared.immutable import immutable
 from shared.kafka import Record
 from shared.kafka.reading import invalid_body
-from shared.topics import APPS_EVENTS, LARGEST_EVENT_BYTES, ORDERS_EVENTS
+from shared.topics import APPS_EVENTS, LARGEST_EVENT_BYTES, ORDERS_EVENTS, PAYMENTS_EVENTS
 
-TOPICS_OF_EVENTS: Final = (ORDERS_EVENTS, APPS_EVENTS)
+TOPICS_OF_EVENTS: Final = (ORDERS_EVENTS, PAYMENTS_EVENTS, APPS_EVENTS)
 
 
 @immutable
@@ -41,10 +41,21 @@ class Kind:
     message: type[Message]
 
 
+_INTENT, _MONEY = "payment_intent", "unmatched_money"
 _INSTALL, _GRANT = "partner_app_install", "environment_grant"
 KINDS: Final[Mapping[str, Kind]] = {
     kind.message.wire_type: kind
     for kind in (
+        Kind("payment_intent.processing", _INTENT, payment_intents.PaymentIntentProcessing),
+        Kind("payment_intent.requires_action", _INTENT, payment_intents.PaymentIntentRequiresAction),
+        Kind("payment_intent.requires_capture", _INTENT, payment_intents.PaymentIntentRequiresCapture),
+        Kind("payment_intent.succeeded", _INTENT, payment_intents.PaymentIntentSucceeded),
+        Kind("payment_intent.failed", _INTENT, payment_intents.PaymentIntentFailed),
+        Kind("payment_intent.canceled", _INTENT, payment_intents.PaymentIntentCanceled),
+        Kind("payment_intent.unknown", _INTENT, payment_intents.PaymentIntentUnknown),
+        Kind("unmatched_money.found", _MONEY, payments.UnmatchedMoneyFound),
+        Kind("unmatched_money.attached", _MONEY, payments.UnmatchedMoneyAttached),
+        Kind("unmatched_money.returned", _MONEY, payments.UnmatchedMoneyReturned),
         Kind("partner_app.install.created", _INSTALL, apps.InstallCreated),
         Kind("partner_app.install.permissions_updated", _INSTALL, apps.InstallPermissionsUpdated),
         Kind("partner_app.install.revoked", _INSTALL, apps.InstallRevoked),

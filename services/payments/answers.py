@@ -6,7 +6,7 @@ from datetime import datetime
 from services.payments.core.items import item_id
 from services.payments.core.settling import Settled, settle
 from services.payments.core.state import Leg
-from services.payments.messages import ended_message, found_message, outcome_message
+from services.payments.messages import ended_messages, found_messages, outcome_message
 from services.payments.store import events, unmatched
 from services.payments.store.unmatched import End
 from shared import outbox
@@ -36,9 +36,8 @@ async def settle_all(connection: Connection, replies: Sequence[Reply], now: date
     opened = await unmatched.open_items(connection, [each.item for each in settled if each.item])
     ended = await unmatched.end_items(connection, [_end(each) for each in settled if each.found_order], now)
     outcomes = [outcome_message(each.kept, getattr(reply, "detail", "")) for each, reply in answered]
-    ends = [message for message in map(ended_message, ended) if message is not None]
     told = [message for message in outcomes if message is not None]
-    await outbox.put(connection, [*told, *map(found_message, opened), *ends])
+    await outbox.put(connection, [*told, *found_messages(opened, now), *ended_messages(ended)])
     return len(settled)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from services.payments.core.state import Arrival, KnownOrders
 from services.payments.core.taking import Taken, take_all
-from services.payments.messages import command_message, found_message
+from services.payments.messages import command_message, found_messages
 from services.payments.store import events, orders, unmatched
 from shared import outbox
 from shared.postgres import Connection
@@ -27,7 +27,7 @@ async def take_in(connection: Connection, arrivals: Sequence[Arrival], now: date
     await events.insert_events(connection, kept, now)
     opened = await unmatched.open_items(connection, [taken.item for taken in results if taken.item is not None])
     commands = [command_message(event) for event in kept if event.status == "sent"]
-    await outbox.put(connection, [*commands, *map(found_message, opened)])
+    await outbox.put(connection, [*commands, *found_messages(opened, now)])
     return results
 
 

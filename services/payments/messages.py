@@ -1,5 +1,8 @@
 """What the payment service sends: commands to orders, and events about channel events and unmatched money."""
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from services.payments.core.commands import command_for
 from services.payments.core.state import Item, KeptEvent
 from shared.contracts.model import Actor, Message
@@ -17,6 +20,11 @@ from shared.telemetry import current_traceparent
 from shared.topics import ORDERS_COMMANDS, PAYMENTS_EVENTS
 
 SOURCE = "/services/payments"
+_ENDS: dict[str, type[UnmatchedMoneyAttached | UnmatchedMoneyReturned]] = {
+    "attached": UnmatchedMoneyAttached,
+    "returned": UnmatchedMoneyReturned,
+}
+"""By the item's status."""
 
 
 def command_message(kept: KeptEvent) -> OutboxMessage:
@@ -52,20 +60,19 @@ def outcome_message(kept: KeptEvent, detail: str) -> OutboxMessage | None:
     )
 
 
-def found_message(item: Item) -> OutboxMessage:
-    """Somebody must look at this."""
-    return _item_message(item, "found", UnmatchedMoneyFound(unmatched_money=item.money))
+def found_messages(items: Iterable[Item], now: datetime) -> list[OutboxMessage]:
+    """Somebody must look at these, from now on: what is left of an item is as old as the item, and found only now."""
+    return [_item_message(item, "found", UnmatchedMoneyFound(unmatched_money=item.money), now) for item in items]
 
 
-def ended_message(item: Item) -> OutboxMessage | None:
-    """Nobody needs to look at this any more; nothing is said of what another item tells better."""
-    match item.money.status:
-        case "attached":
-            return _item_message(item, "attached", UnmatchedMoneyAttached(unmatched_money=item.money))
-        case "returned":
-            return _item_message(item, "returned", UnmatchedMoneyReturned(unmatched_money=item.money))
-        case _:
-            return None
+def ended_messages(items: Iterable[Item]) -> list[OutboxMessage]:
+    """Nobody needs to look any more at those of them that have ended; nothing is said of what another item tells
+    better."""
+    return [
+        _item_message(item, item.money.status, end(unmatched_money=item.money), item.money.resolved_at)
+        for item in items
+        if (end := _ENDS.get(item.money.status)) is not None
+    ]
 
 
 def asking_message(item: Item, command: MoneyFact) -> OutboxMessage:
@@ -96,7 +103,7 @@ def told_by(actor: Actor) -> str:
     return f"{actor.type}:{actor.id}"
 
 
-def _item_message(item: Item, what: str, message: Message) -> OutboxMessage:
+def _item_message(item: Item, what: str, message: Message, at: datetime | None) -> OutboxMessage:
     money = item.money
     # The name of an order that nobody knows is only text from outside.
     order_known = money.status == "attached" or money.kind in ("closed_order", "currency", "surplus")
@@ -107,7 +114,7 @@ def _item_message(item: Item, what: str, message: Message) -> OutboxMessage:
         data=message.model_dump_json().encode(),
         key=money.order_id if order_known and money.order_id else money.unmatched_money_id,
         subject=money.unmatched_money_id,
-        time=money.resolved_at or money.created_at,
+        time=at,
         correlation_id=item.channel_event_id,
         causation_id=item.channel_event_id,
         merchant_id=item.merchant_id,

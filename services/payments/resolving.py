@@ -6,7 +6,7 @@ from datetime import datetime
 from services.payments.core import resolving
 from services.payments.core.resolving import Claimed, Denied, Found, Way, Wish, answered
 from services.payments.core.state import Item, Leg
-from services.payments.messages import asking_message, ended_message, found_message
+from services.payments.messages import asking_message, ended_messages, found_messages
 from services.payments.store import events, orders, unmatched
 from shared import outbox
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -52,8 +52,7 @@ async def settle_all(connection: Connection, replies: Sequence[CommandAccepted |
     items = [answered(item, by_command[command_id], now) for command_id, item in asked.items()]
     await unmatched.change_items(connection, items)
     await events.save_legs(connection, [_leg(item) for item in items if item.money.status == "attached"])
-    ends = [message for message in map(ended_message, items) if message is not None]
-    await outbox.put(connection, ends)
+    await outbox.put(connection, ended_messages(items))
     return len(items)
 
 
@@ -78,9 +77,8 @@ async def _claim(
         await events.take_over(connection, item.channel_event_id, now)
     await unmatched.change_items(connection, [claimed.item])
     rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
-    asking = asking_message(claimed.item, claimed.command) if claimed.command else None
-    told = [asking, ended_message(claimed.item), *map(found_message, rest)]
-    await outbox.put(connection, [message for message in told if message is not None])
+    asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
+    await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
     return claimed.item
 
 

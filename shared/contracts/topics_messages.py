@@ -9,6 +9,7 @@ from shared.contracts.access import CredentialsUsed, Grant, SigningKey
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.contracts.model import Message
 from shared.contracts.orders import COMMANDS, CommandAccepted, CommandRefused, OrderVersion
+from shared.contracts.payment_intents import INTENT_EVENTS
 from shared.contracts.public_events import PublicEvent
 
 CHANNEL_PAYMENTS: Final = topics.channel_topic("{channel_id}")
@@ -26,6 +27,7 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
         payments.UnmatchedMoneyFound,
         payments.UnmatchedMoneyAttached,
         payments.UnmatchedMoneyReturned,
+        *INTENT_EVENTS.values(),
     ),
     topics.APPS_EVENTS: (
         apps.InstallCreated,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 
+from tests.chaos.audit_topics import first_of_each
 from tests.chaos.evidence import Evidence, Json, Message
 from tests.chaos.findings import Findings
 from tests.chaos.journal import WAYS, Arrival, Install, Journal, Way, digest_of
@@ -20,6 +21,12 @@ _SHOWN_AS = {
     "orders.payment_captured.v1": "order.payment_captured",
 }
 """What the load makes happen; anything else is an update of the order."""
+_OF_PAYMENTS = ("payment_intent", "unmatched_money")
+
+Thread = tuple[str, str]
+"""The order that events concern, or else their subject; and their subject. In each of them events keep their order."""
+Wanted = dict[tuple[Thread, int | None], list[str]]
+"""What each version of an order must be shown as, and all that happened to what is no order."""
 
 
 def audit_events(journal: Journal, evidence: Evidence, findings: Findings) -> None:
@@ -34,7 +41,7 @@ def on_topic(journal: Journal, evidence: Evidence) -> list[tuple[Install | None,
         if topic.startswith("plugins."):
             for message in messages:
                 body = message.body
-                arrival = Arrival(message.headers["ce_id"], message.key, digest_of(body), message.at_s)
+                arrival = Arrival(message.headers["ce_id"], body["order_id"], digest_of(body), message.at_s)
                 at = [
                     install
                     for install in journal.installs
@@ -49,12 +56,11 @@ class _Place:
     """An event as the merchant is shown it."""
 
     merchant_id: str
-    key: str
-    """The order, or what else it is about, such as an install."""
+    thread: Thread
     number: int
     """Among the merchant's."""
     rank: int
-    """Among those of its key."""
+    """Among those of its thread."""
     created_at: float
     digest: str
 
@@ -63,15 +69,15 @@ class _Events:
     def __init__(self, journal: Journal, evidence: Evidence, findings: Findings) -> None:
         self.journal, self.evidence, self.findings = journal, evidence, findings
         self.places: dict[str, _Place] = {}
-        self.keys: dict[tuple[str, str], list[_Place]] = defaultdict(list)
-        """By merchant and key, in their order."""
-        self.orders: set[tuple[str, str]] = set()
-        """Those that are orders."""
+        self.threads: dict[tuple[str, Thread], list[_Place]] = defaultdict(list)
+        """By merchant, in their order."""
+        self.told: set[tuple[str, Thread]] = set()
+        """Those of which the plugin is told whoever they are about: of orders and of payments."""
 
     def run(self) -> None:
-        versions = self._versions()
+        wanted = self._wanted()
         for merchant_id, listed in self.evidence.events.items():
-            self._listed(merchant_id, listed, versions[merchant_id])
+            self._listed(merchant_id, listed, wanted[merchant_id])
         published: dict[int, list[Arrival]] = defaultdict(list)
         for install, arrival in on_topic(self.journal, self.evidence):
             if install is None:
@@ -85,47 +91,55 @@ class _Events:
             self._in_turn(install.arrivals["webhook"])
         self._read()
 
-    def _versions(self) -> dict[str, dict[tuple[str, int], list[str]]]:
-        """By merchant: what each version of each order must be shown as."""
-        found: dict[str, dict[tuple[str, int], list[str]]] = defaultdict(dict)
+    def _wanted(self) -> dict[str, Wanted]:
+        """By merchant: what must be shown of orders and of payments."""
+        found: dict[str, Wanted] = defaultdict(lambda: defaultdict(list))
         for message in self.evidence.topics["orders.events"]:
             body = message.body
             shown = [_SHOWN_AS.get(event["type"], "order.updated") for event in body["events"]]
-            found[message.headers.get("ce_merchantid", "")][message.key, body["version"]] = shown
+            found[message.headers.get("ce_merchantid", "")][(message.key, message.key), body["version"]] = shown
+        for message in first_of_each(self.evidence.topics["payments.events"]).values():
+            for name in _OF_PAYMENTS:
+                family, _, what = message.headers["ce_type"].partition(f"{name}_")
+                if family == "payments." and what:
+                    thread = message.key, message.headers["ce_subject"]
+                    found[message.headers["ce_merchantid"]][thread, None].append(f"{name}.{what.removesuffix('.v1')}")
         return found
 
-    def _listed(self, merchant_id: str, listed: list[Json], versions: dict[tuple[str, int], list[str]]) -> None:
-        """Every version of every order is there as its events, once, and in the order of the versions."""
-        shown: dict[tuple[str, int], list[str]] = defaultdict(list)
-        newest: dict[str, int] = defaultdict(int)
+    def _listed(self, merchant_id: str, listed: list[Json], wanted: Wanted) -> None:
+        """Every version of every order is there as its events, once, and in the order of the versions; so is what was
+        told of payments."""
+        shown: Wanted = defaultdict(list)
+        newest: dict[Thread, int] = defaultdict(int)
         for number, event in enumerate(listed):
-            key = event["order_id"] or event["subject"]["id"]
+            subject, version = event["subject"], event["order_version"]
+            thread = event["order_id"] or subject["id"], subject["id"]
             self.findings.counted["public events"] += 1
             if event["event_id"] in self.places:
                 self.findings.double.append(f"{event['event_id']} is listed twice")
             if event["merchant_id"] != merchant_id:
                 self.findings.leaked.append(f"{event['event_id']} is shown to {merchant_id}, and not its own")
-            if event["subject"]["type"] == "order":
-                version = event["order_version"]
-                if version < newest[key]:
-                    self.findings.disorder.append(f"events of {key}: version {version} after {newest[key]}")
-                newest[key] = version
-                shown[key, version].append(event["type"])
-                self.orders.add((merchant_id, key))
-            same = self.keys[merchant_id, key]
+            if version is not None:
+                if version < newest[thread]:
+                    self.findings.disorder.append(f"events of {thread}: version {version} after {newest[thread]}")
+                newest[thread] = version
+            if subject["type"] in ("order", *_OF_PAYMENTS):
+                shown[thread, version].append(event["type"])
+                self.told.add((merchant_id, thread))
+            same = self.threads[merchant_id, thread]
             created_at = datetime.fromisoformat(event["created_at"]).timestamp()
-            place = _Place(merchant_id, key, number, len(same), created_at, digest_of(event))
+            place = _Place(merchant_id, thread, number, len(same), created_at, digest_of(event))
             self.places[event["event_id"]] = place
             same.append(place)
-        for version_of in versions.keys() | shown.keys():
-            wanted, there = versions.get(version_of, []), shown.get(version_of, [])
-            if wanted != there:
-                wrong = self.findings.double if len(there) > len(wanted) else self.findings.lost
-                wrong.append(f"version {version_of} is shown as {there} instead of {wanted}")
+        for about in wanted.keys() | shown.keys():
+            due, there = wanted.get(about, []), shown.get(about, [])
+            if due != there:
+                wrong = self.findings.double if len(there) > len(due) else self.findings.lost
+                wrong.append(f"{about} is shown as {there} instead of {due}")
 
     def _told(self, install: Install, way: Way, arrivals: Iterable[Arrival]) -> None:
         """What came is what is shown, in order at its first occurrence, and only while the plugin was let in."""
-        seen: dict[str, list[int]] = defaultdict(list)
+        seen: dict[Thread, list[int]] = defaultdict(list)
         last = -1
         for arrival in arrivals:
             place = self.places.get(arrival.event_id)
@@ -139,25 +153,26 @@ class _Events:
                 self.findings.leaked.append(f"{name}: it happened after the plugin was thrown out")
             if place.digest != arrival.digest:
                 self.findings.double.append(f"{name}: it says something else there")
-            if place.rank in seen[place.key]:
+            if place.rank in seen[place.thread]:
                 self.findings.counted[f"{way}: told again"] += 1
                 continue
-            seen[place.key].append(place.rank)
+            seen[place.thread].append(place.rank)
             self.findings.counted[f"{way}: events"] += 1
             if way == "stream" and place.number < last:
                 self.findings.disorder.append(f"{name}: after a later one")
             last = max(last, place.number)
-        for key, ranks in seen.items():
+        for thread, ranks in seen.items():
             if ranks != sorted(ranks):
-                self.findings.disorder.append(f"{way} told of {key} as {ranks}")
+                self.findings.disorder.append(f"{way} told of {thread} as {ranks}")
         self._complete(install, way, seen)
 
     def _too_late(self, install: Install, way: Way, place: _Place) -> bool:
         """A stream ends soon after a revocation; topic and webhooks have nothing of what happens after it."""
         return way != "stream" and install.revoked_at is not None and place.created_at > install.revoked_at
 
-    def _complete(self, install: Install, way: Way, seen: dict[str, list[int]]) -> None:
-        """Nothing of orders is missing from when the plugin listened; after a revocation, of each nothing in between.
+    def _complete(self, install: Install, way: Way, seen: dict[Thread, list[int]]) -> None:
+        """Nothing of orders and payments is missing from when the plugin listened; after a revocation, of each nothing in
+        between.
 
         Of installs the plugin is told only of its own, and not of their ends.
         """
@@ -166,31 +181,31 @@ class _Events:
             if install.revoked_at is None:
                 self.findings.lost.append(f"the plugin never listened by {way} at {install.merchant_id}")
             return
-        for merchant_id, order_id in self.orders:
-            due = [place.rank for place in self.keys[merchant_id, order_id] if place.created_at >= since]
-            came = set(seen.get(order_id, ()))
+        for merchant_id, thread in self.told:
+            due = [place.rank for place in self.threads[merchant_id, thread] if place.created_at >= since]
+            came = set(seen.get(thread, ()))
             if merchant_id != install.merchant_id or not due:
                 continue
             end = max(came, default=-1) if install.revoked_at is not None else due[-1]
             if missing := set(range(due[0], end + 1)) - came:
-                self.findings.lost.append(f"{way} did not tell of events {sorted(missing)} of {order_id}")
+                self.findings.lost.append(f"{way} did not tell of events {sorted(missing)} of {thread}")
 
     def _in_turn(self, attempts: list[Arrival]) -> None:
-        """Of each order, no webhook is tried before the one before it was received."""
+        """Of each thread, no webhook is tried before the one before it was received."""
         received: dict[str, float] = {}
         for attempt in attempts:
             if attempt.received_at is not None:
                 received.setdefault(attempt.event_id, attempt.received_at)
-        newest: dict[str, tuple[int, str]] = {}
+        newest: dict[Thread, tuple[int, str]] = {}
         for attempt in attempts:
             place = self.places.get(attempt.event_id)
-            rank, event_id = newest.get(place.key, (-1, "")) if place else (-1, "")
+            rank, event_id = newest.get(place.thread, (-1, "")) if place else (-1, "")
             if place is None or place.rank <= rank:
                 continue
-            newest[place.key] = place.rank, attempt.event_id
+            newest[place.thread] = place.rank, attempt.event_id
             if event_id and received.get(event_id, inf) > attempt.at:
                 self.findings.disorder.append(
-                    f"webhook {attempt.event_id} of {place.key} was tried, and {event_id} not yet received"
+                    f"webhook {attempt.event_id} of {place.thread} was tried, and {event_id} not yet received"
                 )
 
     def _read(self) -> None:

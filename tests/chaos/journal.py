@@ -77,7 +77,8 @@ class Arrival:
     """A public event that came to the plugin; moments are in seconds since 1970."""
 
     event_id: str
-    order_id: str
+    order_id: str | None
+    """The order that it concerns."""
     digest: str
     """Of what it says."""
     at: float

@@ -29,9 +29,9 @@ _AUTHORIZE, _REDIRECT = "/v1/oauth/authorize", "https://plugin.example/installed
 _MANIFEST = [
     {
         "permission_id": "all",
-        "title": "Read your orders",
+        "title": "Read your orders and payments",
         "description": "To keep a journal of them, and be told of them.",
-        "required_scopes": ["orders.read", "webhooks.write"],
+        "required_scopes": ["orders.read", "payments.read", "webhooks.write"],
     }
 ]
 _TIMEOUT = httpx.Timeout(5)

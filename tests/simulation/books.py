@@ -90,6 +90,7 @@ class Consent:
     granted_s: float | None = None
     revoke_asked_s: float | None = None
     revoked_s: float | None = None
+    reads_payments: bool = False
 
 
 @dataclass(slots=True)
@@ -106,6 +107,16 @@ class Receiver:
     patience: int = 0
     since_s: float | None = None
     """Since when the service has said that it will get what it asks for."""
+    owner_reads_payments: bool = False
+    """Whether a merchant's own may be told of payments."""
+
+    @property
+    def grant_id(self) -> str | None:
+        return self.consent and self.consent.grant_id
+
+    @property
+    def reads_payments(self) -> bool:
+        return self.consent.reads_payments if self.consent else self.owner_reads_payments
 
 
 Record = tuple[str, bytes, bytes, str]

@@ -30,11 +30,11 @@ from tests.simulation.nodes import Node
 from tests.simulation.receivers import Receivers
 
 T = TypeVar("T")
-_READS, _READS_NOT = ("orders.read",), ("customers.read",)
+_READS, _READS_PAYMENTS, _READS_NOT = ("orders.read",), ("orders.read", "payments.read"), ("customers.read",)
 _PATIENCE_S = (0.05, 0.3, 1.0)
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _BY = Actor(type="staff", id="usr_simulation")
-_SOME = ("order.paid", "order.canceled", "order.payment_captured")
+_SOME = ("order.paid", "order.canceled", "order.payment_captured", "unmatched_money.found")
 
 
 class Merchants:
@@ -53,26 +53,27 @@ class Merchants:
             await self._act(
                 lambda connection, by, name=merchant_id: merchants.create(connection, by, _merchant(name, by))
             )
-        await self._listen("mer_one", "well", ("*",))
+        await self._listen("mer_one", "well", ("*",), scopes=_READS_PAYMENTS)
         await self._listen("mer_one", "dead", ("order.created",))
         await self._listen("mer_one", "slow", ("*",))
         await self._listen("mer_two", random.choice(("moody", "gone")), _SOME)
         await self._let_in("app_blind", "mer_one", _READS_NOT)
         stays = await self._let_in("app_one", "mer_one")
-        goes = await self._let_in("app_two", "mer_two")
+        goes = await self._let_in("app_two", "mer_two", _READS_PAYMENTS)
         await self._listen("mer_one", "moody", _SOME, stays)
         await self._listen("mer_two", "well", ("*",), goes)
         await asyncio.sleep(random.uniform(0.0, 1.0 + within_s))
         if random.random() < 0.5:
-            await self._let_in("app_two", "mer_one")
+            await self._let_in("app_two", "mer_one", _READS_PAYMENTS)
         await self._revoke(goes)
         if random.random() < 0.5:
             await asyncio.sleep(random.uniform(0.0, 1.0))
-            await self._let_in("app_two", "mer_two")
+            await self._let_in("app_two", "mer_two", _READS_PAYMENTS)
 
     async def _let_in(self, app_id: str, merchant_id: str, scopes: tuple[str, ...] = _READS) -> Consent:
         """The install from its approval to its first token."""
-        consent = Consent(app_id, merchant_id, "", reads=scopes == _READS, asked_s=_now())
+        reads, reads_payments = (scope in scopes for scope in _READS_PAYMENTS)
+        consent = Consent(app_id, merchant_id, "", reads, asked_s=_now(), reads_payments=reads_payments)
         self._books.consents.append(consent)
 
         async def work(connection: Connection, by: By) -> str:
@@ -102,18 +103,24 @@ class Merchants:
         consent.revoked_s = _now()
 
     async def _listen(
-        self, merchant_id: str, manner: str, types: tuple[str, ...], consent: Consent | None = None
+        self,
+        merchant_id: str,
+        manner: str,
+        types: tuple[str, ...],
+        consent: Consent | None = None,
+        scopes: tuple[str, ...] = _READS,
     ) -> None:
-        """An endpoint of the merchant's own, or of an app there."""
+        """An endpoint of the merchant's own, which may be told of so much; or of an app there."""
         endpoint_id = new_id("whe")
         url = f"https://{endpoint_id.lower().replace('_', '-')}.example/"
         patience = self._random.randint(0, 200)
         receiver = Receiver(endpoint_id, url, merchant_id, manner, types, consent, patience)
+        receiver.owner_reads_payments = "payments.read" in scopes
         self._books.receivers[url] = self._receivers.by_url[url] = receiver
 
         async def work(connection: Connection, by: By) -> None:
             endpoint = Endpoint(
-                endpoint_id, merchant_id, "test", consent and consent.grant_id, _READS, url, None, types, "active",
+                endpoint_id, merchant_id, "test", consent and consent.grant_id, scopes, url, None, types, "active",
                 None, self._sealed, None, None, None, 1, by.at, by.at,
             )  # fmt: skip
             await endpoints.insert(connection, endpoint, most=20)

@@ -9,30 +9,32 @@ import pytest
 from tests.simulation.auditor import Invariant, audit
 from tests.simulation.books import Consent, Receiver
 from tests.simulation.toy import MERCHANT, ToyWorld
-from tests.simulation.world_api import APPS_EVENTS, EVENTS, Request
+from tests.simulation.world_api import APPS_EVENTS, EVENTS, PAYMENTS_EVENTS, Request
 
 TOPIC, URL = "plugins.app_1.orders", "https://whe-1.example/"
 
 
 def honest() -> ToyWorld:
-    """An order of two versions, told to an app and to a receiver; both are let in from before the first one."""
+    """An order of two versions and its surplus, told to an app and to a receiver; both are let in from before."""
     world = ToyWorld()
     world.create("ord_A", 1000)
-    world.take("psp-1", 1000, "ord_A", ("order_paid", {}))
-    world.say("captured", "psp-1", 1000, "ord_A")
+    world.take("psp-1", 1050, "ord_A", ("order_overpaid", {"credit_minor": 50}), surplus_minor=50)
+    world.item("surplus", world.say("captured", "psp-1", 1050, "ord_A"), "ord_A", 50)
     world.settle()
     told = world.records(EVENTS)
     told[:] = [record._replace(at_s=10.0 * version) for version, record in enumerate(told, start=1)]
-    consent = Consent("app_1", MERCHANT, "grt_1", reads=True, asked_s=1.0, granted_s=2.0)
+    world.records(PAYMENTS_EVENTS)[-1] = world.records(PAYMENTS_EVENTS)[-1]._replace(at_s=20.0)
+    consent = Consent("app_1", MERCHANT, "grt_1", reads=True, asked_s=1.0, granted_s=2.0, reads_payments=True)
     world.books.consents.append(consent)
     world.books.receivers[URL] = Receiver("whe_1", URL, MERCHANT, "well", ("*",), consent, since_s=2.0)
     world.rows("apps.webhook_endpoints").append({"endpoint_id": "whe_1", "status": "active", "failures": 0})
-    for position, (version, kind) in enumerate([(1, "created"), (2, "payment_captured"), (2, "paid")], start=1):
+    for position, (version, kind) in enumerate([(1, "created"), (2, "payment_captured"), (2, "overpaid")], start=1):
         event(world, position, 10.0 * version, f"order.{kind}", "ord_A", version=version)
     installed = orjson.dumps({"environment_grant": {"environment_grant_id": "grt_1"}})
     kind, head = "apps.environment_grant_created.v1", {"ce_id": "msg_1", "ce_merchantid": MERCHANT}
     lay(world, APPS_EVENTS, 2.0, "grt_1", installed, ce_type=kind, **head)
     event(world, 4, 2.0, "partner_app.environment_grant.created", "grt_1")
+    event(world, 5, 20.0, "unmatched_money.found", "ord_A", subject_id="um-0")
     return world
 
 
@@ -41,17 +43,26 @@ def lay(world: ToyWorld, topic: str, at_s: float, key: str, value: bytes, **head
     world.records(topic)[-1] = world.records(topic)[-1]._replace(at_s=at_s)
 
 
-def event(world: ToyWorld, position: int, since_s: float, kind: str, key: str, *, version: int | None = None) -> None:
+def event(
+    world: ToyWorld,
+    position: int,
+    since_s: float,
+    kind: str,
+    key: str,
+    *,
+    version: int | None = None,
+    subject_id: str | None = None,
+) -> None:
     """It is kept, and told everywhere."""
-    name, order_id = f"evt_{position}", None if version is None else key
+    name, order_id = f"evt_{position}", key if version or subject_id else None
     row = {"event_id": name, "position": position, "type": kind, "order_id": order_id, "order_version": version}
-    world.rows("apps.events").append(row | {"merchant_id": MERCHANT, "subject_id": key})
+    world.rows("apps.events").append(row | {"merchant_id": MERCHANT, "subject_id": subject_id or key})
     body = {"event_id": name, "order_id": order_id}
     lay(world, TOPIC, since_s + 1, key, orjson.dumps(body), ce_id=name, ce_type=kind)
     at_s = since_s + position
     world.evidence.requests.append(Request(at_s, URL, name, body, at_s + 0.5))
     delivery = {"endpoint_id": "whe_1", "event_id": name, "order_id": key, "status": "delivered", "tries": 1}
-    world.rows("apps.webhook_deliveries").append(delivery)
+    world.rows("apps.webhook_deliveries").append(delivery | {"seq": position})
 
 
 def revoke(world: ToyWorld, at_s: float) -> None:
@@ -75,6 +86,12 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.NOTHING_INVENTED, lambda world: world.rows("apps.events")[0].update(order_id="ord_Z")),
     (Invariant.NOTHING_INVENTED, lambda world: setattr(world.books.consents[0], "grant_id", "grt_2")),
     (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "grant_id", "grt_2")),
+    (Invariant.EVENTS_ONCE, lambda world: world.rows("apps.events")[4].update(type="unmatched_money.attached")),
+    (Invariant.NOTHING_INVENTED, lambda world: world.rows("apps.events")[4].update(order_id=None)),
+    (Invariant.NOTHING_INVENTED, lambda world: setattr(world.books.consents[0], "reads_payments", False)),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: setattr(world.books.consents[0], "reads_payments", False)),
+    (Invariant.NOTHING_LOST, lambda world: world.records(TOPIC).pop(4)),
+    (Invariant.WEBHOOKS_ARRIVE, lambda world: world.rows("apps.webhook_deliveries").pop(4)),
     (Invariant.TOPICS_IN_ORDER, lambda world: swap(world.records(TOPIC), 0, 1)),
     (Invariant.TOPICS_IN_ORDER, lambda world: world.records(TOPIC).pop(1)),
     (Invariant.NOTHING_LOST, lambda world: world.records(TOPIC).pop()),

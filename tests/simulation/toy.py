@@ -162,7 +162,9 @@ class ToyWorld:
             "order_id": order_id,
         }
         self.rows("payments.unmatched_money").append(row)
-        self.lay(PAYMENTS_EVENTS, "key", b"{}", **_event(row["unmatched_money_id"], "unmatched_money_found"))
+        told = {"unmatched_money": {"unmatched_money_id": row["unmatched_money_id"]}}
+        key = order_id or row["unmatched_money_id"]
+        self.lay(PAYMENTS_EVENTS, key, orjson.dumps(told), **_event(row["unmatched_money_id"], "unmatched_money_found"))
 
     def garbage(self, value: bytes, reason: str) -> None:
         """Something unreadable, and its dead letter."""

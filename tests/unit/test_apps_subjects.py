@@ -12,13 +12,12 @@ from services.apps.core.event_types import EVENT_TYPES, FAMILIES, TYPES_OF_ONE_A
 from services.apps.core.events import PublicEvent, created_in
 from services.apps.core.plugin_topics import publications
 from services.apps.core.samples import sample_event
-from services.apps.incoming import KINDS, TOPICS_OF_EVENTS, Kind, events_in, told_in
+from services.apps.incoming import KINDS, TOPICS_OF_EVENTS, events_in
 from shared.contracts import public_events
-from shared.contracts.payments import UnmatchedMoneyFound
 from shared.contracts.topics_messages import MESSAGES_BY_TOPIC
 from shared.envelope import Envelope
 from shared.faults import Poison
-from shared.topics import APPS_EVENTS, PAYMENTS_EVENTS
+from shared.topics import APPS_EVENTS, ORDERS_EVENTS, PAYMENTS_EVENTS
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 EXAMPLES = Path(__file__).parents[1] / "contract" / "examples"
@@ -65,8 +64,8 @@ def message(wire_type: str, body: Any = None, **changes: Any) -> Envelope:
     return replace(told, **changes)
 
 
-def told(wire_type: str, body: Any = None, **changes: Any) -> PublicEvent:
-    [event] = events_in(Kept(message(wire_type, body, **changes)))
+def told(wire_type: str, body: Any = None, topic: str = APPS_EVENTS, **changes: Any) -> PublicEvent:
+    [event] = events_in(Kept(message(wire_type, body, **changes), topic))
     return event
 
 
@@ -112,33 +111,36 @@ def test_an_update_says_what_it_was_before() -> None:
     }
 
 
-def test_every_type_is_told_of_something_and_this_service_tells_nothing_else() -> None:
+def test_every_type_is_told_of_something_and_what_is_said_of_channels_is_not_public() -> None:
     assert {kind.event_type for kind in KINDS.values()} | set(FAMILIES["order"].types) == set(EVENT_TYPES)
-    assert {each.wire_type for each in MESSAGES_BY_TOPIC[APPS_EVENTS]} == set(KINDS)
-    assert APPS_EVENTS in TOPICS_OF_EVENTS
+    sent = {each.wire_type for topic in (APPS_EVENTS, PAYMENTS_EVENTS) for each in MESSAGES_BY_TOPIC[topic]}
+    assert sent - set(KINDS) == {"payments.channel_event_applied.v1", "payments.channel_event_refused.v1"}
+    assert set(KINDS) <= sent
+    assert {ORDERS_EVENTS, PAYMENTS_EVENTS, APPS_EVENTS} == set(TOPICS_OF_EVENTS)
     for wire_type, kind in KINDS.items():
         event = told(wire_type)
         assert event.about.type == kind.subject
-        assert event.type in TYPES_OF_ONE_APP
+        assert (event.type in TYPES_OF_ONE_APP) == wire_type.startswith("apps.")
 
 
-def test_money_that_fits_no_order_is_carried_without_another_shape() -> None:
-    """As the payment service tells of it today; a row of `KINDS` is all that is missing."""
-    body = example("payments.unmatched_money_found.v1")
-    money = body["unmatched_money"]
-    kind = Kind("unmatched_money.found", "unmatched_money", UnmatchedMoneyFound)
-    envelope = message(
-        UnmatchedMoneyFound.wire_type, body, key="ord_1", actor="channel:chn_web", source="/services/payments"
-    )
-    event = told_in(replace(envelope, causation_id="che_1"), kind)
+@pytest.mark.parametrize("wire_type", [name for name in KINDS if name.startswith("payments.")])
+def test_what_payments_tell_is_carried_with_the_order_that_it_concerns(wire_type: str) -> None:
+    body = example(wire_type)
+    [(name, subject)] = body.items()
+    about = {"type": name, "id": subject[f"{name}_id"]}
+    changes = {"key": "ord_1", "actor": "channel:chn_web", "source": "/services/payments", "causation_id": "cev_1"}
+    event = told(wire_type, body, topic=PAYMENTS_EVENTS, **changes)
     shown = json.loads(event.body())
-    assert shown["subject"] == {"type": "unmatched_money", "id": money["unmatched_money_id"]}
+    assert shown["type"].replace(".", "_") == wire_type.removeprefix("payments.").removesuffix(".v1")
+    assert shown["subject"] == about
     assert (shown["order_id"], shown["order_version"], event.key) == ("ord_1", None, "ord_1")
-    assert shown["data"] == {"change": {"type": "unmatched_money_found"}, "order": None, "unmatched_money": money}
+    change = {"type": shown["type"].replace(".", "_")}
+    assert shown["data"] == {"change": change, "order": None, name: subject}
     assert shown["actor"] == {"type": "channel", "id": "chn_web"}
-    assert shown["cause"] == {"type": "message", "id": "che_1"}
-    of_no_order = told_in(replace(envelope, key=money["unmatched_money_id"]), kind)
-    assert (of_no_order.order_id, of_no_order.key) == (None, money["unmatched_money_id"])
+    assert shown["cause"] == {"type": "message", "id": "cev_1"}
+    assert public_events.PublicEvent.model_validate(shown).model_dump(mode="json") == shown
+    of_no_order = told(wire_type, body, topic=PAYMENTS_EVENTS, key=about["id"])
+    assert (of_no_order.order_id, of_no_order.key) == (None, about["id"])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_what_the_public_is_not_told_is_passed_over() -> None:
     assert events_in(Kept(message("apps.something_new.v1", {"any": "thing"}))) == ()
 
 
-ALL = frozenset({"orders.read", "apps.read", "webhooks.read"})
+ALL = frozenset({"orders.read", "payments.read", "apps.read", "webhooks.read"})
 
 
 @pytest.mark.parametrize(
@@ -179,6 +181,15 @@ ALL = frozenset({"orders.read", "apps.read", "webhooks.read"})
         (Reader({"orders.read", "apps.write"}), "webhook_endpoint.disabled", "grt_1", False),
         (Reader(ALL - {"orders.read"}), "webhook_endpoint.disabled", None, False),
         (Reader(ALL), "nothing.known", None, False),
+        (Reader(ALL), "payment_intent.succeeded", None, True),
+        (Reader({"orders.read", "payments.write"}), "unmatched_money.found", None, True),
+        (Reader({"orders.read"}), "payment_intent.succeeded", None, False),
+        (Reader({"orders.read"}), "unmatched_money.found", None, False),
+        (Reader(ALL - {"orders.read"}), "payment_intent.succeeded", None, False),
+        (Reader({"orders.read", "payments.read"}, "grt_1"), "payment_intent.failed", None, True),
+        (Reader({"orders.read", "payments.read"}, "grt_1"), "unmatched_money.attached", None, True),
+        (Reader({"orders.read"}, "grt_1"), "payment_intent.failed", None, False),
+        (Reader({"orders.read"}, "grt_1"), "unmatched_money.attached", None, False),
         (Reader({"orders.read"}, "grt_1"), "order.paid", None, True),
         (Reader({"orders.read"}, "grt_1"), "partner_app.install.created", "grt_1", True),
         (Reader({"orders.read"}, "grt_1"), "webhook_endpoint.disabled", "grt_1", True),
@@ -192,19 +203,24 @@ def test_a_merchant_is_told_of_all_that_is_its_own_and_an_app_of_itself(
     reader: Reader, event_type: str, grant_id: str | None, is_told: bool
 ) -> None:
     assert reader.is_told(event_type, grant_id) is is_told
-    if not is_told and grant_id == reader.grant_id:
+    if not is_told and (grant_id == reader.grant_id or event_type not in TYPES_OF_ONE_APP):
         assert event_type in (*reader.hidden_types(), "nothing.known")
 
 
-def test_an_apps_topic_tells_of_orders_and_of_itself() -> None:
+def test_an_apps_topic_tells_of_orders_of_payments_that_it_may_read_and_of_itself() -> None:
     order = replace(told(DISABLED), type="order.paid", order_id="ord_1", subject=None)
     own, others, merchants = (replace(told(DISABLED), grant_id=grant_id) for grant_id in ("grt_1", "grt_2", None))
-    apps = [(f"app_{number}", Reader({"orders.read"}, f"grt_{number}")) for number in (1, 2)]
-    published = publications([order, own, others, merchants], {("mer_1", "test"): apps})
+    paid = told("payments.payment_intent_succeeded.v1", topic=PAYMENTS_EVENTS, key="ord_1")
+    apps = [
+        ("app_1", Reader({"orders.read"}, "grt_1")),
+        ("app_2", Reader({"orders.read", "payments.read"}, "grt_2")),
+    ]
+    published = publications([order, own, others, merchants, paid], {("mer_1", "test"): apps})
     assert [(each.app_ids, each.event) for each in published] == [
         (("app_1", "app_2"), order),
         (("app_1",), own),
         (("app_2",), others),
+        (("app_2",), paid),
     ]
 
 
@@ -217,6 +233,8 @@ def test_a_sample_is_about_what_its_type_is_about(event_type: str) -> None:
     if event_type in kinds:
         kind = kinds[event_type]
         assert shown["subject"]["type"] == kind.subject
-        kind.message.model_validate({kind.subject: shown["data"][kind.subject], "scopes_before": []})
+        subject = shown["data"][kind.subject]
+        kind.message.model_validate({kind.subject: subject, "scopes_before": []})
+        assert shown["order_id"] == subject.get("order_id")
     else:
         assert shown["subject"] == {"type": "order", "id": shown["data"]["order"]["order_id"]}

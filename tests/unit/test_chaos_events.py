@@ -34,8 +34,29 @@ def event(merchant_id: str, version: int) -> dict[str, Any]:
     }
 
 
+def surplus() -> dict[str, Any]:
+    """Of the merchant that stays, between its second event and its third."""
+    told = event(STAYS, 2) | {"event_id": "um_1.found", "type": "unmatched_money.found", "order_version": None}
+    created_at = datetime.fromtimestamp(1002.3, UTC).isoformat()
+    return told | {"created_at": created_at, "subject": {"type": "unmatched_money", "id": "um_1"}}
+
+
+def surplus_message() -> Message:
+    headers = {
+        "ce_id": "um_1.found",
+        "ce_type": "payments.unmatched_money_found.v1",
+        "ce_subject": "um_1",
+        "ce_merchantid": STAYS,
+    }
+    return Message("payments.events", 0, 0, f"ord_{STAYS}", b"{}", headers)
+
+
+def created_s(told: dict[str, Any]) -> float:
+    return datetime.fromisoformat(told["created_at"]).timestamp()
+
+
 def arrival(told: dict[str, Any], later_s: float = 0.1) -> Arrival:
-    at = 1000 + told["order_version"] + later_s
+    at = created_s(told) + later_s
     return Arrival(told["event_id"], told["order_id"], digest_of(told), at, at)
 
 
@@ -46,7 +67,7 @@ def version(merchant_id: str, number: int) -> Message:
 
 
 def published(told: dict[str, Any], offset: int, at_s: float | None = None) -> Message:
-    at_s = at_s or 1000.1 + told["order_version"]
+    at_s = at_s or created_s(told) + 0.1
     headers = {"ce_id": told["event_id"]}
     return Message("plugins.app_1.orders", 0, offset, told["order_id"], json.dumps(told).encode(), headers, at_s)
 
@@ -61,14 +82,18 @@ def install(merchant_id: str, told: list[dict[str, Any]], **changes: Any) -> Ins
 
 def journal() -> Journal:
     """One merchant stays; the other throws the plugin out between its second event and its third."""
-    stays = install(STAYS, [event(STAYS, number) for number in (1, 2, 3)])
+    stays = install(STAYS, of_stays())
     leaves = install(LEAVES, [event(LEAVES, number) for number in (1, 2)], revoking_at=1002.4, revoked_at=1002.5)
     read = {(0, offset): message.headers["ce_id"] for offset, message in enumerate(topic())}
     return Journal(installs=[stays, leaves], read=read)
 
 
+def of_stays() -> list[dict[str, Any]]:
+    return [event(STAYS, 1), event(STAYS, 2), surplus(), event(STAYS, 3)]
+
+
 def topic() -> list[Message]:
-    told = [event(STAYS, 1), event(LEAVES, 1), event(STAYS, 2), event(LEAVES, 2), event(STAYS, 3)]
+    told = [event(STAYS, 1), event(LEAVES, 1), event(STAYS, 2), event(LEAVES, 2), surplus(), event(STAYS, 3)]
     return [published(each, offset) for offset, each in enumerate(told)]
 
 
@@ -77,9 +102,10 @@ def evidence() -> Evidence:
     return Evidence(
         topics={
             "orders.events": [version(merchant, number) for merchant in merchants for number in numbers],
+            "payments.events": [surplus_message()],
             "plugins.app_1.orders": topic(),
         },
-        events={merchant: [event(merchant, number) for number in numbers] for merchant in merchants},
+        events={STAYS: of_stays(), LEAVES: [event(LEAVES, number) for number in numbers]},
     )
 
 
@@ -103,13 +129,13 @@ def came(told: Journal, way: Any, merchant: int, *arrivals: Arrival) -> None:
 def test_a_clean_world_is_clean() -> None:
     findings = found(lambda *_: None)
     assert findings.clean(), findings.lists()
-    counted = {"public events": 6, "topic: events": 5, "webhook: events": 5, "stream: events": 5}
+    counted = {"public events": 7, "topic: events": 6, "webhook: events": 6, "stream: events": 6}
     assert findings.counted == counted
 
 
 def test_what_is_told_again_is_counted_and_fine() -> None:
     def again(told: Journal, seen: Evidence) -> None:
-        put(told, seen, published(event(STAYS, 1), 5, 1003.5))
+        put(told, seen, published(event(STAYS, 1), 6, 1003.5))
         came(told, "webhook", 0, arrival(event(STAYS, 2), 3))
         came(told, "stream", 0, arrival(event(STAYS, 3)))
 
@@ -123,6 +149,10 @@ def test_what_is_told_again_is_counted_and_fine() -> None:
     [
         lambda _, seen: seen.events[STAYS].pop(),
         lambda _, seen: seen.events[STAYS][1].update(type="order.updated"),
+        lambda _, seen: seen.events[STAYS].remove(surplus()),
+        lambda _, seen: seen.events[STAYS][2].update(type="unmatched_money.attached"),
+        lambda _, seen: seen.topics["plugins.app_1.orders"].pop(4),
+        lambda told, _: told.installs[0].arrivals["webhook"].pop(2),
         lambda _, seen: seen.topics["plugins.app_1.orders"].pop(0),
         lambda _, seen: seen.topics["plugins.app_1.orders"].pop(1),
         lambda told, _: told.installs[0].arrivals["webhook"].pop(),
@@ -150,6 +180,8 @@ def test_what_waited_when_the_plugin_was_thrown_out_is_not_lost() -> None:
     [
         lambda _, seen: seen.events[STAYS].append(event(STAYS, 3)),
         lambda _, seen: seen.topics["orders.events"].pop(2),
+        lambda _, seen: seen.topics["payments.events"].clear(),
+        lambda _, seen: seen.events[STAYS].insert(3, surplus() | {"event_id": "evt_other"}),
         lambda told, _: came(told, "webhook", 0, arrival(event(STAYS, 3) | {"event_id": "evt_none"})),
         lambda told, _: came(told, "stream", 0, arrival(event(STAYS, 3) | {"type": "order.paid"})),
     ],
@@ -175,8 +207,8 @@ def test_disorder_is_found(spoil: Spoil) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda told, seen: put(told, seen, published(event(LEAVES, 3), 5)),
-        lambda told, seen: put(told, seen, published(event(LEAVES, 1), 5, 999)),
+        lambda told, seen: put(told, seen, published(event(LEAVES, 3), 6)),
+        lambda told, seen: put(told, seen, published(event(LEAVES, 1), 6, 999)),
         lambda told, _: came(told, "webhook", 1, arrival(event(LEAVES, 3))),
         lambda told, _: came(told, "webhook", 1, arrival(event(STAYS, 1))),
         lambda told, _: came(told, "stream", 0, arrival(event(LEAVES, 1))),
@@ -190,7 +222,7 @@ def test_what_the_plugin_should_not_have_been_told_is_found(spoil: Spoil) -> Non
 def test_let_in_again_it_is_told_of_what_happened_meanwhile() -> None:
     def again(told: Journal, seen: Evidence) -> None:
         told.installs.append(Install(LEAVES, asked_at=1003.2, given_at=1003.4, listens_from={"topic": 1003.4}))
-        put(told, seen, published(event(LEAVES, 3), 5, 1003.5))
+        put(told, seen, published(event(LEAVES, 3), 6, 1003.5))
 
     assert found(again).leaked == []
 

@@ -48,6 +48,20 @@ FAMILIES: Final = {
         ),
         READ_SCOPE,
     ),
+    "payment_intent": Family(
+        _types(
+            "payment_intent",
+            "processing",
+            "requires_action",
+            "requires_capture",
+            "succeeded",
+            "failed",
+            "canceled",
+            "unknown",
+        ),
+        "payments.read",
+    ),
+    "unmatched_money": Family(_types("unmatched_money", "found", "attached", "returned"), "payments.read"),
     "partner_app": Family(
         _types(
             "partner_app",

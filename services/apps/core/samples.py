@@ -40,38 +40,91 @@ _ENDPOINT: dict[str, Any] = {
     "status": "disabled",
     "disabled_reason": "failing",
 }
+_NOTHING, _ALL = {"amount": 0, "currency": "EUR"}, {"amount": 9000, "currency": "EUR"}
+_INTENT: dict[str, Any] = {
+    "payment_intent_id": "pi_00000000000000000000000000",
+    "order_id": _ORDER["order_id"],
+    "version": 3,
+    "amount_money": _ALL,
+    "authorized_money": _NOTHING,
+    "captured_money": _NOTHING,
+    "voided_money": _NOTHING,
+    "capture_method": "automatic",
+    "source": "checkout",
+    "method": {"type": "card", "brand": "visa", "last4": "4242"},
+    "connector": "sandbox",
+    "created_by": {"type": "key", "id": "key_00000000000000000000000000"},
+}
+_INTENT_AFTER: dict[str, dict[str, Any]] = {
+    "requires_action": {
+        "next_action": {
+            "type": "redirect",
+            "url": "https://pay.example.com/challenge",
+            "expires_at": "2026-11-21T12:00:00Z",
+        }
+    },
+    "requires_capture": {"authorized_money": _ALL, "capture_method": "manual"},
+    "succeeded": {"captured_money": _ALL},
+    "failed": {
+        "status": "requires_payment_method",
+        "last_decline": {"code": "insufficient_funds", "message": "The account does not hold enough."},
+    },
+}
+_MONEY: dict[str, Any] = {
+    "unmatched_money_id": "um_00000000000000000000000000",
+    "kind": "unknown_order",
+    "detail": "There is no order of this name yet.",
+    "amount_money": _ALL,
+    "channel_id": "chn_web",
+    "event_type": "channel.payment.captured.v1",
+    "event_id": "web-1",
+    "event": {"external_reference": "web-8812", "payment_reference": "psp-77", "amount_money": _ALL},
+    "payment_id": "pay_00000000000000000000000000",
+    "payment_reference": "psp-77",
+    "external_reference": "web-8812",
+}
+_MONEY_AFTER = {"found": {"status": "open"}, "attached": {"status": "attached", "order_id": _ORDER["order_id"]}}
 
 
 def sample_event(event_id: str, event_type: str, merchant_id: str, environment: str, now: datetime) -> PublicEvent:
     """An event of this type about what does not exist; `data.change.type` is `test`."""
-    subject = _subject(event_type, merchant_id, environment)
-    order = _ORDER | {"merchant_id": merchant_id, "environment": environment}
+    subject = _subject(event_type, merchant_id, environment, now)
+    after = subject[1] if subject else _ORDER | {"merchant_id": merchant_id, "environment": environment}
     return PublicEvent(
         event_id=event_id,
         type=event_type,
         created_at=now,
         merchant_id=merchant_id,
         environment=environment,
-        order_id=None if subject else str(_ORDER["order_id"]),
+        order_id=after.get("order_id"),
         order_version=None if subject else 3,
         actor=Origin("system", "test-events"),
         cause=None,
         change=b'{"type":"test"}',
-        order=_json(None if subject else order),
-        subject=subject,
+        order=_json(None if subject else after),
+        subject=Subject(subject[0], after[f"{subject[0]}_id"], _json(after)) if subject else None,
     )
 
 
-def _subject(event_type: str, merchant_id: str, environment: str) -> Subject | None:
-    """What an event of this type is about; `None` is an order."""
-    if event_type.startswith("webhook_endpoint."):
-        return Subject("webhook_endpoint", _ENDPOINT["webhook_endpoint_id"], _json(_ENDPOINT))
-    if not event_type.startswith("partner_app."):
-        return None
-    name = "environment_grant" if ".environment_grant." in event_type else "partner_app_install"
-    status = "revoked" if event_type.endswith(".revoked") else "active"
-    after = _INSTALLATION | {"merchant_id": merchant_id, "mode": environment, "status": status}
-    return Subject(name, str(after[f"{name}_id"]), _json(after))
+def _subject(event_type: str, merchant_id: str, environment: str, now: datetime) -> tuple[str, dict[str, Any]] | None:
+    """What an event of this type is about, by name and as it is afterwards; `None` is an order."""
+    family, _, what = event_type.partition(".")
+    moment = now.isoformat().replace("+00:00", "Z")
+    match family:
+        case "payment_intent":
+            times = {"created_at": moment, "updated_at": moment}
+            return family, _INTENT | {"status": what} | times | _INTENT_AFTER.get(what, {})
+        case "unmatched_money":
+            resolved = {"status": what, "resolved_at": moment}
+            return family, _MONEY | {"created_at": moment} | _MONEY_AFTER.get(what, resolved)
+        case "webhook_endpoint":
+            return family, _ENDPOINT
+        case "partner_app":
+            status = "revoked" if what.endswith(".revoked") else "active"
+            after = _INSTALLATION | {"merchant_id": merchant_id, "mode": environment, "status": status}
+            return ("environment_grant" if what.startswith("environment_grant.") else "partner_app_install"), after
+        case _:
+            return None
 
 
 def _json(value: object) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 from tests.simulation.auditor.findings import Invariant
-from tests.simulation.auditor.public import Public, Told, may_be_told, public_events
+from tests.simulation.auditor.public import Public, Thread, Told, may_be_told, public_events
 from tests.simulation.auditor.seen import Seen, header
 from tests.simulation.books import Consent, Receiver
 from tests.simulation.world_api import Request, Row
@@ -36,7 +36,7 @@ class _Topic:
         self.consents = [consent for consent in seen.books.consents if consent.app_id == app_id]
 
     def judge(self) -> None:
-        there: dict[str, list[Public]] = defaultdict(list)
+        there: dict[Thread, list[Public]] = defaultdict(list)
         for record in self.seen.topic(f"plugins.{self.app_id}.orders"):
             key, event_id = (record.key or b"").decode(), header(record, "ce_id")
             event = self.told.by_id.get(event_id)
@@ -46,29 +46,29 @@ class _Topic:
             elif not may_be_told(self.seen, self.consents, event, record.at_s):
                 sentence = f"{self.app_id} was told of {event} at {record.at_s:.3f} s"
                 self.seen.say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, key)
-            elif event not in there[key]:
-                there[key].append(event)
-        for key, events in there.items():
-            self._order(key, [event.place for event in events])
+            elif event not in there[event.thread]:
+                there[event.thread].append(event)
+        for thread, events in there.items():
+            self._order(thread, [event.place for event in events])
         self._complete(there)
 
-    def _order(self, key: str, places: list[int]) -> None:
+    def _order(self, thread: Thread, places: list[int]) -> None:
         """In order; without a gap too, unless the merchant took the app's rights and gave them again."""
-        merchant_id = self.told.by_key[key][0].merchant_id
+        merchant_id = self.told.threads[thread][0].merchant_id
         once = sum(consent.merchant_id == merchant_id for consent in self.consents) == 1
         gap = once and places != list(range(places[0], places[0] + len(places)))
         if places != sorted(places) or gap:
-            self.seen.say(Invariant.TOPICS_IN_ORDER, f"{self.app_id} was told of its events {places}", key)
+            self.seen.say(Invariant.TOPICS_IN_ORDER, f"{self.app_id} was told of its events {places}", thread[0])
 
-    def _complete(self, there: dict[str, list[Public]]) -> None:
+    def _complete(self, there: dict[Thread, list[Public]]) -> None:
         for consent in self.consents:
             if not consent.reads or consent.granted_s is None or consent.revoke_asked_s is not None:
                 continue
-            for key, events in self.told.by_key.items():
+            for thread, events in self.told.threads.items():
                 for event in events:
-                    mine = event.merchant_id == consent.merchant_id and event.concerns(consent.grant_id)
-                    if mine and event.since_s >= consent.granted_s and event not in there.get(key, ()):
-                        self.seen.say(Invariant.NOTHING_LOST, f"{self.app_id} was never told of {event}", key)
+                    mine = event.merchant_id == consent.merchant_id and event.concerns(consent)
+                    if mine and event.since_s >= consent.granted_s and event not in there.get(thread, ()):
+                        self.seen.say(Invariant.NOTHING_LOST, f"{self.app_id} was never told of {event}", thread[0])
 
 
 class _Webhooks:
@@ -92,10 +92,11 @@ class _Webhooks:
                     self._say(Invariant.NOTHING_TWICE, f"{row['event_id']} is to be sent twice", row["order_id"])
                 else:
                     deliveries[event] = row
-        for events in self.told.by_key.values():
-            held_up = False
-            for event in events:
-                held_up = self._delivery(event, deliveries.get(event), held_up)
+        due = [event for events in self.told.threads.values() for event in events]
+        held_up: set[str] = set()
+        for event in sorted(due, key=lambda event: deliveries[event]["seq"] if event in deliveries else 0):
+            if self._delivery(event, deliveries.get(event), event.key in held_up):
+                held_up.add(event.key)
 
     def _say(self, invariant: Invariant, sentence: str, key: str | None) -> None:
         self.seen.say(invariant, f"{self.receiver.manner} {self.receiver.endpoint_id}: {sentence}", key)
@@ -116,7 +117,8 @@ class _Webhooks:
     def _first(self, event: Public, at_s: float) -> None:
         """Everything before it that was ever sent has been received, and nothing after it was sent."""
         for other, first_s in self.arrived.items():
-            if other.key == event.key and (other.place > event.place or self.understood.get(other, at_s + 1) > at_s):
+            unheard = self.understood.get(other, at_s + 1) > at_s
+            if other.thread == event.thread and (other.place > event.place or unheard):
                 sentence = f"{event} was sent {at_s - first_s:.3f} s after {other}"
                 self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.key)
         self.arrived[event] = at_s
@@ -125,12 +127,10 @@ class _Webhooks:
 
     def _asked(self, event: Public) -> bool:
         fits = event.type in self.receiver.types or "*" in self.receiver.types
-        consent = self.receiver.consent
-        mine = event.merchant_id == self.receiver.merchant_id and event.concerns(consent and consent.grant_id)
-        return fits and mine
+        return fits and event.merchant_id == self.receiver.merchant_id and event.concerns(self.receiver)
 
     def _delivery(self, event: Public, row: Row | None, held_up: bool) -> bool:
-        """Whether what comes after it in its order waits with it."""
+        """Whether what comes after it with the same key waits with it."""
         since_s, consent = self.receiver.since_s, self.receiver.consent
         if row is None:
             due = since_s is not None and event.since_s >= since_s and self._asked(event)
