@@ -56,6 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("unmatched_money.found", _MONEY, payments.UnmatchedMoneyFound),
         Kind("unmatched_money.attached", _MONEY, payments.UnmatchedMoneyAttached),
         Kind("unmatched_money.returned", _MONEY, payments.UnmatchedMoneyReturned),
+        Kind("unmatched_money.dismissed", _MONEY, payments.UnmatchedMoneyDismissed),
         Kind("partner_app.install.created", _INSTALL, apps.InstallCreated),
         Kind("partner_app.install.permissions_updated", _INSTALL, apps.InstallPermissionsUpdated),
         Kind("partner_app.install.revoked", _INSTALL, apps.InstallRevoked),

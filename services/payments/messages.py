@@ -11,6 +11,7 @@ from shared.contracts.payments import (
     ChannelEventApplied,
     ChannelEventRefused,
     UnmatchedMoneyAttached,
+    UnmatchedMoneyDismissed,
     UnmatchedMoneyFound,
     UnmatchedMoneyReturned,
 )
@@ -20,9 +21,10 @@ from shared.telemetry import current_traceparent
 from shared.topics import ORDERS_COMMANDS, PAYMENTS_EVENTS
 
 SOURCE = "/services/payments"
-_ENDS: dict[str, type[UnmatchedMoneyAttached | UnmatchedMoneyReturned]] = {
+_ENDS: dict[str, type[UnmatchedMoneyAttached | UnmatchedMoneyReturned | UnmatchedMoneyDismissed]] = {
     "attached": UnmatchedMoneyAttached,
     "returned": UnmatchedMoneyReturned,
+    "dismissed": UnmatchedMoneyDismissed,
 }
 """By the item's status."""
 

@@ -1,10 +1,9 @@
-"""Unmatched money that somebody attaches or returns: claimed in one transaction, ended by the order's reply."""
+"""Unmatched money that somebody decides about: claimed in one transaction, ended by the order's reply."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
-from services.payments.core import resolving
-from services.payments.core.resolving import Claimed, Denied, Found, Way, Wish, answered
+from services.payments.core.resolving import Attach, Decision, Denied, Found, Wish, answered, decide
 from services.payments.core.state import Item, Leg
 from services.payments.messages import asking_message, ended_messages, found_messages
 from services.payments.store import events, orders, unmatched
@@ -23,24 +22,29 @@ class Place:
     environment: str
 
 
-async def attach(
-    connection: Connection, place: Place, wish: Wish, order_id: str, now: datetime
+async def resolve(
+    connection: Connection, place: Place, wish: Wish, decision: Decision, now: datetime
 ) -> Item | Denied | None:
-    """The item with the order being told, or at its end; `None` where the tenant has no such one."""
+    """The item at its end, or with its order being told; `None` where the tenant has no such one.
 
-    def decide(found: Found) -> Claimed | Denied:
-        return resolving.attach(found, wish, order_id, now)
-
-    return await _claim(connection, place, order_id, decide, now)
-
-
-async def give_back(connection: Connection, place: Place, wish: Wish, way: Way, now: datetime) -> Item | Denied | None:
-    """The item with its order being told, or at its end; `None` where the tenant has no such one."""
-
-    def decide(found: Found) -> Claimed | Denied:
-        return resolving.give_back(found, wish, way, now)
-
-    return await _claim(connection, place, None, decide, now)
+    Whoever else wants the item, or has an answer about its event, waits until the transaction ends.
+    """
+    locked = await unmatched.lock_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
+    if locked is None:
+        return None
+    item, event_status, told_otherwise = locked
+    asked = decision.order_id if isinstance(decision, Attach) else item.money.order_id
+    order = await orders.read_own(connection, place.merchant_id, place.environment, asked) if asked else None
+    claimed = decide(Found(item, event_status, order, told_otherwise), wish, decision, now)
+    if isinstance(claimed, Denied):
+        return claimed
+    if item.money.kind == "unknown_order":
+        await events.take_over(connection, item.channel_event_id, now)
+    await unmatched.change_items(connection, [claimed.item])
+    rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
+    asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
+    await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
+    return claimed.item
 
 
 async def settle_all(connection: Connection, replies: Sequence[CommandAccepted | CommandRefused], now: datetime) -> int:
@@ -54,32 +58,6 @@ async def settle_all(connection: Connection, replies: Sequence[CommandAccepted |
     await events.save_legs(connection, [_leg(item) for item in items if item.money.status == "attached"])
     await outbox.put(connection, ended_messages(items))
     return len(items)
-
-
-async def _claim(
-    connection: Connection,
-    place: Place,
-    order_id: str | None,
-    decide: Callable[[Found], Claimed | Denied],
-    now: datetime,
-) -> Item | Denied | None:
-    """Whoever else wants the item, or has an answer about its event, waits until the transaction ends."""
-    locked = await unmatched.lock_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
-    if locked is None:
-        return None
-    item, event_status = locked
-    asked = order_id or item.money.order_id
-    order = await orders.read_own(connection, place.merchant_id, place.environment, asked) if asked else None
-    claimed = decide(Found(item, event_status, order))
-    if isinstance(claimed, Denied):
-        return claimed
-    if item.money.kind == "unknown_order":
-        await events.take_over(connection, item.channel_event_id, now)
-    await unmatched.change_items(connection, [claimed.item])
-    rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
-    asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
-    await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
-    return claimed.item
 
 
 def _leg(item: Item) -> Leg:

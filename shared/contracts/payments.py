@@ -17,10 +17,13 @@ UnmatchedKind = Literal["unknown_order", "closed_order", "currency", "surplus", 
 `surplus` the order was paid already, or this was more than it owed; the money is on it (`overpaid`)
 `conflict` the same reference said something else before; what was said first stands
 """
-UnmatchedStatus = Literal["open", "return_due", "attaching", "returning", "attached", "returned", "replaced"]
+UnmatchedStatus = Literal[
+    "open", "return_due", "attaching", "returning", "attached", "returned", "dismissed", "replaced"
+]
 """`open` and `return_due` wait for somebody, the latter to give the money back, since its time is over; `attaching` and
 `returning` wait for the order to take it or to let it go. Each item ends once: `attached` found its order, by itself or
-by somebody's hand; `returned` went back; `replaced` is known better by now, by another item."""
+by somebody's hand; `returned` went back; `dismissed` stands for no money, as somebody said; `replaced` is known better
+by now, by another item."""
 
 
 class UnmatchedMoney(Part):
@@ -54,7 +57,7 @@ class UnmatchedMoney(Part):
     overdue_at: datetime | None = None
     """When its time was found to be over."""
     resolved_by: Actor | None = None
-    """Who attached or returned it; nobody did where it found its order by itself."""
+    """Who attached, returned or dismissed it; nobody did where it found its order by itself."""
     return_reference: str | None = None
     """The return as it is called where it was made."""
     note: str | None = None
@@ -84,6 +87,14 @@ class UnmatchedMoneyReturned(Message):
     """The money went back to where it came from."""
 
     wire_type: ClassVar[str] = "payments.unmatched_money_returned.v1"
+
+    unmatched_money: UnmatchedMoney
+
+
+class UnmatchedMoneyDismissed(Message):
+    """There is no such money: what was said first stands, and the channel has corrected itself."""
+
+    wire_type: ClassVar[str] = "payments.unmatched_money_dismissed.v1"
 
     unmatched_money: UnmatchedMoney
 

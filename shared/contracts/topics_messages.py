@@ -27,6 +27,7 @@ MESSAGES_BY_TOPIC: Final[Mapping[str, tuple[type[Message], ...]]] = {
         payments.UnmatchedMoneyFound,
         payments.UnmatchedMoneyAttached,
         payments.UnmatchedMoneyReturned,
+        payments.UnmatchedMoneyDismissed,
         *INTENT_EVENTS.values(),
     ),
     topics.APPS_EVENTS: (

@@ -113,6 +113,11 @@ CODES: dict[str, Meaning] = {
         "The item is not money that this can be done with",
         "Read its `event_type`: what never moved cannot be attached, and what went out cannot be returned.",
     ),
+    "MONEY_TO_PLACE": Meaning(
+        409,
+        "There is money to place",
+        "Attach the item to the order that it belongs to, or return it; only a conflict can stand for no money.",
+    ),
     "MONEY_IS_ON_AN_ORDER": Meaning(
         409,
         "The money is on an order",

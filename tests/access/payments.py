@@ -76,6 +76,17 @@ async def attempted(callers: Callers) -> Made:
     return Made({"order_id": order_id}, made.witness)
 
 
+async def contradicted(callers: Callers) -> Made:
+    """Money that was told of with two amounts, of which the first counts."""
+    made = await unmatched(callers)
+    channel_id = (await callers.owner.get(str(made.witness))).json()["data"]["channel_id"]
+    told = captured(channel_id)
+    told["data"]["amount_money"] = {"amount": 99, "currency": "EUR"}
+    sent = await callers.owner.post("/v1/channel-events", json=told, **SINGLE)
+    item = sent.json()["data"][0]["unmatched_money_id"]
+    return Made({"unmatched_money_id": item}, f"/v1/unmatched-money/{item}")
+
+
 async def event(callers: Callers) -> Made:
     """An event of the owner's channel; from others it is one of a channel that is not theirs."""
     made = await channel(callers)
@@ -128,4 +139,5 @@ ENTRIES = {
     "POST /v1/unmatched-money/{unmatched_money_id}/return": Entry(
         "payments.write", unmatched, {"reference": "transfer-1"}
     ),
+    "POST /v1/unmatched-money/{unmatched_money_id}/dismiss": Entry("payments.write", contradicted),
 }

@@ -171,8 +171,7 @@ class _Events:
         return way != "stream" and install.revoked_at is not None and place.created_at > install.revoked_at
 
     def _complete(self, install: Install, way: Way, seen: dict[Thread, list[int]]) -> None:
-        """Nothing of orders and payments is missing from when the plugin listened; after a revocation, of each nothing in
-        between.
+        """Nothing of orders and payments is missing since the plugin listened; after a revocation, nothing in between.
 
         Of installs the plugin is told only of its own, and not of their ends.
         """

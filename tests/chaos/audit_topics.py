@@ -177,7 +177,7 @@ class _Topics:
         }
         for row in self.evidence.tables["unmatched"]:
             wanted.add(f"{row['unmatched_money_id']}.found")
-            if row["status"] in ("attached", "returned"):
+            if row["status"] in ("attached", "returned", "dismissed"):
                 wanted.add(f"{row['unmatched_money_id']}.{row['status']}")
         messages = self.evidence.topics["payments.events"]
         first = first_of_each(messages)

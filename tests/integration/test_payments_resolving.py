@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from services.payments import matching, resolving
 from services.payments.answers import settle_all
 from services.payments.core.proposals import clues_of
-from services.payments.core.resolving import Denied, Way, Wish
+from services.payments.core.resolving import Attach, Decision, Denied, Dismiss, Return, Wish
 from services.payments.core.state import Arrival, Channel, Item, KnownOrder
 from services.payments.core.taking import Taken
 from services.payments.ingestion import take_in
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.servers
 CHANNEL = Channel("chn_web", "mer_1", "test", "active", "checkout")
 NOW = utc_now()
 ORDER = KnownOrder("ord_1", "mer_1", "test", "web-1", "EUR", "open", 9000, 1, placed_at=NOW)
-WAY = Way("transfer-1")
+BACK = Return("transfer-1")
 
 
 @pytest.fixture
@@ -81,16 +81,23 @@ def wish(part: int | None = None) -> Wish:
     return Wish(by, None if part is None else PositiveMoney(amount=part, currency="EUR"))
 
 
+async def decided(pool: Pool, name: str, decision: Decision, part: int | None = None, merchant: str = "mer_1") -> Any:
+    async with transaction(pool) as connection:
+        return await resolving.resolve(connection, Place(name, merchant, "test"), wish(part), decision, NOW)
+
+
 async def attach(
     pool: Pool, name: str, order_id: str = "ord_1", part: int | None = None, merchant: str = "mer_1"
 ) -> Any:
-    async with transaction(pool) as connection:
-        return await resolving.attach(connection, Place(name, merchant, "test"), wish(part), order_id, NOW)
+    return await decided(pool, name, Attach(order_id), part, merchant)
 
 
 async def give_back(pool: Pool, name: str, part: int | None = None) -> Any:
-    async with transaction(pool) as connection:
-        return await resolving.give_back(connection, Place(name, "mer_1", "test"), wish(part), WAY, NOW)
+    return await decided(pool, name, BACK, part)
+
+
+async def dismiss(pool: Pool, name: str, merchant: str = "mer_1") -> Any:
+    return await decided(pool, name, Dismiss(), merchant=merchant)
 
 
 async def reply(pool: Pool, answer: CommandAccepted | CommandRefused) -> int:
@@ -151,6 +158,66 @@ async def test_of_attaching_and_returning_at_once_one_is_done(pool: Pool) -> Non
         commands = [each for each in await sent(pool) if each[0].startswith(name)]
         assert len(commands) == int(done.money.status == "attaching")
         assert (f"{name}.returned" in await told(pool)) is (done.money.status == "returned")
+
+
+async def contradicted(pool: Pool, reference: str) -> str:
+    """An item that says 80.00 where 90.00 counts."""
+    await take(pool, payment_reference=reference, order_id="ord_1")
+    wrong = {"amount": 8000, "currency": "EUR"}
+    return await unknown(pool, payment_reference=reference, order_id="ord_1", amount_money=wrong)
+
+
+async def test_of_attaching_returning_and_dismissing_at_once_one_is_done(pool: Pool) -> None:
+    for number in range(9):
+        name = await contradicted(pool, f"psp-{number}")
+        three = [attach(pool, name), give_back(pool, name), dismiss(pool, name)]
+        done = one_of(await asyncio.gather(*three[number % 3 :], *three[: number % 3]))
+        commands = [each for each in await sent(pool) if each[0].startswith(name)]
+        assert len(commands) == int(done.money.status == "attaching")
+        assert (f"{name}.dismissed" in await told(pool)) is (done.money.status == "dismissed")
+
+
+async def test_what_is_dismissed_stays_so_and_is_counted_no_longer(pool: Pool) -> None:
+    name = await contradicted(pool, "psp-1")
+    assert await dismiss(pool, name, merchant="mer_2") is None
+    await MeasureJob(pool, lambda: NOW)()
+    assert metric("open", kind="conflict") == 1
+    assert isinstance(await dismiss(pool, name), Item)
+    await take(pool, order_id="ord_1", amount_money={"amount": 8000, "currency": "EUR"})
+    [money] = [item for item in await items(pool) if item.kind == "conflict"]
+    assert (money.status, money.version, money.resolved_by, money.resolved_at) == ("dismissed", 2, wish().actor, NOW)
+    assert await told(pool) == [f"{name}.dismissed", f"{name}.found"]
+    await MeasureJob(pool, lambda: NOW)()
+    assert metric("open", kind="conflict") == 0
+
+
+async def test_what_an_order_refused_counts_nowhere_else_and_is_not_dismissed(pool: Pool) -> None:
+    first = await take(pool, order_id="ord_1")
+    command_id = first.arrival.channel_event_id
+    refused = CommandRefused(command_id=command_id, order_id="ord_1", order_version=2, code="PAYMENT_REFERENCE_REUSED")
+    assert await reply(pool, refused) == 1
+    [money] = await items(pool)
+    assert (money.kind, money.status) == ("conflict", "open")
+    denied = await dismiss(pool, money.unmatched_money_id)
+    assert isinstance(denied, Denied)
+    assert denied.code == "MONEY_TO_PLACE"
+    # The channel tells something else of it: the first can be placed, what contradicts it may be nothing.
+    other = await unknown(pool, order_id="ord_1", amount_money={"amount": 8000, "currency": "EUR"})
+    assert isinstance(await dismiss(pool, other), Item)
+    denied = await dismiss(pool, money.unmatched_money_id)
+    assert isinstance(denied, Denied)
+
+
+async def test_a_capture_of_another_orders_payment_is_dismissed_once_it_was_told_right(pool: Pool) -> None:
+    first = await take(pool, order_id="ord_1")
+    told_first = first.arrival.channel_event_id
+    assert await reply(pool, CommandAccepted(command_id=told_first, order_id="ord_1", order_version=2)) == 1
+    name = await unknown(pool, order_id="ord_2", capture_reference="c2")
+    denied = await dismiss(pool, name)
+    assert isinstance(denied, Denied)
+    assert denied.code == "MONEY_TO_PLACE"
+    await take(pool, order_id="ord_1", capture_reference="c2")
+    assert isinstance(await dismiss(pool, name), Item)
 
 
 async def test_money_that_somebody_has_is_not_sent_to_the_order_that_appears(pool: Pool) -> None:

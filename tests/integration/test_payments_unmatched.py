@@ -1,4 +1,4 @@
-"""Unmatched money over HTTP, with the orders' answers by Kafka: proposed, attached, returned, once."""
+"""Unmatched money over HTTP, with the orders' answers by Kafka: proposed, attached, returned, dismissed, once."""
 
 import asyncio
 from typing import Any
@@ -197,6 +197,59 @@ async def test_of_two_decisions_at_once_one_counts(tenant: Tenant) -> None:
     collected = (await order_of(tenant, order_id))["settlement"]["captured_money"]
     status = (await item_of(tenant, name))["status"]
     assert (status, collected) in [("attached", money(9000)), ("returned", money(0))]
+
+
+async def contradicted(tenant: Tenant, order_id: str) -> str:
+    """An item that says 80.00 where 90.00 is on the order."""
+    made = await tenant.http.post("/v1/channels", json={"name": "Web shop"})
+    channel_id = made.json()["data"]["channel_id"]
+    for amount in (9000, 8000):
+        event = {
+            "specversion": "1.0",
+            "id": new_id("evt"),
+            "type": "channel.payment.captured.v1",
+            "source": f"/channels/{channel_id}",
+            "data": {"order_id": order_id, "payment_reference": "psp-1", "amount_money": money(amount)},
+        }
+        headers = {"content-type": "application/cloudevents+json"}
+        answer = await tenant.http.post("/v1/channel-events", json=event, headers=headers)
+        assert answer.status_code == 202, answer.text
+    return str(answer.json()["data"][0]["unmatched_money_id"])
+
+
+async def test_a_conflict_that_stands_for_no_money_is_dismissed_once(tenant: Tenant, stack: Stack) -> None:
+    order_id = await new_order(tenant)
+    name = await contradicted(tenant, order_id)
+    path, key = f"/v1/unmatched-money/{name}/dismiss", {"Idempotency-Key": new_id("idem")}
+    stale = await tenant.http.post(path, json={"expected_version": 7})
+    assert (stale.status_code, stale.json()["code"]) == (409, "VERSION_CONFLICT")
+    part = await tenant.http.post(path, json={"amount_money": money(1)})
+    assert (part.status_code, part.json()["code"]) == (400, "UNKNOWN_FIELD")
+    body = {"expected_version": 1, "note": "The first amount was right."}
+    answer = await tenant.http.post(path, json=body, headers=key)
+    assert answer.status_code == 200, answer.text
+    dismissed = answer.json()["data"]
+    assert (dismissed["status"], dismissed["note"], dismissed["version"]) == ("dismissed", body["note"], 2)
+    assert dismissed["resolved_by"] == {"type": "key", "id": tenant.grant.grant_id}
+    again = await tenant.http.post(path, json=body, headers=key)
+    assert (again.status_code, again.json()["data"]) == (200, dismissed)
+    assert again.headers["idempotent-replayed"] == "true"
+    others = [await attach(tenant, name, order_id), await give_back(tenant, name)]
+    for refused in (*others, await tenant.http.post(path, json={})):
+        assert (refused.status_code, refused.json()["code"]) == (409, "UNMATCHED_MONEY_NOT_OPEN")
+    told = await stack.read("payments.events", name, 2)
+    assert [headers_of(record)["ce_type"].split("_")[-1] for record in told] == ["found.v1", "dismissed.v1"]
+    listed = (await tenant.http.get("/v1/unmatched-money", params={"status": "dismissed"})).json()["data"]
+    assert [item["unmatched_money_id"] for item in listed] == [name]
+
+
+async def test_money_is_not_dismissed(tenant: Tenant) -> None:
+    name = await captured(tenant, external_reference="web-none")
+    answer = await tenant.http.post(f"/v1/unmatched-money/{name}/dismiss", json={})
+    assert (answer.status_code, answer.json()["code"]) == (409, "MONEY_TO_PLACE")
+    assert "return it" in answer.json()["remediation"]
+    item = await item_of(tenant, name)
+    assert (item["status"], item["version"]) == ("open", 1)
 
 
 @pytest.mark.parametrize(

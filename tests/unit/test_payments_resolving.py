@@ -8,7 +8,7 @@ import pytest
 
 from services.payments.core.identities import derived_id
 from services.payments.core.proposals import clues_of, rank, reference_key
-from services.payments.core.resolving import Claimed, Denied, Found, Way, Wish, answered, attach, give_back
+from services.payments.core.resolving import Attach, Claimed, Denied, Dismiss, Found, Return, Wish, answered, decide
 from services.payments.core.state import Item, KnownOrder
 from shared.contracts.model import Actor, Money, PositiveMoney
 from shared.contracts.order_commands import RecordAuthorization, RecordCapture, RecordRefund
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 BY = Actor(type="key", id="key_1")
 ORDER = KnownOrder("ord_1", "mer_1", "test", "web-8812", "EUR", "open", 9000, 3, placed_at=NOW)
-WAY = Way("transfer-1", NOW)
+TO_ORDER, BACK = Attach("ord_1"), Return("transfer-1", NOW)
 
 
 def eur(amount: int) -> Money:
@@ -59,13 +59,13 @@ def wish(part: int | None = None, **more: Any) -> Wish:
 
 
 def attached(what: Item, wanted: Wish | None = None, order: KnownOrder | None = ORDER) -> Claimed:
-    claimed = attach(Found(what, "waiting", order), wanted or wish(), "ord_1", NOW)
+    claimed = decide(Found(what, "waiting", order), wanted or wish(), TO_ORDER, NOW)
     assert isinstance(claimed, Claimed), claimed
     return claimed
 
 
 def returned(what: Item, wanted: Wish | None = None, order: KnownOrder | None = None) -> Claimed:
-    claimed = give_back(Found(what, "waiting", order), wanted or wish(note="Sent back."), WAY, NOW)
+    claimed = decide(Found(what, "waiting", order), wanted or wish(note="Sent back."), BACK, NOW)
     assert isinstance(claimed, Claimed), claimed
     return claimed
 
@@ -113,7 +113,7 @@ def test_what_is_held_or_went_out_is_told_as_it_was() -> None:
 def test_money_that_is_on_an_order_can_only_be_left_there() -> None:
     claimed = attached(surplus())
     assert (claimed.item.money.status, claimed.item.money.resolved_at, claimed.command) == ("attached", NOW, None)
-    denied = attach(Found(surplus(), "applied", None), wish(), "ord_2", NOW)
+    denied = decide(Found(surplus(), "applied", None), wish(), Attach("ord_2"), NOW)
     assert isinstance(denied, Denied)
     assert (denied.code, denied.param) == ("MONEY_IS_ON_AN_ORDER", "order_id")
 
@@ -137,27 +137,27 @@ def test_an_order_is_told_of_the_refund_of_its_surplus() -> None:
 
 
 def test_a_surplus_that_is_gone_is_not_returned_again() -> None:
-    denied = give_back(Found(surplus(), "applied", replace(ORDER, credit_minor=499)), wish(), WAY, NOW)
+    denied = decide(Found(surplus(), "applied", replace(ORDER, credit_minor=499)), wish(), BACK, NOW)
     assert isinstance(denied, Denied)
     assert denied.code == "SURPLUS_GONE"
     not_yet_known = replace(ORDER, version=2, credit_minor=0)
     assert returned(surplus(), order=not_yet_known).item.money.status == "returning"
 
 
-@pytest.mark.parametrize("status", ["attaching", "returning", "attached", "returned", "replaced"])
+@pytest.mark.parametrize("status", ["attaching", "returning", "attached", "returned", "dismissed", "replaced"])
 def test_nothing_is_done_twice(status: str) -> None:
-    found = Found(item(status=status), "by_hand", ORDER)
-    for denied in (attach(found, wish(), "ord_1", NOW), give_back(found, wish(), WAY, NOW)):
+    found = Found(conflict(status=status), "by_hand", ORDER, told_otherwise=True)
+    for decision in (TO_ORDER, BACK, Dismiss()):
+        denied = decide(found, wish(), decision, NOW)
         assert isinstance(denied, Denied)
         assert denied.code == "UNMATCHED_MONEY_NOT_OPEN"
 
 
 def test_money_whose_order_is_being_told_is_nobodys_to_take() -> None:
-    denied = attach(Found(item(), "sent", ORDER), wish(), "ord_1", NOW)
+    denied = decide(Found(item(), "sent", ORDER), wish(), TO_ORDER, NOW)
     assert isinstance(denied, Denied)
     assert denied.code == "UNMATCHED_MONEY_NOT_OPEN"
-    conflict = replace(item(), money=item().money.model_copy(update={"kind": "conflict"}))
-    assert isinstance(attach(Found(conflict, "sent", ORDER), wish(), "ord_1", NOW), Claimed)
+    assert isinstance(decide(Found(conflict(), "sent", ORDER), wish(), TO_ORDER, NOW), Claimed)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_money_whose_order_is_being_told_is_nobodys_to_take() -> None:
     ],
 )
 def test_what_cannot_be_attached(what: Item, wanted: Wish, order: KnownOrder | None, code: str) -> None:
-    denied = attach(Found(what, "waiting", order), wanted, "ord_1", NOW)
+    denied = decide(Found(what, "waiting", order), wanted, TO_ORDER, NOW)
     assert isinstance(denied, Denied)
     assert denied.code == code
     assert denied.current_version == (2 if code == "VERSION_CONFLICT" else None)
@@ -181,9 +181,46 @@ def test_what_cannot_be_attached(what: Item, wanted: Wish, order: KnownOrder | N
 
 def test_what_went_out_cannot_go_back() -> None:
     for kind in ("refunded", "voided"):
-        denied = give_back(Found(item(kind), "waiting", None), wish(), WAY, NOW)
+        denied = decide(Found(item(kind), "waiting", None), wish(), BACK, NOW)
         assert isinstance(denied, Denied)
         assert denied.code == "UNMATCHED_MONEY_NOT_MOVABLE"
+
+
+def conflict(moved: str = "captured", kind: str = "conflict", **fields: Any) -> Item:
+    """Something else than was told before."""
+    told = item(moved, **fields)
+    return replace(told, money=told.money.model_copy(update={"kind": kind}))
+
+
+def test_a_conflict_without_money_is_dismissed_by_somebody() -> None:
+    found = Found(conflict(version=3), "applied", None, told_otherwise=True)
+    claimed = decide(found, wish(note="Told twice."), Dismiss(), NOW)
+    assert isinstance(claimed, Claimed)
+    money = claimed.item.money
+    assert (money.status, money.version, money.resolved_at) == ("dismissed", 4, NOW)
+    assert (money.resolved_by, money.note, money.order_id) == (BY, "Told twice.", None)
+    assert (claimed.command, claimed.rest) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["failed", "voided"])
+def test_a_conflict_of_what_never_moved_can_always_be_dismissed(kind: str) -> None:
+    assert isinstance(decide(Found(conflict(kind), None, None), wish(), Dismiss(), NOW), Claimed)
+
+
+@pytest.mark.parametrize("kind", ["unknown_order", "closed_order", "currency", "surplus"])
+def test_money_is_not_dismissed(kind: str) -> None:
+    found = Found(conflict(kind=kind), "applied", ORDER, told_otherwise=True)
+    denied = decide(found, wish(), Dismiss(), NOW)
+    assert isinstance(denied, Denied)
+    assert denied.code == "MONEY_TO_PLACE"
+
+
+@pytest.mark.parametrize("event_status", ["refused", None])
+def test_what_only_the_conflict_tells_of_is_not_dismissed(event_status: Any) -> None:
+    """The order refused it, or it is of a payment of another order: its money is nowhere else."""
+    denied = decide(Found(conflict(), event_status, None), wish(), Dismiss(), NOW)
+    assert isinstance(denied, Denied)
+    assert denied.code == "MONEY_TO_PLACE"
 
 
 def accepted(**facts: Any) -> CommandAccepted:

@@ -61,7 +61,7 @@ FAMILIES: Final = {
         ),
         "payments.read",
     ),
-    "unmatched_money": Family(_types("unmatched_money", "found", "attached", "returned"), "payments.read"),
+    "unmatched_money": Family(_types("unmatched_money", "found", "attached", "returned", "dismissed"), "payments.read"),
     "partner_app": Family(
         _types(
             "partner_app",

@@ -83,7 +83,11 @@ _MONEY: dict[str, Any] = {
     "payment_reference": "psp-77",
     "external_reference": "web-8812",
 }
-_MONEY_AFTER = {"found": {"status": "open"}, "attached": {"status": "attached", "order_id": _ORDER["order_id"]}}
+_MONEY_AFTER: dict[str, dict[str, Any]] = {
+    "found": {"status": "open"},
+    "attached": {"order_id": _ORDER["order_id"]},
+    "dismissed": {"kind": "conflict", "detail": "psp-77 was told of before with 80.00 EUR."},
+}
 
 
 def sample_event(event_id: str, event_type: str, merchant_id: str, environment: str, now: datetime) -> PublicEvent:
@@ -115,8 +119,9 @@ def _subject(event_type: str, merchant_id: str, environment: str, now: datetime)
             times = {"created_at": moment, "updated_at": moment}
             return family, _INTENT | {"status": what} | times | _INTENT_AFTER.get(what, {})
         case "unmatched_money":
-            resolved = {"status": what, "resolved_at": moment}
-            return family, _MONEY | {"created_at": moment} | _MONEY_AFTER.get(what, resolved)
+            resolved_at = None if what == "found" else moment
+            times = {"created_at": moment, "resolved_at": resolved_at}
+            return family, _MONEY | {"status": what} | times | _MONEY_AFTER.get(what, {})
         case "webhook_endpoint":
             return family, _ENDPOINT
         case "partner_app":

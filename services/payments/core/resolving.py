@@ -1,10 +1,11 @@
 """How unmatched money comes to its end by somebody's hand: what may be done with it, and what orders answer.
 
-An item is attached or returned once. Of a part, the rest becomes an item of its own, so that each has one end.
+An item is attached, returned or dismissed once. Of a part, the rest becomes an item of its own, so that each has one
+end.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id
@@ -33,11 +34,26 @@ class Wish:
 
 
 @immutable
-class Way:
-    """How money went back, in some way that is not ours."""
+class Attach:
+    """The money belongs to this order."""
+
+    order_id: str
+
+
+@immutable
+class Return:
+    """The money went back, in some way that is not ours."""
 
     reference: str
     returned_at: datetime | None = None
+
+
+@immutable
+class Dismiss:
+    """There is no money: the channel has corrected itself."""
+
+
+Decision = Attach | Return | Dismiss
 
 
 @immutable
@@ -46,9 +62,11 @@ class Found:
 
     item: Item
     event_status: EventStatus | None
-    """Of the event that it is about, where that counted."""
+    """Of the event that counts for what it is about, where one does."""
     order: KnownOrder | None
-    """For attaching: the order to attach to; for returning: the one that the money is on."""
+    """For attaching: the order to attach to; else the one that the money is on."""
+    told_otherwise: bool = False
+    """Whether the event that counts says something else than the item."""
 
 
 @immutable
@@ -70,9 +88,25 @@ class Denied:
     current_version: int | None = None
 
 
-def attach(found: Found, wish: Wish, order_id: str, now: datetime) -> Claimed | Denied:
+def decide(found: Found, wish: Wish, decision: Decision, now: datetime) -> Claimed | Denied:
+    """What becomes of an item by somebody's decision; an order that has a part in it must be told first."""
+    denied = _not_open(found, wish) or _not_in_part(found.item, wish)
+    if denied is not None:
+        return denied
+    match decision:
+        case Attach(order_id=order_id):
+            return _attach(found, wish, order_id, now)
+        case Return():
+            return _give_back(found, wish, decision, now)
+        case Dismiss():
+            return _not_dismissible(found) or Claimed(_ended(found.item, "dismissed", wish, now))
+        case _:
+            assert_never(decision)
+
+
+def _attach(found: Found, wish: Wish, order_id: str, now: datetime) -> Claimed | Denied:
     """The order is told of the money as of a payment that it had not heard of; what is on it already stays there."""
-    denied = _not_open(found, wish) or _not_in_part(found.item, wish) or _not_attachable(found, order_id)
+    denied = _not_attachable(found, order_id)
     if denied is not None:
         return denied
     item, rest = _divided(found.item, wish.part)
@@ -82,9 +116,9 @@ def attach(found: Found, wish: Wish, order_id: str, now: datetime) -> Claimed | 
     return Claimed(item, rest, _command(item, order_id))
 
 
-def give_back(found: Found, wish: Wish, way: Way, now: datetime) -> Claimed | Denied:
+def _give_back(found: Found, wish: Wish, way: Return, now: datetime) -> Claimed | Denied:
     """It is noted that the money went back; an order that has it is told of the refund first."""
-    denied = _not_open(found, wish) or _not_in_part(found.item, wish) or _not_returnable(found, wish)
+    denied = _not_returnable(found, wish)
     if denied is not None:
         return denied
     item, rest = _divided(found.item, wish.part)
@@ -179,6 +213,15 @@ def _not_returnable(found: Found, wish: Wish) -> Denied | None:
     return None
 
 
+def _not_dismissible(found: Found) -> Denied | None:
+    """What counts for the same reference has its money elsewhere; where nothing else counts, this may be all of it."""
+    if found.item.money.kind != "conflict":
+        return Denied("MONEY_TO_PLACE", "There is money: attach it to its order, or return it.")
+    if _moves(found.item) and not found.told_otherwise:
+        return Denied("MONEY_TO_PLACE", "Nothing else was told that counts: this money is nowhere else.")
+    return None
+
+
 def _moves(item: Item) -> bool:
     """Whether money was held, came or went."""
     return item.money.event_type.split(".")[2] in ("authorized", "captured", "refunded")
@@ -205,7 +248,9 @@ def _asked(item: Item, status: Literal["attaching", "returning"], wish: Wish, no
     return _changed(asked, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, **more)
 
 
-def _ended(item: Item, status: Literal["attached", "returned"], wish: Wish, now: datetime, **more: object) -> Item:
+def _ended(
+    item: Item, status: Literal["attached", "returned", "dismissed"], wish: Wish, now: datetime, **more: object
+) -> Item:
     return _changed(item, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, resolved_at=now, **more)
 
 
@@ -237,7 +282,7 @@ def _command(item: Item, order_id: str) -> MoneyFact:
     )
 
 
-def _refund(item: Item, wish: Wish, way: Way) -> RecordRefund:
+def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
     """The order is then as it was before the money came: its total stays."""
     money, event = item.money, event_of(item)
     assert money.amount_money is not None, "what is on an order has an amount"

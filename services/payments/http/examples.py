@@ -63,6 +63,8 @@ RETURN: Json = {
     "note": "Sent back to the account that it came from.",
 }
 
+DISMISS: Json = {"expected_version": 1, "note": "The shop told it twice; the first amount was right."}
+
 UNMATCHED: Json = {
     "unmatched_money_id": "um_01KA6M8F3W7J2D9K4SYB6HTN5C",
     "kind": "unknown_order",

@@ -133,29 +133,36 @@ class PartMoney(RequestModel):
     currency: Currency
 
 
-class ResolvingRequest(RequestModel):
+class DecisionRequest(RequestModel):
     """What somebody decides about an item says."""
 
-    amount_money: PartMoney | None = None
-    """A part of it; without this all of it. What is left becomes an item of its own."""
     expected_version: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """The version that you read; if the item has another by now, nothing changes: 409 `VERSION_CONFLICT`."""
     note: Text | None = None
     """For whoever asks later why."""
 
 
-class AttachRequest(ResolvingRequest):
+class MoneyDecisionRequest(DecisionRequest):
+    amount_money: PartMoney | None = None
+    """A part of it; without this all of it. What is left becomes an item of its own."""
+
+
+class AttachRequest(MoneyDecisionRequest):
     model_config = shown(examples.ATTACH)
 
     order_id: Annotated[str, Field(pattern=r"^ord_[A-Za-z0-9]{1,64}$")]
 
 
-class ReturnRequest(ResolvingRequest):
+class ReturnRequest(MoneyDecisionRequest):
     model_config = shown(examples.RETURN)
 
     reference: Reference
     """What the return is called where it was made: the number of a transfer, of a refund at the processor."""
     returned_at: Timestamp | None = None
+
+
+class DismissRequest(DecisionRequest):
+    model_config = shown(examples.DISMISS)
 
 
 class MatchReason(AnswerModel):

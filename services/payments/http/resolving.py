@@ -1,12 +1,11 @@
 """Running what somebody decides about an item: claimed at once, answered when the order has, or with 202 before."""
 
-from collections.abc import Awaitable, Callable
-
 import orjson
 
-from services.payments.core.resolving import Denied, Wish
+from services.payments import resolving
+from services.payments.core.resolving import Decision, Denied, Wish
 from services.payments.core.state import Item
-from services.payments.http.models import ResolvingRequest
+from services.payments.http.models import DecisionRequest, MoneyDecisionRequest
 from services.payments.http.wiring import Wiring
 from services.payments.resolving import Place
 from services.payments.store import unmatched
@@ -20,20 +19,12 @@ from shared.http.requests import wait_s
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.postgres import Connection, transaction
 
-Outcome = Item | Denied | None
 _ASKED = ("attaching", "returning")
 
 
 def place_of(request: ApiRequest, unmatched_money_id: str) -> Place:
     """The item as the caller's."""
     return Place(unmatched_money_id, request.user.merchant, request.user.environment)
-
-
-def wish_in(request: ApiRequest, body: ResolvingRequest) -> Wish:
-    """What the caller wants."""
-    part = body.amount_money
-    money = None if part is None else PositiveMoney(amount=part.amount, currency=part.currency)
-    return Wish(request.user.actor, money, body.expected_version, body.note)
 
 
 async def own_item(wiring: Wiring, place: Place) -> Item:
@@ -44,14 +35,15 @@ async def own_item(wiring: Wiring, place: Place) -> Item:
     return item
 
 
-async def run(
-    request: ApiRequest, wiring: Wiring, place: Place, decide: Callable[[Connection], Awaitable[Outcome]]
+async def resolve(
+    request: ApiRequest, wiring: Wiring, unmatched_money_id: str, body: DecisionRequest, decision: Decision
 ) -> Answer:
     """What is decided is saved with the answer 202 where an order is asked; its repeat waits again for what it says."""
     key, now = await idempotency_key(request, request.user), wiring.clock()
+    place, wish = place_of(request, unmatched_money_id), _wish_in(request, body)
 
     async def effect(connection: Connection) -> tuple[int, bytes]:
-        item = _decided(await decide(connection))
+        item = _decided(await resolving.resolve(connection, place, wish, decision, now))
         return 202 if item.money.status in _ASKED else 200, one_bytes(request, item.money)
 
     first = await run_idempotent(wiring.pool, key, now, effect)
@@ -64,15 +56,21 @@ async def run(
         return first
     if item.money.refusal is not None:
         raise _refused(item.money.refusal)
-    body = one_bytes(request, item.money)
+    told = one_bytes(request, item.money)
     if key is not None:
         async with transaction(wiring.pool) as connection:
-            await idempotency.remember(connection, [(key, 200, body)], now)
+            await idempotency.remember(connection, [(key, 200, told)], now)
     replayed = REPLAYED_HEADER in first.headers
-    return stored(200, body, {REPLAYED_HEADER: "true"} if replayed else None)
+    return stored(200, told, {REPLAYED_HEADER: "true"} if replayed else None)
 
 
-def _decided(outcome: Outcome) -> Item:
+def _wish_in(request: ApiRequest, body: DecisionRequest) -> Wish:
+    part = body.amount_money if isinstance(body, MoneyDecisionRequest) else None
+    money = None if part is None else PositiveMoney(amount=part.amount, currency=part.currency)
+    return Wish(request.user.actor, money, body.expected_version, body.note)
+
+
+def _decided(outcome: Item | Denied | None) -> Item:
     match outcome:
         case None:
             raise _unknown()

@@ -4,11 +4,16 @@ from litestar import Controller, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.payments import resolving
-from services.payments.core.resolving import OPEN, Way
-from services.payments.http.models import AttachRequest, ReturnRequest, UnmatchedMoneyQuery, UnmatchedMoneyView
+from services.payments.core.resolving import OPEN, Attach, Dismiss, Return
+from services.payments.http.models import (
+    AttachRequest,
+    DismissRequest,
+    ReturnRequest,
+    UnmatchedMoneyQuery,
+    UnmatchedMoneyView,
+)
 from services.payments.http.proposals import proposals_for
-from services.payments.http.resolving import Outcome, own_item, place_of, run, wish_in
+from services.payments.http.resolving import own_item, place_of, resolve
 from services.payments.http.wiring import Wiring
 from services.payments.store import unmatched
 from services.payments.store.unmatched import ItemFilter
@@ -18,7 +23,6 @@ from shared.http.answers import Answer, many, one
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import page_by_time
-from shared.postgres import Connection
 
 READ, WRITE = requires("payments.read"), requires("payments.write")
 _EQUAL = ("status", "kind", "channel_id", "order_id")
@@ -26,7 +30,7 @@ _PROBLEMS = ("VERSION_CONFLICT", "UNMATCHED_MONEY_NOT_OPEN", "UNMATCHED_MONEY_NO
 
 
 class UnmatchedMoneyController(Controller):
-    """Money that fits no order, and why, until somebody has attached or returned it."""
+    """Money that fits no order, and why, until somebody has attached, returned or dismissed it."""
 
     path = "/v1/unmatched-money"
     tags = ("Unmatched money",)
@@ -91,13 +95,7 @@ class UnmatchedMoneyController(Controller):
         self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
     ) -> Answer:
         body = await read_body(request, AttachRequest)
-        wiring: Wiring = state.payments
-        place, now, wish = place_of(request, unmatched_money_id), wiring.clock(), wish_in(request, body)
-
-        async def effect(connection: Connection) -> Outcome:
-            return await resolving.attach(connection, place, wish, body.order_id, now)
-
-        return await run(request, wiring, place, effect)
+        return await resolve(request, state.payments, unmatched_money_id, body, Attach(body.order_id))
 
     @post(
         "/{unmatched_money_id:str}/return",
@@ -120,11 +118,26 @@ class UnmatchedMoneyController(Controller):
         self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
     ) -> Answer:
         body = await read_body(request, ReturnRequest)
-        wiring: Wiring = state.payments
-        place, now, wish = place_of(request, unmatched_money_id), wiring.clock(), wish_in(request, body)
-        way = Way(body.reference, body.returned_at)
+        way = Return(body.reference, body.returned_at)
+        return await resolve(request, state.payments, unmatched_money_id, body, way)
 
-        async def effect(connection: Connection) -> Outcome:
-            return await resolving.give_back(connection, place, wish, way, now)
-
-        return await run(request, wiring, place, effect)
+    @post(
+        "/{unmatched_money_id:str}/dismiss",
+        guards=[WRITE],
+        **operation(
+            "Note that an unmatched item stands for no money",
+            description=(
+                "For a conflict in which the channel has corrected itself: what counts is what was told otherwise. "
+                "Refused where there is money to place, be it only that nothing else was told that counts."
+            ),
+            takes=DismissRequest,
+            gives=UnmatchedMoney,
+            problems=("VERSION_CONFLICT", "UNMATCHED_MONEY_NOT_OPEN", "MONEY_TO_PLACE"),
+            idempotent=True,
+        ),
+    )
+    async def dismiss_unmatched_money(
+        self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
+    ) -> Answer:
+        body = await read_body(request, DismissRequest)
+        return await resolve(request, state.payments, unmatched_money_id, body, Dismiss())

@@ -118,23 +118,24 @@ async def end_items(connection: Connection, ends: Sequence[End], now: datetime) 
 
 async def lock_item(
     connection: Connection, unmatched_money_id: str, merchant_id: str, environment: str
-) -> tuple[Item, EventStatus | None] | None:
-    """The item and the status of its event, where that counted; both locked, the event first, as by replies.
+) -> tuple[Item, EventStatus | None, bool] | None:
+    """The item, the status of the event that counts for it, and whether that says something else than the item.
 
-    Another tenant's is not there.
+    Both are locked, the event first, as by replies. Another tenant's is not there.
     """
     mine = (unmatched_money_id, merchant_id, environment)
-    status = await connection.fetchval(
+    counts = await connection.fetchrow(
         """
-        SELECT status FROM channel_events WHERE channel_event_id = (
-            SELECT channel_event_id FROM unmatched_money
-            WHERE unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3
-        ) FOR UPDATE
+        SELECT e.status, e.body <> item.event AS told_otherwise
+        FROM unmatched_money AS item JOIN channel_events AS e USING (channel_event_id)
+        WHERE item.unmatched_money_id = $1 AND item.merchant_id = $2 AND item.environment = $3 FOR UPDATE OF e
         """,
         *mine,
     )
     row = await connection.fetchrow(f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE} FOR UPDATE", *mine)
-    return None if row is None else (_item(row), status)
+    if row is None:
+        return None
+    return (_item(row), counts["status"], counts["told_otherwise"]) if counts else (_item(row), None, False)
 
 
 async def lock_asked(connection: Connection, command_ids: Sequence[str]) -> dict[str, Item]:

@@ -284,7 +284,9 @@ def _events(seen: Seen) -> None:
             seen.say(Invariant.REPEATS_SAY_THE_SAME, f"{message_id} on {PAYMENTS_EVENTS} says two things")
         kinds[message_id.rpartition(".")[0]].add(header(told, "ce_type")[9:-3])
     for row in seen.rows("payments.unmatched_money"):
-        ended = {f"unmatched_money_{row['status']}"} if row["status"] in ("attached", "returned") else set()
+        ended = (
+            {f"unmatched_money_{row['status']}"} if row["status"] in ("attached", "returned", "dismissed") else set()
+        )
         right = {"unmatched_money_found"} | ended
         _one_of_each(seen, row["unmatched_money_id"], right, kinds.pop(row["unmatched_money_id"], set()))
     for row in seen.rows("payments.channel_events"):

@@ -39,7 +39,7 @@ _OF_PAYMENTS = {
         "canceled",
         "unknown",
     ),
-    "unmatched_money": ("found", "attached", "returned"),
+    "unmatched_money": ("found", "attached", "returned", "dismissed"),
 }
 _TOLD_AS = {
     "apps.install_created.v1": ("partner_app.install.created", _INSTALL),
