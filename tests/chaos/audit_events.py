@@ -100,7 +100,7 @@ class _Events:
             found[message.headers.get("ce_merchantid", "")][(message.key, message.key), body["version"]] = shown
         for message in first_of_each(self.evidence.topics["payments.events"]).values():
             for name in _OF_PAYMENTS:
-                family, _, what = message.headers["ce_type"].partition(f"{name}_")
+                family, _, what = message.headers.get("ce_type", "").partition(f"{name}_")
                 if family == "payments." and what:
                     thread = message.key, message.headers["ce_subject"]
                     found[message.headers["ce_merchantid"]][thread, None].append(f"{name}.{what.removesuffix('.v1')}")

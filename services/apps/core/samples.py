@@ -6,7 +6,7 @@ from typing import Any
 
 from services.apps.core.events import Origin, PublicEvent, Subject
 
-_ORDER = {
+_ORDER: dict[str, Any] = {
     "order_id": "ord_00000000000000000000000000",
     "number": "1042",
     "version": 3,
@@ -119,9 +119,8 @@ def _subject(event_type: str, merchant_id: str, environment: str, now: datetime)
             times = {"created_at": moment, "updated_at": moment}
             return family, _INTENT | {"status": what} | times | _INTENT_AFTER.get(what, {})
         case "unmatched_money":
-            resolved_at = None if what == "found" else moment
-            times = {"created_at": moment, "resolved_at": resolved_at}
-            return family, _MONEY | {"status": what} | times | _MONEY_AFTER.get(what, {})
+            money = _MONEY | {"created_at": moment, "status": what, "resolved_at": None if what == "found" else moment}
+            return family, money | _MONEY_AFTER.get(what, {})
         case "webhook_endpoint":
             return family, _ENDPOINT
         case "partner_app":
