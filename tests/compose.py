@@ -40,7 +40,9 @@ def containers() -> dict[str, Container]:
 
 
 def _container(name: str, definition: dict[str, Any]) -> Container:
-    environment = {key: str(value).strip() for key, value in definition.get("environment", {}).items()}
+    given = definition.get("environment", {})
+    # A variable whose default is nothing is an empty text to Docker, which puts it in after it has read the YAML.
+    environment = {key: "" if value is None else str(value).strip() for key, value in given.items()}
     command = [str(word) for word in definition.get("command", [])]
     return Container(name, definition["image"], command, environment, definition)
 

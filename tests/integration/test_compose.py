@@ -22,7 +22,7 @@ from deploy.local.runtime import LocalServers
 from deploy.prepare import SERVICES
 from shared.auth.keys import hash_credential, new_api_key
 from shared.kafka import client_options
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, OidcSettings, Settings, StrimziSettings
 from shared.topics import ORDERS_EVENTS
 from tests.compose import Container, clean_environment, containers
 
@@ -129,6 +129,24 @@ def test_payments_are_led_to_the_sandbox_and_buyers_to_its_pages() -> None:
     }
     [published] = sandbox.definition["ports"]
     assert sandbox.environment["PUBLIC_BASE_URL"] == f"http://{published.removesuffix(f':{port}')}"
+
+
+def test_sign_in_at_a_provider_and_strimzi_can_be_set_for_apps_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = {f"OIDC_{name.upper()}" for name in OidcSettings.model_fields}
+    wanted |= {f"STRIMZI_{name.upper()}" for name in StrimziSettings.model_fields}
+    for name, container in OURS.items():
+        given = {key: text for key, text in container.environment.items() if key.startswith(("OIDC_", "STRIMZI_"))}
+        assert given == (dict.fromkeys(wanted, "") if name.startswith("apps-") else {})
+    for name in wanted:
+        monkeypatch.setenv(name, "")
+    settings = Settings()
+    assert settings.oidc == OidcSettings.model_construct()
+    assert settings.strimzi == StrimziSettings.model_construct()
+    monkeypatch.setenv("OIDC_JOIN_ROLE", "clerk")
+    monkeypatch.setenv("STRIMZI_CLUSTER", "main")
+    assert (Settings().oidc.join_role, Settings().strimzi.cluster) == ("clerk", "main")
 
 
 def test_kafka_keeps_the_same_walls_as_the_local_one() -> None:
