@@ -198,7 +198,8 @@ async def disable(connection: Connection, endpoint_id: str, reason: DisabledReas
 
 
 async def revoked(connection: Connection, limit: int) -> list[str]:
-    """Active endpoints of apps that are no longer installed, and of merchants that are closed."""
+    """Active endpoints of apps that are no longer installed, and of merchants that are closed, in the order in which
+    everybody locks them."""
     rows = await connection.fetch(_REVOKED, limit)
     return [row["endpoint_id"] for row in rows]
 
@@ -223,7 +224,7 @@ SELECT endpoint_id FROM (
     UNION ALL
     SELECT e.endpoint_id, e.status FROM merchants AS m JOIN webhook_endpoints AS e USING (merchant_id)
     WHERE m.status = 'closed'
-) AS over WHERE status = 'active' LIMIT $1
+) AS over WHERE status = 'active' ORDER BY endpoint_id LIMIT $1
 """
 
 

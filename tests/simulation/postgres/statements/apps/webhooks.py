@@ -1,7 +1,6 @@
 """Webhook endpoints, and the deliveries to them."""
 
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from services.apps.store.deliveries import _CANCEL, _FORGET
@@ -86,7 +85,8 @@ def revoked(t: Transaction, limit: int) -> Rows:
         return uninstalled or (merchant is not None and merchant["status"] == "closed")
 
     active = (row for row in t.scan(t.database["webhook_endpoints"]) if row["status"] == "active")
-    return picked(islice(filter(over, active), limit), ("endpoint_id",))
+    ordered = sorted(filter(over, active), key=lambda row: str(row["endpoint_id"]))
+    return picked(ordered[:limit], ("endpoint_id",))
 
 
 @statement(_CANCEL)
