@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from shared.ids import new_id
+from tests.apps import run
 from tests.stack import Stack, eventually
 
 Json = dict[str, Any]
@@ -115,6 +116,26 @@ class Town:
         assert made.status_code == 201, made.text
         found: Json = made.json()["data"]
         return found
+
+
+async def belongs_to_many(stack: Stack, person: Person, count: int, role: str = "manager") -> None:
+    """The person is something at further merchants, called "Shop 01" and so on."""
+    await run(
+        stack,
+        """
+        WITH person AS (SELECT user_id FROM staff_users WHERE email = $1), made AS (
+            INSERT INTO merchants (merchant_id, version, name, status, metadata, created_at, updated_at)
+            SELECT $2 || n, 1, 'Shop ' || lpad(n::text, 2, '0'), 'active', '{}', now(), now()
+            FROM generate_series(1, $3::integer) AS n RETURNING merchant_id
+        )
+        INSERT INTO staff_memberships (user_id, merchant_id, role, created_at)
+        SELECT user_id, merchant_id, $4, now() FROM person, made
+        """,
+        person.email,
+        new_id("mer"),
+        count,
+        role,
+    )
 
 
 REDIRECT = "https://packing.example/installed?from=us"

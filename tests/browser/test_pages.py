@@ -13,7 +13,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 from services.apps.core.authorization import challenge_of
 from tests.browser.chromium import chromium, chromium_path
 from tests.browser.looking import looked_at
-from tests.people import PASSWORD, READ, REDIRECT, REFUND, Json, Person, Town, query_of
+from tests.people import PASSWORD, READ, REDIRECT, REFUND, Json, Person, Town, belongs_to_many, query_of
 from tests.stack import Stack
 
 pytestmark = [
@@ -112,6 +112,43 @@ async def test_the_other_pages_too(scene: Scene) -> None:
         )
     await page.goto(scene.url())
     await looked_at(page, "not-yours", scene.shots)
+    await context.close()
+
+
+@pytest.mark.parametrize("javascript", [False, True])
+async def test_one_of_many_merchants_is_found(scene: Scene, javascript: bool) -> None:
+    """Nothing needs JavaScript; the look is judged with it."""
+
+    async def judged(name: str) -> None:
+        if javascript:
+            await looked_at(page, name, scene.shots)
+
+    person = await scene.town.person_of(await scene.town.merchant("Rain & Shine"))
+    await belongs_to_many(scene.town.stack, person, 60)
+    context = await scene.browser.new_context(java_script_enabled=javascript)
+    for cookie in person.http.cookies.jar:
+        await context.add_cookies(
+            [{"name": cookie.name, "value": cookie.value or "", "url": scene.town.stack.base_url}]
+        )
+    page = await context.new_page()
+    await page.goto(scene.url())
+    await judged("consent-of-many")
+    await page.get_by_label("Refund").check()
+    await page.get_by_label("Find a merchant").fill("shop 42")
+    await page.get_by_label("Find a merchant").press("Enter")
+    await page.get_by_text("Shop 42").wait_for()
+    assert await page.get_by_label("Refund").is_checked()
+    await judged("consent-found")
+    await page.goto(f"{scene.town.stack.base_url}/account")
+    await judged("account-of-many")
+    await page.get_by_role("link", name="More of your merchants").click()
+    assert await page.get_by_role("heading", name="Shop 20").count() == 1
+    await page.get_by_label("Find a merchant").fill("Shop 07")
+    await page.get_by_role("button", name="Find").click()
+    assert await page.get_by_role("heading", level=2).all_text_contents() == ["Shop 07"]
+    await page.get_by_label("Find a merchant").fill("nobody's")
+    await page.get_by_role("button", name="Find").click()
+    await judged("account-none")
     await context.close()
 
 

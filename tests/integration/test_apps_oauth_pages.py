@@ -1,5 +1,7 @@
 """What somebody may try with consent, its pages and sessions, and that nothing comes of it."""
 
+import re
+from html import unescape
 from urllib.parse import quote
 
 import httpx
@@ -7,7 +9,7 @@ import pytest
 
 from services.apps.core.staff import ACCOUNT
 from tests.oauth_scene import AUTHORIZE, Scene, refused
-from tests.people import PASSWORD, READ, REDIRECT, Json, Person, browser, query_of
+from tests.people import PASSWORD, READ, REDIRECT, Json, Person, belongs_to_many, browser, query_of
 from tests.stack import eventually
 
 pytestmark = pytest.mark.servers
@@ -159,6 +161,62 @@ async def test_only_owners_and_managers_install(scene: Scene, role: str) -> None
 async def _own_csrf(person: Person) -> str:
     page = await person.http.get("/account")
     return page.text.split('name="csrf" value="')[1].split('"')[0]
+
+
+def shops(page: httpx.Response) -> list[str]:
+    return re.findall(r"Shop \d\d", page.text)
+
+
+async def test_one_of_many_merchants_is_found_and_what_was_chosen_stays(scene: Scene) -> None:
+    await scene.with_people()
+    await belongs_to_many(scene.stack, scene.person, 60)
+    page = await scene.person.http.get(scene.request(permission_ids="refund"))
+    assert len(shops(page)) < 60
+    assert "There are more of them" in page.text
+    chosen = {"permission": "refund", "mode": "test"}
+    page = await scene.person.send(page, AUTHORIZE, decision="find", called=" shop 5", **chosen)
+    assert page.status_code == 200
+    assert shops(page) == [f"Shop {number}" for number in range(50, 60)]
+    assert 'value="shop 5"' in page.text
+    assert 'value="refund" checked' in page.text
+    page = await scene.person.send(page, AUTHORIZE, decision="find", called="SHOP 57")
+    answer = await scene.person.send(page, AUTHORIZE, decision="approve", mode="test")
+    assert answer.status_code == 303
+    nothing = await scene.person.send(page, AUTHORIZE, decision="find", called='<b>%_"')
+    assert "none that is called so" in nothing.text
+    assert "&lt;b&gt;%_&quot;" in nothing.text
+    assert (await scene.person.send(nothing, AUTHORIZE, decision="approve", mode="test")).status_code == 400
+
+
+async def test_a_form_of_another_site_chooses_nothing(scene: Scene) -> None:
+    chosen = {"permission": "refund", "mode": "test", "called": "Rain", "decision": "find", "csrf": "x"}
+    page = await scene.person.http.post(scene.request(permission_ids="refund"), data=chosen)
+    assert page.status_code == 403
+    assert "checked" not in page.text
+    assert 'value="Rain"' not in page.text
+
+
+async def test_many_merchants_are_paged_and_found_on_their_page(scene: Scene) -> None:
+    await scene.with_people()
+    await belongs_to_many(scene.stack, scene.person, 45, "clerk")
+    found: list[str] = []
+    path = "/account"
+    while path:
+        page = await scene.person.http.get(path)
+        assert page.status_code == 200
+        found += shops(page)
+        assert len(shops(page)) <= 20
+        [path] = re.findall(r'href="([^"]+)">More of your merchants', page.text) or [""]
+        path = unescape(path)
+    assert found == [f"Shop {number:02}" for number in range(1, 46)]
+    page = await scene.person.http.get("/account", params={"called": "SHOP 3"})
+    assert shops(page) == [f"Shop {number}" for number in range(30, 40)]
+    assert 'value="SHOP 3"' in page.text
+    page = await scene.person.http.get("/account", params={"called": "shop\u202e 3%"})
+    assert "None of your merchants is called so" in page.text
+    # Where another's merchant stands among the names is nobody's business.
+    other = await scene.merchant("Shop 20a")
+    assert shops(await scene.person.http.get("/account", params={"beyond": other})) == []
 
 
 async def test_nobody_installs_at_another_merchant(scene: Scene) -> None:

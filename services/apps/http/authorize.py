@@ -1,6 +1,5 @@
 """Where an app sends a merchant's browser: sign in, look at what it asks for, install or refuse."""
 
-from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 from litestar import Controller, get, post
@@ -15,11 +14,11 @@ from services.apps.http.pages import Visit
 from services.apps.http.partner_app_models import permission_model
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.oauth import Approval
-from services.apps.pages.consent import Consent, consent_page
-from services.apps.pages.parts import message
+from services.apps.pages.consent import MERCHANTS_AT_ONCE, Chosen, Consent, consent_page
+from services.apps.pages.parts import message, searched
 from services.apps.staff import SignedIn, operator
 from services.apps.store import partner_apps, staff
-from services.apps.store.staff import Membership
+from services.apps.store.staff import Which
 from shared.contracts.access import Environment
 from shared.http.answers import Answer, AnyRequest, one
 from shared.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
@@ -65,7 +64,7 @@ class AuthorizationController(Controller):
         session = await visit.session()
         if session is None:
             return redirect(f"/sign-in?next={quote(_itself(request), safe='')}")
-        return await _shown(visit, session, judged)
+        return await _shown(visit, session, judged, {})
 
     @post(status_code=200, **FOR_PEOPLE)
     async def decide(self, request: AnyRequest, state: State) -> Page:
@@ -77,17 +76,24 @@ class AuthorizationController(Controller):
         if session is None:
             return redirect(f"/sign-in?next={quote(_itself(request), safe='')}")
         if not visit.has_our_form(form, session.secret):
-            return await _shown(visit, session, judged, "This page was not ours, or too old. Please look again.", 403)
+            # Nothing that another site may have chosen is shown as chosen.
+            problem = "This page was not ours, or too old. Please look again."
+            return await _shown(visit, session, judged, {}, problem=problem, status=403)
         decision = field(form, "decision")
         if decision == "refuse":
             return _back(judged.redirect_uri, visit.wiring, error="access_denied", state=judged.state)
+        if decision == "find":
+            return await _shown(visit, session, judged, form)
         approval = _approval(judged, form)
         if decision != "approve" or approval is None:
-            return await _shown(visit, session, judged, "Choose a merchant and an environment.", 400)
+            return await _shown(
+                visit, session, judged, form, problem="Choose a merchant and an environment.", status=400
+            )
         by = by_actor(request, visit.wiring, operator(session.user.user_id))
         code = await visit.wiring.oauth.approve(judged, approval, by)
         if code is None:
-            return await _shown(visit, session, judged, "You cannot install this app at this merchant.", 403)
+            problem = "You cannot install this app at this merchant."
+            return await _shown(visit, session, judged, form, problem=problem, status=403)
         return _back(judged.redirect_uri, visit.wiring, code=code, state=judged.state)
 
 
@@ -117,21 +123,30 @@ def _itself(request: AnyRequest) -> str:
 
 
 async def _shown(
-    visit: Visit, session: SignedIn, asked: AuthorizationRequest, problem: str | None = None, status: int = 200
+    visit: Visit,
+    session: SignedIn,
+    asked: AuthorizationRequest,
+    form: Form,
+    *,
+    problem: str | None = None,
+    status: int = 200,
 ) -> Page:
-    memberships = await staff.memberships(visit.wiring.pool, session.user.user_id)
+    chosen = Chosen(
+        called=searched(field(form, "called")),
+        merchant_id=field(form, "merchant_id"),
+        mode=field(form, "mode"),
+        permission_ids=form.get("permission", ()),
+    )
+    which = Which(roles=MAY_INSTALL, called=chosen.called)
     consent = Consent(
         asked=asked,
         made_by=await staff.merchant_name(visit.wiring.pool, asked.app.merchant_id),
         action=_itself(visit.request),
-        choices=_may_install(memberships),
+        choices=await staff.memberships(visit.wiring.pool, session.user.user_id, which, MERCHANTS_AT_ONCE + 1),
+        chosen=chosen,
     )
     # The answer to this form leads to the app, which the content policy would otherwise stop.
     return page(consent_page(session, consent, problem), status, [origin_of(asked.redirect_uri)])
-
-
-def _may_install(memberships: Sequence[Membership]) -> list[Membership]:
-    return [each for each in memberships if each.role in MAY_INSTALL]
 
 
 def _approval(asked: AuthorizationRequest, form: Form) -> Approval | None:

@@ -13,10 +13,19 @@ from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PAS
 from services.apps.http.browser import Cookies, address_of, is_our_form
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.pages.parts import message
-from services.apps.pages.staff import APPS_AT_ONCE, Offer, Place, account_page, join_page, sign_in_page
+from services.apps.pages.staff import (
+    APPS_AT_ONCE,
+    MERCHANTS_AT_ONCE,
+    Offer,
+    Place,
+    account_page,
+    join_page,
+    sign_in_page,
+)
 from services.apps.secrets import new_secret
 from services.apps.staff import SignedIn, TooManyAttempts, csrf_token, operator
 from services.apps.store import installs, partner_apps, staff
+from services.apps.store.staff import Which
 from shared.auth.keys import hash_credential
 from shared.http.answers import AnyRequest
 from shared.http.browser import FOR_PEOPLE, Form, Page, field, page, read_form, redirect
@@ -178,11 +187,10 @@ class AccountController(Controller):
         if session is None:
             return redirect("/sign-in?next=/account")
         pool, place = visit.wiring.pool, Place.of(request.query_params)
-        memberships = await staff.memberships(pool, session.user.user_id)
-        if place.merchant_id:
-            memberships = [each for each in memberships if each.merchant_id == place.merchant_id]
-            if not memberships:
-                return page(message("Not found", "This is not a merchant of yours.", session), 404)
+        which = Which(merchant_id=place.merchant_id, called=place.called, after=place.beyond)
+        memberships = await staff.memberships(pool, session.user.user_id, which, MERCHANTS_AT_ONCE + 1)
+        if place.merchant_id and not memberships:
+            return page(message("Not found", "This is not a merchant of yours.", session), 404)
         merchant_ids = [each.merchant_id for each in memberships]
         grants = await installs.live_at(pool, merchant_ids, place.after, APPS_AT_ONCE + 1)
         app_ids = {grant.app_id for found in grants.values() for grant in found}
@@ -205,7 +213,7 @@ class AccountController(Controller):
                 return page(message("Not found", "There is no such app at your merchants.", session), 404)
             await installing.revoke(connection, by, *held, [grant_id])
         visit.wiring.committed()
-        return redirect(Place.of({name: field(form, name) for name in ("merchant", "after")}).path)
+        return redirect(Place.of({name: field(form, name) for name in form}).path)
 
 
 async def _offer(visit: Visit, secret: str) -> Offer | None:

@@ -6,7 +6,7 @@ from html import escape
 from services.apps.staff import SignedIn
 from shared.http.html import people_page
 
-__all__ = ["alert", "escape", "hidden", "message", "page", "who"]
+__all__ = ["alert", "escape", "hidden", "items", "message", "page", "searched", "who"]
 
 
 def page(title: str, body: str, session: SignedIn | None = None) -> str:
@@ -35,6 +35,14 @@ def alert(text: str | None) -> str:
 def items(texts: Sequence[str]) -> str:
     """A list."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+LONGEST_SEARCH = 100
+
+
+def searched(text: str) -> str:
+    """What somebody looks for, without what cannot be shown."""
+    return "".join(letter for letter in text.strip() if letter.isprintable())[:LONGEST_SEARCH]
 
 
 def message(title: str, text: str, session: SignedIn | None = None) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from services.apps.core.staff import LONGEST_PASSWORD, MAY_INSTALL, SHORTEST_PASSWORD
 from services.apps.core.words import scope_words
-from services.apps.pages.parts import alert, escape, hidden, items, page
+from services.apps.pages.parts import LONGEST_SEARCH, alert, escape, hidden, items, page, searched
 from services.apps.staff import SignedIn, WayIn
 from services.apps.store.installs import EnvironmentGrant
 from services.apps.store.staff import Membership
@@ -101,26 +101,40 @@ _ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which part of the account page: one merchant's apps after one of them, or the first ones of all merchants."""
+    """Which part of the account page: one merchant's apps after one of them, or the first apps of some merchants."""
 
     merchant_id: str = ""
     after: str = ""
+    called: str = ""
+    """A part of the merchants' names."""
+    beyond: str = ""
+    """The merchant that comes before them."""
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> "Place":
         """As an address or a form names it."""
-        return cls(*(text if _ID.fullmatch(text := fields.get(name, "")) else "" for name in ("merchant", "after")))
+
+        def named(name: str) -> str:
+            text = fields.get(name, "")
+            return text if _ID.fullmatch(text) else ""
+
+        return cls(named("merchant"), named("after"), searched(fields.get("called", "")), named("beyond"))
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """As a form names it."""
+        named = {"merchant": self.merchant_id, "after": self.after, "called": self.called, "beyond": self.beyond}
+        return {name: text for name, text in named.items() if text}
 
     @property
     def path(self) -> str:
         """Its address."""
-        named = {"merchant": self.merchant_id, "after": self.after}
-        query = urlencode({name: text for name, text in named.items() if text})
-        return f"/account?{query}" if query else "/account"
+        return f"/account?{urlencode(self.fields)}" if self.fields else "/account"
 
 
 APPS_AT_ONCE = 20
 """Of a merchant, on one page."""
+MERCHANTS_AT_ONCE = 20
 
 
 def account_page(
@@ -131,11 +145,27 @@ def account_page(
     place: Place,
 ) -> str:
     """Where the person belongs, and which apps each merchant has let in; one more than fit says that there are more."""
-    parts = [_merchant(session, each, grants[each.merchant_id], names, place) for each in memberships]
-    body = "".join(parts) or "<p>You do not belong to any merchant.</p>"
-    if place.merchant_id:
+    shown = memberships[:MERCHANTS_AT_ONCE]
+    body = "".join(_merchant(session, each, grants[each.merchant_id], names, place) for each in shown)
+    if not shown:
+        body = (
+            "<p>None of your merchants is called so.</p>" if place.called else "<p>You belong to no merchant here.</p>"
+        )
+    if len(memberships) > len(shown):
+        following = escape(Place(called=place.called, beyond=shown[-1].merchant_id).path)
+        body += f'<p><a href="{following}">More of your merchants</a></p>'
+    if place.fields:
         body += f'<p><a href="{Place().path}">All your merchants</a></p>'
-    return page("Your merchants · Throughline", f"<main><h1>Your merchants</h1>{body}</main>", session)
+    search = _search(place.called) if place.called or place.beyond or len(memberships) > len(shown) else ""
+    return page("Your merchants · Throughline", f"<main><h1>Your merchants</h1>{search}{body}</main>", session)
+
+
+def _search(called: str) -> str:
+    return f"""
+<form class="search" method="get" action="/account" role="search">
+<label for="called">Find a merchant by its name</label>
+<div><input id="called" name="called" type="search" maxlength="{LONGEST_SEARCH}" value="{escape(called)}">
+<button class="second" type="submit">Find</button></div></form>"""
 
 
 def _merchant(
@@ -163,8 +193,7 @@ def _merchant(
 
 def _installed(session: SignedIn, grant: EnvironmentGrant, name: str, place: Place | None) -> str:
     """With a place, the app can be removed, which leads back to it."""
-    fields = {} if place is None else {"merchant": place.merchant_id, "after": place.after}
-    form = hidden(csrf=session.csrf_token, **fields)
+    form = hidden(csrf=session.csrf_token, **({} if place is None else place.fields))
     revoke = f"""
 <form method="post" action="/account/grants/{escape(grant.grant_id)}/revoke">{form}
 <button class="danger" type="submit" aria-label="Remove {escape(name)} ({grant.environment})">Remove</button></form>"""

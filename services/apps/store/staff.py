@@ -1,6 +1,6 @@
 """Staff: users, what they are at which merchant, invitations, sessions, and failed sign-ins."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,22 @@ class Membership:
     merchant_id: str
     merchant_name: str
     role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which of a person's merchants; what is empty does not matter."""
+
+    roles: Collection[Role] | None = None
+    """What the person must be there."""
+    called: str = ""
+    """A part of the merchant's name, in capitals or not."""
+    merchant_id: str = ""
+    after: str = ""
+    """The id of the merchant of theirs that comes before them."""
+
+
+ALL = Which()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +182,27 @@ async def role_at(connection: Connection, user_id: str, merchant_id: str) -> Rol
     return found
 
 
-async def memberships(connection: Connection | Pool, user_id: str) -> list[Membership]:
-    """Where the person belongs."""
+async def memberships(
+    connection: Connection | Pool, user_id: str, which: Which = ALL, limit: int | None = None
+) -> list[Membership]:
+    """Where the person belongs, in the order of the merchants' names."""
     rows = await connection.fetch(
         """
-        SELECT merchant_id, name AS merchant_name, role FROM staff_memberships JOIN merchants USING (merchant_id)
-        WHERE user_id = $1 ORDER BY name, merchant_id
+        WITH mine AS (
+            SELECT merchant_id, name, role FROM staff_memberships JOIN merchants USING (merchant_id) WHERE user_id = $1
+        )
+        SELECT merchant_id, name AS merchant_name, role FROM mine
+        WHERE ($2::text[] IS NULL OR role = ANY($2)) AND ($3 = '' OR merchant_id = $3)
+            AND strpos(lower(name), lower($4)) > 0
+            AND ($5 = '' OR (name, merchant_id) > (SELECT name, merchant_id FROM mine WHERE merchant_id = $5))
+        ORDER BY name, merchant_id LIMIT $6
         """,
         user_id,
+        None if which.roles is None else sorted(which.roles),
+        which.merchant_id,
+        which.called,
+        which.after,
+        limit,
     )
     return [Membership(**row) for row in rows]
 
