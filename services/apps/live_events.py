@@ -8,31 +8,21 @@ Nothing is skipped, because events become visible in the order of their position
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import takewhile
-
-import asyncpg
-import structlog
 
 from services.apps.store import events as store
 from services.apps.store.events import EventFilter, Placed, Tenant
 from shared.faults import Transient
-from shared.isolation import describe
 from shared.outside import REAL, Outside
-from shared.postgres import Pool, connect, transient_errors
-from shared.relay import notification_of
+from shared.postgres import Pool
 from shared.settings import Settings
+from shared.watching import Watch, within
 
-log = structlog.get_logger(__name__)
-
-_SERVICE = "apps"
-_POLL_S = 1.0
-"""How soon an event is seen of which no notification came."""
 _AT_ONCE = 200
 _FEED_EVENTS = 500
 _FEED_BYTES = 512 * 1024
 _LONGEST_WAIT_S = 0.5
-_PAUSE_S = 1.0
 
 
 class _Feed:
@@ -75,10 +65,10 @@ class LiveEvents:
     """Follows events for as long as somebody reads."""
 
     def __init__(self, settings: Settings, pool: Pool, outside: Outside = REAL) -> None:
-        self._settings, self._pool, self._outside = settings, pool, outside
+        self._pool = pool
         self._feeds: dict[Tenant, _Feed] = {}
         self._position = 0
-        self._task: asyncio.Task[None] | None = None
+        self._watch = Watch(settings, "apps", self._look, outside)
 
     async def read(self, wanted: EventFilter, after: int) -> AsyncGenerator[list[Placed], None]:
         """The events that are wanted above a position, some at a time and for ever; often none, when a while passed.
@@ -86,9 +76,9 @@ class LiveEvents:
         Raises `Transient` while the database is away, or when nothing brings news any more.
         """
         position = after
-        with self._joined(wanted.tenant) as feed:
+        with self._joined(wanted.tenant) as feed, self._watch.joined():
             while True:
-                if self._task is None or self._task.done():
+                if not self._watch.looks:
                     raise Transient("nothing follows events any more")
                 news, known_to = feed.news, feed.since
                 found = feed.after(position)
@@ -102,55 +92,27 @@ class LiveEvents:
                     position = found[-1].position
                     yield [placed for placed in found if wanted.admits(placed.event)]
                     continue
-                await _within(news, _LONGEST_WAIT_S)
+                await within(news, _LONGEST_WAIT_S)
                 yield []
 
     @contextmanager
     def _joined(self, tenant: Tenant) -> Iterator[_Feed]:
         feed = self._feeds.setdefault(tenant, _Feed())
         feed.readers += 1
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow(), name="live events")
-            self._task.add_done_callback(_log_failure)
         try:
             yield feed
         finally:
             feed.readers -= 1
             if not feed.readers:
                 del self._feeds[tenant]
-            if not self._feeds and self._task is not None:
-                self._task.cancel()
-                self._task = None
 
-    async def _follow(self) -> None:
-        url = self._settings.database_url.get_secret_value()
-        while True:
-            try:
-                connection = await connect(url, _SERVICE, self._outside.postgres)
-                try:
-                    await self._listen(connection)
-                finally:
-                    connection.terminate()
-            except Transient as reason:
-                log.warning("live_events_interrupted", reason=str(reason))
-                await asyncio.sleep(_PAUSE_S)
-
-    async def _listen(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        notified = asyncio.Event()
-        async with transient_errors():
-            await connection.add_listener(notification_of(_SERVICE), lambda *_: notified.set())
-        self._position = await store.newest_position(self._pool)
-        for feed in self._feeds.values():
-            feed.forget()
-        while not connection.is_closed():
-            notified.clear()
-            if not await self._step():
-                await _within(notified, _POLL_S)
-        raise Transient("database: the session was ended")
-
-    async def _step(self) -> bool:
+    async def _look(self, missed: bool) -> bool:
         """Give out what is new; False when nothing was."""
         newest = await store.newest_position(self._pool)
+        if missed:
+            self._position = newest
+            for feed in self._feeds.values():
+                feed.forget()
         joined = [feed for feed in self._feeds.values() if feed.since is None]
         for feed in joined:
             feed.since = self._position
@@ -170,18 +132,7 @@ class LiveEvents:
         return bool(found)
 
 
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        log.error("live_events_failed", failure=describe(failure))
-
-
 def _size(placed: Placed) -> int:
     event = placed.event
     subject = len(event.subject.after) if event.subject else 0
     return len(event.change) + len(event.order) + len(event.customer or b"") + subject
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

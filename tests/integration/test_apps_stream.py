@@ -13,8 +13,8 @@ import httpx_sse
 import pytest
 
 from services.apps.http import event_stream
-from services.apps.live_events import LiveEvents
 from services.apps.store.events import Placed
+from shared import watching
 from shared.auth.access import Access
 from shared.contracts.access import Grant
 from shared.contracts.order_commands import AddNote
@@ -199,14 +199,14 @@ async def test_a_stream_does_not_go_quiet_when_its_source_fails(
 ) -> None:
     """It ends, and whoever comes again is served."""
 
-    async def broken(_: object) -> bool:
+    async def broken(*_: object) -> bool:
         raise RuntimeError("a mistake of ours")
 
     async with stream(tenant.http) as source:
         await new_order(tenant)
         [told] = await take(source, 1)
         with monkeypatch.context() as patch:
-            patch.setattr(LiveEvents, "_step", broken)
+            patch.setattr(watching, "within", broken)
             async with asyncio.timeout(5):
                 assert [each async for each in source] == []
     await new_order(tenant)

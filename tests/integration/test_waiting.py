@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from shared import waiting
+from shared import watching
 from shared.postgres import Pool
 from shared.relay import notification_of
 from shared.settings import Settings
@@ -63,7 +63,7 @@ async def scene(servers: Servers) -> AsyncIterator[Scene]:
 
 
 async def test_a_commit_wakes_whoever_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_POLL_S", NEVER_S)
+    monkeypatch.setattr(watching, "_POLL_S", NEVER_S)
     waits = [asyncio.create_task(scene.outcomes.wait(f"t{number}", PATIENCE_S)) for number in range(100)]
     await scene.listens()
     await scene.happens(*(f"t{number}" for number in range(100)))
@@ -79,7 +79,7 @@ async def test_what_nobody_told_of_is_found_after_a_while(scene: Scene) -> None:
 
 
 async def test_what_was_known_before_is_found_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_POLL_S", NEVER_S)
+    monkeypatch.setattr(watching, "_POLL_S", NEVER_S)
     await scene.happens("t1")
     assert await scene.outcomes.wait("t1", PATIENCE_S)
 
@@ -93,7 +93,7 @@ async def test_who_does_not_wait_or_not_long_enough_is_told_so(scene: Scene) -> 
 async def test_who_comes_while_others_wait_is_asked_about_at_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_POLL_S", NEVER_S)
+    monkeypatch.setattr(watching, "_POLL_S", NEVER_S)
     first = asyncio.create_task(scene.outcomes.wait("t1", PATIENCE_S))
     await scene.listens()
     await scene.happens("t2", told=False)
