@@ -100,7 +100,7 @@ def told_in(envelope: Envelope, kind: Kind) -> PublicEvent:
         actor=Origin(actor_type, actor_id),
         cause=Origin("message", envelope.causation_id) if envelope.causation_id else None,
         subject=Subject(kind.subject, subject_id, _json(subject)),
-        change={"type": envelope.type.partition(".")[2].rpartition(".")[0], **body},
+        change=_json({"type": envelope.type.partition(".")[2].rpartition(".")[0], **body}),
         # The key is the order's id where one is known, else that of the subject.
         order_id=envelope.key if envelope.key != subject_id else None,
         order_version=envelope.order_version,

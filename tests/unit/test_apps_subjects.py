@@ -73,8 +73,10 @@ def test_what_a_service_tells_is_told_as_it_wrote_it() -> None:
     body = example(DISABLED)
     endpoint = body["webhook_endpoint"]
     endpoint["field_of_tomorrow"] = 7
+    endpoint["no_number"] = body["no_number"] = float("nan")
     event = told(DISABLED, body, key=endpoint["webhook_endpoint_id"])
     shown = json.loads(event.body())
+    endpoint["no_number"] = None
     assert shown == {
         "event_id": event.event_id,
         "type": "webhook_endpoint.disabled",
@@ -86,7 +88,11 @@ def test_what_a_service_tells_is_told_as_it_wrote_it() -> None:
         "order_version": None,
         "actor": {"type": "system", "id": "webhooks"},
         "cause": None,
-        "data": {"change": {"type": "webhook_endpoint_disabled"}, "order": None, "webhook_endpoint": endpoint},
+        "data": {
+            "change": {"type": "webhook_endpoint_disabled", "no_number": None},
+            "order": None,
+            "webhook_endpoint": endpoint,
+        },
     }
     assert public_events.PublicEvent.model_validate(shown).model_dump(mode="json") == shown
     assert event.key == endpoint["webhook_endpoint_id"]

@@ -107,7 +107,8 @@ class Told:
     actor: Origin
     cause: Origin | None
     subject: Subject
-    change: Mapping[str, Any]
+    change: bytes
+    """What happened, as JSON."""
     order_id: str | None = None
     order_version: int | None = None
     grant_id: str | None = None
@@ -217,7 +218,7 @@ def event_told(told: Told) -> PublicEvent:
         order_version=told.order_version,
         actor=told.actor,
         cause=told.cause,
-        change=_json(told.change),
+        change=told.change,
         order=b"null",
         subject=told.subject,
         grant_id=told.grant_id,
