@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from shared.topics import ACCESS_GRANTS
 from tests.hostile.evidence import Evidence, Json, content_of
 from tests.hostile.messages import Honest, Message, Must
-from tests.hostile.model import Claim, Command, Granted, Reply, Told, Uses, Version, claim_of
+from tests.hostile.model import (
+    Claim,
+    Command,
+    Granted,
+    Private,
+    Public,
+    Reply,
+    Told,
+    Uses,
+    Version,
+    claim_of,
+)
 from tests.hostile.sending import Position
 
 REASONS = frozenset(
@@ -170,6 +181,10 @@ def _trace(entry: Entry, position: Position, evidence: Evidence) -> str | None:
             return "to a command that nobody waits for" if ours else "for others"
         case Uses():
             return "of keys that nobody has"
+        case Public() as public:
+            return "told to the public" if public in evidence.public else None
+        case Private():
+            return "not for the public"
         case Granted(credential_hash, tombstone):
             known = [grants.get(credential_hash) for grants in evidence.grants.values()]
             if tombstone:

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from shared.topics import DEAD_LETTERS_SUFFIX, ORDERS_REPLIES
 from tests.hostile.messages import MARKER
-from tests.hostile.model import Command, Reference
+from tests.hostile.model import Command, Public, Reference
 from tests.hostile.sending import Position
 from tests.hostile.system import System
 
@@ -38,6 +38,7 @@ WHERE status IN ('waiting', 'held', 'refused')
     AND type NOT IN ('channel.payment.failed.v1', 'channel.payment.voided.v1')
     AND NOT EXISTS (SELECT FROM payments.unmatched_money AS item WHERE item.channel_event_id = e.channel_event_id)
 """
+_PUBLIC = "SELECT subject_id, type FROM apps.events WHERE subject_id IS NOT NULL"
 _VERSIONS = "SELECT order_id, version FROM payments.known_orders"
 _GRANTS = "SELECT credential_hash, status, topic_offset FROM {service}.grants"
 
@@ -73,6 +74,8 @@ class Evidence:
     conflicts: set[Content]
     hidden_money: list[str]
     versions: dict[str, int]
+    public: set[Public]
+    """What the public is told of other things than orders."""
     grants: dict[str, dict[str, tuple[str, int]]]
     """By service and credential: status and offset."""
     logged: dict[str, Logged]
@@ -96,6 +99,7 @@ async def gather(system: System, hostile: Collection[Position]) -> Evidence:
             body = json.loads(row["body"])
             conflicts.add(content_of(_reference(row["channel_id"], row["event_type"], body), body))
         hidden = [f"{row['channel_event_id']} is {row['status']}" for row in await connection.fetch(_HIDDEN_MONEY)]
+        public = {Public(row["subject_id"], row["type"]) for row in await connection.fetch(_PUBLIC)}
         versions = {row["order_id"]: row["version"] for row in await connection.fetch(_VERSIONS)}
         grants = {
             service: {
@@ -107,7 +111,7 @@ async def gather(system: System, hostile: Collection[Position]) -> Evidence:
     finally:
         await connection.close()
     logged = {service: read_log(system.log(service).open(errors="replace")) for service in system.processes}
-    return Evidence(letters, replies, outcomes, events, conflicts, hidden, versions, grants, logged)
+    return Evidence(letters, replies, outcomes, events, conflicts, hidden, versions, public, grants, logged)
 
 
 def content_of(reference: Reference, body: Json) -> Content:

@@ -18,6 +18,7 @@ from shared.topics import (
     ORDERS_COMMANDS,
     ORDERS_EVENTS,
     ORDERS_REPLIES,
+    PAYMENTS_EVENTS,
     channel_topic,
     channel_topics,
 )
@@ -38,7 +39,8 @@ _IN_TRANSACTIONS = 4
 _SHARES = {
     ORDERS_COMMANDS: 30,
     ORDERS_EVENTS: 13,
-    ORDERS_REPLIES: 13,
+    ORDERS_REPLIES: 10,
+    PAYMENTS_EVENTS: 3,
     ACCESS_GRANTS: 4,
     ACCESS_USED: 2,
     "channels": 36,

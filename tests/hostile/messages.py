@@ -3,12 +3,21 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from shared.topics import ACCESS_GRANTS, ACCESS_USED, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES, channel_topic
+from shared.topics import (
+    ACCESS_GRANTS,
+    ACCESS_USED,
+    ORDERS_COMMANDS,
+    ORDERS_EVENTS,
+    ORDERS_REPLIES,
+    PAYMENTS_EVENTS,
+    channel_topic,
+)
 
 Json = dict[str, Any]
 Header = tuple[bytes, bytes | None]
@@ -17,6 +26,9 @@ EXAMPLES = Path(__file__).parent.parent / "contract" / "examples"
 _TARGETS = 100
 MARKER = "hostile-secret"
 """Planted in payloads; no log may hold it."""
+PAYMENTS = "/services/payments"
+PUBLIC_OF_PAYMENTS = frozenset({"payment_intent", "unmatched_money"})
+"""Of what the public is told by the payment service: the field of the message, and the beginning of its type."""
 
 
 class Must(Enum):
@@ -169,6 +181,7 @@ class World:
         self._commands = _named(self._examples, lambda name: name in COMMAND_TYPES)
         self._channel_events = _named(self._examples, lambda name: name.startswith("channel."))
         self._events = _named(self._examples, lambda name: name.startswith("orders.") and name not in _NOT_EVENTS)
+        self._of_payments = _named(self._examples, lambda name: name.startswith("payments."))
 
     def any_well_formed(self, topic: str) -> Message:
         """A message of any type that the topic takes, about nothing of value."""
@@ -176,6 +189,7 @@ class World:
             ORDERS_COMMANDS: self._command,
             ORDERS_EVENTS: self._version,
             ORDERS_REPLIES: self._reply,
+            PAYMENTS_EVENTS: self._of_payment,
             ACCESS_GRANTS: self._grant,
             ACCESS_USED: self._uses,
         }
@@ -228,6 +242,28 @@ class World:
         body = self._body(wire_type) | {"command_id": command_id, "order_id": order_id, "sender": sender}
         headers = _from_orders(self.random, order_id, wire_type, self.random.choice(self.strangers))
         return binary(ORDERS_REPLIES, order_id, headers, body)
+
+    def _of_payment(self) -> Message:
+        """What payments tell of an intent, of unmatched money or of a channel's event, all of which nobody has."""
+        wire_type = self.random.choice(self._of_payments)
+        body: Json = dict(self.random.choice(self._examples[wire_type]))
+        subject_id = fresh(self.random, "evt")
+        for name in PUBLIC_OF_PAYMENTS & body.keys():
+            body[name] = body[name] | {f"{name}_id": subject_id}
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": f"{subject_id}.told",
+            "ce_type": wire_type,
+            "ce_source": PAYMENTS,
+            "ce_subject": subject_id,
+            "ce_time": datetime.now(UTC).isoformat(),
+            "ce_merchantid": self.random.choice(self.strangers).merchant_id,
+            "ce_environment": "test",
+            "ce_actor": "key:key_1",
+            "content-type": "application/json",
+        }
+        key = self.random.choice([subject_id, fresh(self.random, "ord")])
+        return binary(PAYMENTS_EVENTS, key, headers, body | {"note": MARKER})
 
     def _grant(self) -> Message:
         body = self.random.choice(self._examples["access.grant.v1"])

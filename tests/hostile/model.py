@@ -8,10 +8,15 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
-from shared.topics import ACCESS_GRANTS, ACCESS_USED, ORDERS_COMMANDS, ORDERS_EVENTS, ORDERS_REPLIES
-from tests.hostile.messages import Header, Message
-
-PAYMENTS = "/services/payments"
+from shared.topics import (
+    ACCESS_GRANTS,
+    ACCESS_USED,
+    ORDERS_COMMANDS,
+    ORDERS_EVENTS,
+    ORDERS_REPLIES,
+    PAYMENTS_EVENTS,
+)
+from tests.hostile.messages import PAYMENTS, PUBLIC_OF_PAYMENTS, Header, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,20 @@ class Uses:
     """A report of uses: of keys that nobody has it leaves no trace."""
 
 
-Claim = Command | Told | Version | Reply | Granted | Uses
+@dataclass(frozen=True, slots=True)
+class Public:
+    """What happened to an intent or to unmatched money: kept as a public event of it."""
+
+    subject_id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """What the public is not told: it leaves no trace."""
+
+
+Claim = Command | Told | Version | Reply | Granted | Uses | Public | Private
 
 
 def claim_of(message: Message) -> Claim | None:
@@ -98,6 +116,8 @@ def _claim(message: Message) -> Claim | None:
     if message.topic == ORDERS_COMMANDS:
         # A command with a long id may also have a long body, which says nothing about its trace.
         return Command((message.key or b"").decode(), attributes["id"])
+    if message.topic == PAYMENTS_EVENTS:
+        return _of_payment(attributes["type"], body)
     fields = _fields(body)
     if message.topic == ORDERS_EVENTS:
         return Version(fields["order_id"], int(fields["version"]))
@@ -112,6 +132,28 @@ def _claim(message: Message) -> Claim | None:
     return Told(
         reference, fields.get("order_id"), fields.get("external_reference"), money.get("amount"), money.get("currency")
     )
+
+
+def _of_payment(wire_type: str, body: bytes) -> Claim:
+    for name in PUBLIC_OF_PAYMENTS:
+        family, _, what = wire_type.partition(f"{name}_")
+        if family == "payments." and what.removesuffix(".v1") in _WAYS[name] and what.endswith(".v1"):
+            return Public(_fields(body)[name][f"{name}_id"], f"{name}.{what.removesuffix('.v1')}")
+    return Private()
+
+
+_WAYS = {
+    "payment_intent": (
+        "processing",
+        "requires_action",
+        "requires_capture",
+        "succeeded",
+        "failed",
+        "canceled",
+        "unknown",
+    ),
+    "unmatched_money": ("found", "attached", "returned", "dismissed"),
+}
 
 
 def _granted(message: Message) -> Claim | None:

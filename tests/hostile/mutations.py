@@ -6,8 +6,9 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS
+from shared.topics import ACCESS_GRANTS, ORDERS_COMMANDS, ORDERS_EVENTS, PAYMENTS_EVENTS
 from tests.hostile.messages import MARKER, Header, Honest, Json, Message, Must, World, command, fresh
+from tests.hostile.model import Public, claim_of
 
 Mutation = Callable[[World, Message], Message]
 
@@ -64,9 +65,11 @@ def _drop_required(world: World, message: Message) -> Message:
 def _drop_optional(world: World, message: Message) -> Message:
     present = [name for name, _ in message.headers if name not in _REQUIRED]
     name = world.random.choice(present)
-    needed = name in (b"ce_merchantid", b"ce_environment") and message.topic in (ORDERS_COMMANDS, ORDERS_EVENTS)
+    tenant = name in (b"ce_merchantid", b"ce_environment") and message.topic in (ORDERS_COMMANDS, ORDERS_EVENTS)
+    # What the public is not told of is read no further.
+    public = isinstance(claim_of(message), Public) and name in (b"ce_merchantid", b"ce_environment", b"ce_time")
     headers = _without(message.headers, name)
-    return message.mutated(f"without {name.decode()}", DEAD if needed else TAKEN, headers=headers)
+    return message.mutated(f"without {name.decode()}", DEAD if tenant or public else TAKEN, headers=headers)
 
 
 def _double(world: World, message: Message) -> Message:
@@ -174,8 +177,8 @@ def _odd_but_right(world: World, message: Message) -> Message:
 def _unknown_type(world: World, message: Message) -> Message:
     known = dict(message.headers).get(b"ce_type") or b""
     text = world.random.choice([known[:-1] + b"99", known + b"\xe2\x80\x8b", b"orders.become_rich.v1", known.upper()])
-    # The type of an order's version is only said, the body counts.
-    must = TAKEN if message.topic == ORDERS_EVENTS else DEAD
+    # The type of an order's version is only said, the body counts; of payments the public is told what it knows.
+    must = TAKEN if message.topic in (ORDERS_EVENTS, PAYMENTS_EVENTS) else DEAD
     return message.mutated("a type that nobody knows", must, headers=_with(message.headers, b"ce_type", text))
 
 

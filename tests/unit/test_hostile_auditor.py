@@ -47,6 +47,7 @@ def clean() -> Evidence:
         conflicts=set(),
         hidden_money=[],
         versions={},
+        public=set(),
         grants={"orders": {}},
         logged={"orders": read_log([SKIPPED])},
     )

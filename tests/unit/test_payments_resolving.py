@@ -10,6 +10,7 @@ from services.payments.core.identities import derived_id
 from services.payments.core.proposals import clues_of, rank, reference_key
 from services.payments.core.resolving import Attach, Claimed, Denied, Dismiss, Found, Return, Wish, answered, decide
 from services.payments.core.state import Item, KnownOrder
+from services.payments.messages import found_messages
 from shared.contracts.model import Actor, Money, PositiveMoney
 from shared.contracts.order_commands import RecordAuthorization, RecordCapture, RecordRefund
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -101,6 +102,14 @@ def test_the_rest_of_a_part_is_an_item_of_its_own() -> None:
     assert len({"um_1", rest.unmatched_money_id, again.money.unmatched_money_id}) == 3
     whole = attached(item(), wish(9000))
     assert whole.rest is None
+
+
+def test_the_rest_is_told_of_when_it_comes_to_be_and_not_as_old_as_its_money_is() -> None:
+    rest = attached(item(), wish(6000)).rest
+    assert rest is not None
+    [told] = found_messages([rest], LATER)
+    assert (told.envelope.time, rest.money.created_at) == (LATER, NOW)
+    assert told.envelope.id == f"{rest.money.unmatched_money_id}.found"
 
 
 def test_what_is_held_or_went_out_is_told_as_it_was() -> None:
