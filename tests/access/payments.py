@@ -139,5 +139,5 @@ ENTRIES = {
     "POST /v1/unmatched-money/{unmatched_money_id}/return": Entry(
         "payments.write", unmatched, {"reference": "transfer-1"}
     ),
-    "POST /v1/unmatched-money/{unmatched_money_id}/dismiss": Entry("payments.write", contradicted),
+    "POST /v1/unmatched-money/{unmatched_money_id}/dismiss": Entry("payments.write", contradicted, {}),
 }
