@@ -33,6 +33,7 @@ PREFIXES = {
     "event_id": "evt",
     "replay_id": "rpl",
     "webhook_endpoint_id": "whe",
+    "payment_intent_id": "pi",
     "webhook_delivery_id": "del",
 }
 """What the identifiers in a field begin with, as the API reference says it of the parts of a path."""

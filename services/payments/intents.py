@@ -14,7 +14,7 @@ from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Attempt, Intent, Refused
 from services.payments.core.intents.surplus import item_for_reply
 from services.payments.intent_messages import command_message, event_messages
-from services.payments.messages import found_message
+from services.payments.messages import found_messages
 from services.payments.store import attempts, intents, unmatched
 from shared import idempotency, outbox
 from shared.clock import Clock
@@ -111,7 +111,7 @@ class Intents:
                 found.append(item_for_reply(moves[_intent_of(reply)], reply, self._clock()))
         await _save(connection, known.moves)
         opened = await unmatched.open_items(connection, [item for item in found if item is not None])
-        await outbox.put(connection, [found_message(item) for item in opened])
+        await outbox.put(connection, found_messages(opened, self._clock()))
         return known.moves
 
     def announce(self, moves: Sequence[Moves]) -> None:

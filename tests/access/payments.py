@@ -49,6 +49,12 @@ async def order(callers: Callers) -> Made:
     return Made({"order_id": order_id}, f"/v1/orders/{order_id}", {})
 
 
+async def payable(callers: Callers) -> Made:
+    """The same, and what to pay it with."""
+    made = await order(callers)
+    return Made(made.path, made.witness, {"method": EXTERNAL})
+
+
 async def order_in_body(callers: Callers) -> Made:
     """The same, for a route that is sent its id."""
     made = await order(callers)
@@ -124,7 +130,7 @@ ENTRIES = {
     "POST /v1/payment-intents/{payment_intent_id}/cancel": Entry("payments.write", held),
     "POST /v1/payment-intents/{payment_intent_id}/reconcile": Entry("payments.write", intent),
     "POST /v1/orders/{order_id}/payment-intents": Entry("payments.write", order),
-    "POST /v1/orders/{order_id}/pay": Entry("payments.write", order, {"method": EXTERNAL}),
+    "POST /v1/orders/{order_id}/pay": Entry("payments.write", payable),
     "GET /v1/orders/{order_id}/payment-attempts": Entry("payments.read", attempted),
     "POST /v1/channels": Entry("payments.write", body={"name": "Web shop"}),
     "GET /v1/channels": Entry("payments.read", channel, lists="channel_id"),
