@@ -123,6 +123,7 @@ class MeasureJob:
         now = self._clock()
         rows = await self._pool.fetch(_OPEN_ITEMS, now)
         unanswered = await self._pool.fetchval(_UNANSWERED, now)
+        under_way = await self._pool.fetch(_INTENTS_UNDER_WAY)
         by_kind = {row["kind"]: row for row in rows}
         for kind in _KINDS:
             items, overdue = (by_kind[kind]["items"], by_kind[kind]["overdue"]) if kind in by_kind else (0, 0)
@@ -132,12 +133,13 @@ class MeasureJob:
             UNMATCHED_OLDER.labels(days).set(sum(row[name] for row in rows))
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
         UNANSWERED.set(unanswered)
-        self._measure_intents(await self._pool.fetch(_INTENTS_UNDER_WAY), now)
+        _measure_intents(under_way, now)
 
-    def _measure_intents(self, rows: Sequence[asyncpg.Record], now: datetime) -> None:
-        by_status = {row["status"]: row for row in rows}
-        for status in get_args(IntentStatus):
-            UNDER_WAY.labels(status).set(by_status[status]["intents"] if status in by_status else 0)
-        unknown = by_status.get("unknown")
-        UNKNOWN.set(unknown["intents"] if unknown else 0)
-        UNKNOWN_AGE.set((now - unknown["oldest"]).total_seconds() if unknown else 0)
+
+def _measure_intents(rows: Sequence[asyncpg.Record], now: datetime) -> None:
+    by_status = {row["status"]: row for row in rows}
+    for status in get_args(IntentStatus):
+        UNDER_WAY.labels(status).set(by_status[status]["intents"] if status in by_status else 0)
+    unknown = by_status.get("unknown")
+    UNKNOWN.set(unknown["intents"] if unknown else 0)
+    UNKNOWN_AGE.set((now - unknown["oldest"]).total_seconds() if unknown else 0)
