@@ -7,12 +7,14 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from services.apps import fan_out, webhook_sender
+from services.apps import app, fan_out, webhook_sender
 from services.apps.consumers import EventsConsumer
-from services.apps.core import events
+from services.apps.core import event_types, events
 from services.apps.store import endpoints, plugin_topics
 from services.apps.webhook_sender import WebhookSender
 from shared.faults import Transient
+from shared.immutable import replace
+from shared.topics import APPS_EVENTS, ORDERS_EVENTS
 from tests.simulation.bugs import Bug, plant_into
 from tests.simulation.postgres.statements.apps import sending, webhooks
 
@@ -51,6 +53,19 @@ def events_are_called_otherwise_each_time() -> Iterator[None]:
 def consent_is_ignored() -> Iterator[None]:
     """Whoever is installed reads orders, whatever the merchant said that it may do."""
     with patch.object(fan_out, "may_read", lambda scopes, scope: True):
+        yield
+
+
+@bug
+def payments_are_told_to_whoever_reads_orders() -> Iterator[None]:
+    too_open = replace(event_types.FAMILIES["unmatched_money"], scope=event_types.READ_SCOPE)
+    with patch.dict(event_types.FAMILIES, {"unmatched_money": too_open}):
+        yield
+
+
+@bug
+def nobody_reads_what_payments_tell() -> Iterator[None]:
+    with patch.object(app, "TOPICS_OF_EVENTS", (ORDERS_EVENTS, APPS_EVENTS)):
         yield
 
 
