@@ -203,6 +203,8 @@ class ActivityView(AnswerModel):
     previous_version: int
     type: str
     """The first of `events`."""
+    summary: str
+    """What happened, as a sentence."""
     recorded_at: datetime
     events: list[EventView]
     actor: ActorView

@@ -9,9 +9,10 @@ from litestar import Controller, get, patch, post
 from litestar.params import FromPath
 
 from services.orders.core.state import Order
+from services.orders.core.telling import sentence
 from services.orders.core.view import lease_view, order_view
 from services.orders.customers import customers_by_id
-from services.orders.history import order_as_of
+from services.orders.history import events_in, order_as_of
 from services.orders.http.models import ActivityView, LeaseView, NoteView, OrderView
 from services.orders.http.queries import OrderQuery, OrdersQuery
 from services.orders.http.requests import (
@@ -283,10 +284,13 @@ async def _expand_customers(wiring: Wiring, shown: list[dict[str, Any]], access:
 
 
 def _activity(row: HistoryRow) -> dict[str, Any]:
+    told: dict[str, Any] = orjson.loads(row.payload)
+    balance = told["balance_after"]
     return {
         "order_id": row.order_id,
         "version": row.version,
         "type": row.type,
+        "summary": sentence(events_in(told), balance["currency"], balance["amount"]),
         "recorded_at": row.recorded_at,
-        **orjson.loads(row.payload),
+        **told,
     }
