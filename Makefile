@@ -8,7 +8,7 @@ READY := .venv/.ready
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
-demo: $(READY)    ## watch one order go from created to paid
+demo: $(READY)    ## watch how orders are paid, from everywhere and in trouble
 	@$(BIN)/throughline demo
 demo-plugin: $(READY) ## watch a plugin be installed, told of a paid order, and taken out
 	@$(BIN)/throughline demo-plugin

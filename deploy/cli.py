@@ -53,10 +53,16 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
 
 
 @app.command()
-def demo() -> None:
-    """Take one order from created to paid through its channels; starts everything for it where nothing runs."""
+def demo(
+    story: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
+    stories: Annotated[bool, typer.Option("--list", help="Say which stories there are.")] = False,
+) -> None:
+    """Tell how orders are paid, as stories that check themselves; starts everything for it where nothing runs."""
     with _problems_in_a_sentence():
-        _tell(_run_demo)
+        if stories:
+            _list_stories()
+        else:
+            _tell(lambda: _run_demo(story or []))
 
 
 @app.command()
@@ -166,11 +172,18 @@ def _tell(story: Callable[[], None]) -> None:
     run_everything("127.0.0.1", None, tell_and_stop)
 
 
-def _run_demo() -> None:
+def _list_stories() -> None:
+    from deploy.demo import STORIES
+
+    for name, story in STORIES.items():
+        print(f"{name:12}{(story.__doc__ or '').splitlines()[0]}")
+
+
+def _run_demo(stories: list[str]) -> None:
     from deploy.demo import run
     from deploy.status import status as find_status
 
-    run(find_status(), Installation(default_data_dir()).load_state()["observer"])
+    run(find_status(), Installation(default_data_dir()).load_state()["observer"], stories)
 
 
 def _run_demo_plugin() -> None:

@@ -69,6 +69,10 @@ class _Told:
     currency: str
     balance_minor: int
 
+    @property
+    def owed(self) -> str:
+        return f"{self.money(self.balance_minor)} still owed"
+
     def money(self, amount_minor: int) -> str:
         return format_money(amount_minor, self.currency)
 
@@ -79,8 +83,16 @@ class _Told:
 def sentence(events: Sequence[OrderEvent], currency: str, balance_minor: int) -> str:
     """What happened in one version, after which the order's balance is this."""
     told = _Told(currency, balance_minor)
-    clauses = ", ".join(_clause(event, told) for event in events)
-    return f"{clauses[0].upper()}{clauses[1:]}."
+    clauses = [clause for event in events for clause in _clauses(event, told)]
+    # Of a capture that is the first, two events say what is still owed.
+    text = ", ".join(dict.fromkeys(clauses))
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _clauses(event: OrderEvent, told: _Told) -> list[str]:
+    if isinstance(event, PaymentCaptured) and told.balance_minor > 0:
+        return [_clause(event, told), told.owed]
+    return [_clause(event, told)]
 
 
 def _clause(event: OrderEvent, told: _Told) -> str:
@@ -92,7 +104,7 @@ def _clause(event: OrderEvent, told: _Told) -> str:
         case LeaseGranted() | LeaseExtended() | LeaseReleased() | LeaseExpired() | LeaseHandedOver():
             return _lease(event, told)
         case OrderPartiallyPaid():
-            return f"{told.money(told.balance_minor)} still owed"
+            return told.owed
         case OrderPaid():
             return "the order is paid"
         case OrderOverpaid():
@@ -216,7 +228,7 @@ def _method(tender: Tender) -> str:
 
 
 def _holder(holder: Holder) -> str:
-    return f"a {holder.type.replace('_', ' ')}"
+    return "a payment" if holder.type == "payment_intent" else f"a {holder.type.replace('_', ' ')}"
 
 
 def _because(reason: str | None) -> str:
