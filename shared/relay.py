@@ -107,6 +107,7 @@ class Relay:
 
     def __init__(self, settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:
         self._settings, self._service, self._wake, self._outside = settings, service, wake, outside
+        self._in_flight, self._published = IN_FLIGHT.labels(service), PUBLISHED.labels(service)
         self._shards: set[int] = set()
         self._topics = _Topics()
         self._failing: str | None = "not started"
@@ -238,7 +239,7 @@ class Relay:
     async def _publish(
         self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, rows: Sequence[_Row]
     ) -> None:
-        IN_FLIGHT.labels(self._service).set(len(rows))
+        self._in_flight.set(len(rows))
         counts = await self._topics.partitions(producer, {topic for row in rows for topic in row.topics})
         partitions: dict[tuple[str, int], list[_Row]] = {}
         for row in rows:
@@ -247,8 +248,8 @@ class Relay:
         sending = (_send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items())
         await _keeping_alive(connection, asyncio.gather(*sending))
         await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
-        IN_FLIGHT.labels(self._service).set(0)
-        PUBLISHED.labels(self._service).inc(sum(map(len, partitions.values())))
+        self._in_flight.set(0)
+        self._published.inc(sum(map(len, partitions.values())))
 
 
 def _headers(stored: str) -> list[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """The one place where messages are taken from Kafka and acknowledged: in batches, after their effects are durable."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
 
 from shared.faults import Poison, Transient
 from shared.isolation import describe, run_isolated
@@ -33,6 +34,7 @@ _LOOK_EVERY_S = 3.0
 _BROKER_ANSWERS_S = 5.0
 _JOIN_S = 60.0
 _RECONNECT_AFTER_S = 60.0
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 4.0
 # Also how soon a member hears that partitions move, so it bounds every hand-over.
 _HEARTBEAT_MS = 500
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -184,24 +186,16 @@ class BatchConsumer:
 
     async def _through_outages(self, cause: str, step: Callable[[], Awaitable[T]]) -> T:
         """The step's result, however long it raises `Transient`; `_Stopping` when the process ends meanwhile."""
-
-        def note(state: RetryCallState) -> None:
-            failure = state.outcome.exception() if state.outcome else None
-            self._progress.retried(cause, f"{cause}: {failure}")
-            self._log.warning("paused", cause=cause, attempt=state.attempt_number, reason=str(failure))
-
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_exponential(multiplier=0.1, max=4) + wait_random(0, 1),
-            before_sleep=note,
-            sleep=self._sleep,
-        )
-
-        async def attempt() -> T:
-            return await step()
-
+        attempt = 0
         try:
-            return await attempts(attempt)
+            while True:
+                try:
+                    return await step()
+                except Transient as failure:
+                    attempt += 1
+                    self._progress.retried(cause, f"{cause}: {failure}")
+                    self._log.warning("paused", cause=cause, attempt=attempt, reason=str(failure))
+                await self._sleep(_pause_s(attempt))
         finally:
             self._progress.resumed(cause)
 
@@ -290,6 +284,12 @@ async def _raw(records: tuple[Record, ...]) -> StreamMessage[Any]:
 async def _records(message: StreamMessage[Any]) -> tuple[Record, ...]:
     records: tuple[Record, ...] = message.raw_message
     return records
+
+
+def _pause_s(attempt: int) -> float:
+    """After so many failures in a row; workers that failed together do not come again together."""
+    growing = min(_LONGEST_PAUSE_S, _SHORTEST_PAUSE_S * 2.0 ** min(attempt - 1, 10))
+    return growing + random.random()  # noqa: S311 - no secret
 
 
 def _letter(record: Record, outcome: Exception) -> DeadLetter:

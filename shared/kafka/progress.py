@@ -27,6 +27,7 @@ class Progress:
 
     def __init__(self, group: str, stall_after_s: float = STALL_AFTER_S) -> None:
         self._group = group
+        self._processed = _PROCESSED.labels(group)
         self._stall_after_s = stall_after_s
         self._lag: dict[TopicPartition, int] = {}
         self._in_flight: Counter[tuple[str, int]] = Counter()
@@ -52,7 +53,7 @@ class Progress:
     def finished(self, processed: int, dead: Mapping[str, int]) -> None:
         """The batch that was begun is done."""
         self.moved()
-        _PROCESSED.labels(self._group).inc(processed)
+        self._processed.inc(processed)
         for reason, count in dead.items():
             _DEAD.labels(self._group, reason).inc(count)
 

@@ -27,7 +27,8 @@ from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
 from shared.processor import _Run
 from shared.relay import Relay, _Floor
-from tests.simulation.postgres.engine import Table, Transaction
+from tests.simulation.postgres.engine import Transaction
+from tests.simulation.postgres.table import Table
 
 Bug = Callable[[], AbstractContextManager[object]]
 BUGS: dict[str, Bug] = {}

@@ -28,12 +28,15 @@ class Link:
 
     async def travel(self, cut: Cut, longer_s: float = 0.0) -> None:
         """One way, there or back."""
-        await asyncio.sleep(self._delay() + self.slow_s + longer_s)
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[None] = loop.create_future()
+        loop.call_later(self._delay() + self.slow_s + longer_s, _arrive, arrived)
+        await arrived
         if self._thawed is not None and not self.dead:
             await self._thawed.wait()
         if self.dead:
             await self.never()
-        if self.over or self.cut_until > asyncio.get_running_loop().time():
+        if self.over or self.cut_until > loop.time():
             raise cut()
 
     async def never(self) -> None:
@@ -75,3 +78,8 @@ class Link:
         if random() * _LATE_ONE_IN < 1:
             return _LATE_S[int(random() * 2)]
         return _USUAL_S[int(random() * 3)]
+
+
+def _arrive(arrived: "asyncio.Future[None]") -> None:
+    if not arrived.done():
+        arrived.set_result(None)

@@ -72,17 +72,17 @@ class Client:
 def webhooks_are_due(database: Database, now: datetime) -> bool:
     """Whether anything is to be sent at once to an endpoint that has not failed, or is to be canceled."""
     deliveries = database["webhook_deliveries"]
-    waiting = deliveries.values("pending")
+    waiting = deliveries.indexes["pending"].values()
     for endpoint in (row for row in database["webhook_endpoints"].rows.values() if row["endpoint_id"] in waiting):
-        rows = sorted(
-            (deliveries.rows[key] for key in deliveries.found("pending", endpoint["endpoint_id"])),
-            key=itemgetter("seq"),
-            reverse=True,
-        )
+        if endpoint["status"] != "active":
+            return True
+        if endpoint["failures"]:
+            continue
+        rows = [deliveries.rows[key] for key in deliveries.found("pending", endpoint["endpoint_id"])]
+        rows.sort(key=itemgetter("seq"), reverse=True)
         # What comes later in its order waits for the first.
         heads = {row["order_id"]: row for row in rows}.values()
-        lively = endpoint["status"] == "active" and not endpoint["failures"]
-        if endpoint["status"] != "active" or (lively and any(row["due_at"] <= now for row in heads)):
+        if any(row["due_at"] <= now for row in heads):
             return True
     return False
 

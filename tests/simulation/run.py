@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random as global_random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,7 +69,6 @@ class Outcome:
     trace: str
     records: int
     virtual_s: float
-    cpu_s: float
     story: tuple[str, ...]
     """What was published about the order of the first finding, one line each."""
 
@@ -90,10 +88,8 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None) -> Plan:
 
 def run(plan: Plan) -> Outcome:
     """The run; the same plan gives the same outcome."""
-    began = time.process_time()
     with _alone(plan.seed):
-        outcome = run_virtually(_Run(plan).whole())
-    return replace(outcome, cpu_s=time.process_time() - began)
+        return run_virtually(_Run(plan).whole())
 
 
 @contextmanager
@@ -144,9 +140,7 @@ class _Run:
                 await node.end()
             await _end_all_tasks()
         story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
-        return Outcome(
-            self.plan, tuple(self.findings), self._hash(), len(self.everything.trace), self.rested_s, 0.0, story
-        )
+        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.everything.trace), self.rested_s, story)
 
     async def _from_start_to_rest(self) -> None:
         for node in self.nodes:

@@ -1,8 +1,8 @@
 """Orders as far as the payment service knows them, from their events."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from datetime import timedelta
+from operator import attrgetter
 
 from services.payments.core.proposals import Clues, reference_key
 from services.payments.core.state import Item, KnownOrder, KnownOrders, Reference
@@ -12,6 +12,7 @@ _NAMES = (
     "order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor, version, "
     "credit_minor, customer_id, placed_at"
 )
+_values = attrgetter(*_NAMES.split(", "))
 _MINE = "merchant_id = $1 AND environment = $2"
 _CANDIDATES = 20
 """Orders that are weighed for one reason."""
@@ -38,7 +39,7 @@ async def save_orders(connection: Connection, orders: Sequence[KnownOrder]) -> N
 
     At most one version of an order in `orders`.
     """
-    rows = sorted((*astuple(order), _key(order)) for order in orders)
+    rows = sorted((*_values(order), _key(order)) for order in orders)
     await connection.execute(
         f"""
         INSERT INTO known_orders ({_NAMES}, reference_key)

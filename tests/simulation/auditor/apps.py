@@ -78,7 +78,8 @@ class _Webhooks:
         self.seen, self.told, self.receiver, self.requests = seen, told, receiver, requests
         rows = seen.rows("apps.webhook_endpoints")
         self.endpoint = next((row for row in rows if row["endpoint_id"] == receiver.endpoint_id), None)
-        self.arrived: dict[Public, float] = {}
+        self.arrived: dict[str, dict[Public, float]] = defaultdict(dict)
+        """When each first came, by order."""
         self.understood: dict[Public, float] = {}
 
     def judge(self) -> None:
@@ -109,19 +110,18 @@ class _Webhooks:
         consents: list[Consent] = [self.receiver.consent] if self.receiver.consent else []
         if consents and not may_be_told(self.seen, consents, event, at_s):
             self._say(Invariant.NOTHING_WITHOUT_CONSENT, f"was told of {event} at {at_s:.3f} s", event.key)
-        if event not in self.arrived:
+        if event not in self.arrived[event.key]:
             self._first(event, at_s)
         if request.understood_s is not None:
             self.understood.setdefault(event, request.understood_s)
 
     def _first(self, event: Public, at_s: float) -> None:
         """Everything before it that was ever sent has been received, and nothing after it was sent."""
-        for other, first_s in self.arrived.items():
-            unheard = self.understood.get(other, at_s + 1) > at_s
-            if other.thread == event.thread and (other.place > event.place or unheard):
+        for other, first_s in self.arrived[event.thread].items():
+            if other.place > event.place or self.understood.get(other, at_s + 1) > at_s:
                 sentence = f"{event} was sent {at_s - first_s:.3f} s after {other}"
                 self._say(Invariant.WEBHOOKS_ONE_BY_ONE, sentence, event.key)
-        self.arrived[event] = at_s
+        self.arrived[event.thread][event] = at_s
         if self.receiver.manner == "well" and not self.seen.evidence.troubles and at_s - event.since_s > _LATEST_S:
             self._say(Invariant.NOBODY_IS_HELD_UP, f"waited {at_s - event.since_s:.1f} s", event.key)
 

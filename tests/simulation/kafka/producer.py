@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from aiokafka.errors import (
@@ -30,7 +31,7 @@ class Batch:
     def append(
         self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Sequence[Header]
     ) -> object | None:
-        size = 20 + len(key or b"") + len(value or b"") + sum([len(name) + len(text) for name, text in headers])
+        size = 20 + len(key or b"") + len(value or b"") + sum(map(len, chain.from_iterable(headers)))
         self._closed = self._closed or (size > self._free and bool(self.drafts))
         if self._closed:
             return None

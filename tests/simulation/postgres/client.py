@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from inspect import isawaitable
 from typing import Any, TypeVar
 
 import asyncpg
 
 from shared.postgres import Drivers
 from tests.simulation.network import Link
-from tests.simulation.postgres.engine import Database, Session, Transaction, Values
+from tests.simulation.postgres.engine import Database, Session, Transaction
+from tests.simulation.postgres.table import Values
 
 
 class Row(tuple[Any, ...]):
@@ -237,7 +237,7 @@ class Connection:
 
 
 async def _done(result: Result | Awaitable[Result]) -> Result:
-    return await result if isawaitable(result) else result
+    return result if isinstance(result, (list, str)) else await result
 
 
 class Pool:
@@ -251,12 +251,10 @@ class Pool:
 
     @asynccontextmanager
     async def acquire(self, *, timeout: float) -> AsyncIterator[Connection]:
-        async with asyncio.timeout(timeout):
-            while self._out >= self._size:
-                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(future)
-                await future
-            self._out += 1
+        if self._out >= self._size:
+            async with asyncio.timeout(timeout):
+                await self._turn()
+        self._out += 1
         try:
             connection = await self._take()
             yield connection
@@ -269,6 +267,13 @@ class Pool:
                 if not waiting.done():
                     waiting.set_result(None)
                     break
+
+    async def _turn(self) -> None:
+        """Until one is free."""
+        while self._out >= self._size:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
 
     async def _take(self) -> Connection:
         while self._idle:

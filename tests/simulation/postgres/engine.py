@@ -1,18 +1,16 @@
-"""Tables, transactions and locks; no statements, no network."""
+"""Transactions and locks on tables; no statements, no network."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import merge
 from itertools import takewhile
-from operator import itemgetter
-from typing import Any
 
 import asyncpg
 
-Values = dict[str, Any]
-"""One row, never changed in place."""
-Key = Hashable
+from tests.simulation.postgres.table import Key, Ordered, Table, Values
+
 Where = Callable[[Values], bool]
 
 _LOCK_TIMEOUT_S = 10.0
@@ -20,70 +18,6 @@ _LOCK_TIMEOUT_S = 10.0
 
 def _always(_: Values) -> bool:
     return True
-
-
-class Table:
-    """Committed rows by primary key, found by further keys too.
-
-    `indexes` give a row's key, None where it has none; no two rows have the same key in a `unique` one.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        columns: str,
-        key: str,
-        *,
-        indexes: dict[str, Callable[[Values], Hashable]] | None = None,
-        unique: Sequence[str] = (),
-        defaults: dict[str, Callable[[], Any]] | None = None,
-    ) -> None:
-        self.name = name
-        self.columns = tuple(columns.split())
-        self.key_columns = tuple(key.split())
-        self.key: Callable[[Values], Key] = itemgetter(*self.key_columns)
-        self.indexes = indexes or {}
-        self.unique = unique
-        self.defaults = defaults or {}
-        self.rows: dict[Key, Values] = {}
-        self._found: dict[str, dict[Hashable, dict[Key, None]]] = {index: {} for index in self.indexes}
-        self._empty: Values = dict.fromkeys(self.columns)
-
-    def row(self, given: Values) -> Values:
-        """A whole row, with what the table itself adds."""
-        row = self._empty | given
-        assert len(row) == len(self.columns), f"{self.name} has no such column"
-        for name, default in self.defaults.items():
-            row[name] = default()
-        return row
-
-    def found(self, index: str, value: Hashable) -> list[Key]:
-        """Keys of committed rows."""
-        return list(self._found[index].get(value, ()))
-
-    def values(self, index: str) -> set[Hashable]:
-        """All that committed rows have in an index."""
-        return set(self._found[index])
-
-    def apply(self, key: Key, row: Values | None) -> None:
-        """A committed write; None removes."""
-        before = self.rows.get(key) if self.indexes else None
-        for name, index in self.indexes.items():
-            old = None if before is None else index(before)
-            new = None if row is None else index(row)
-            if old == new:
-                continue
-            if old is not None:
-                keys = self._found[name][old]
-                del keys[key]
-                if not keys:
-                    del self._found[name][old]
-            if new is not None:
-                self._found[name].setdefault(new, {})[key] = None
-        if row is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = row
 
 
 class Transaction:
@@ -133,9 +67,17 @@ class Transaction:
         own = self.writes.get(table, {})
         found = [table.rows[key] for key in table.found(index, value) if key not in own]
         if own:
-            key_of = table.indexes[index]
+            key_of = table.indexes[index].of
             found += [row for row in own.values() if row is not None and key_of(row) == value]
         return found
+
+    def in_order(self, table: Table, index: str, value: Hashable) -> Iterator[Values]:
+        """The same one after the other, as the index orders them."""
+        own, ordered = self.writes.get(table, {}), table.indexes[index]
+        assert isinstance(ordered, Ordered)
+        committed = (table.rows[key] for key in ordered.keys(value) if key not in own)
+        mine = [row for row in own.values() if row is not None and ordered.of(row) == value]
+        return merge(committed, sorted(mine, key=ordered.place), key=ordered.place) if mine else committed
 
     # Locking and writing
 
@@ -180,9 +122,10 @@ class Transaction:
         self, table: Table, keys: Iterable[Key], where: Where = _always, *, skip: bool = False, limit: int | None = None
     ) -> list[Values]:
         """Those rows that are there now and match, and still do once they are locked, in the order of the keys."""
-        matching = [key for key in keys if (row := self.get(table, key)) is not None and where(row)]
+        matching = (key for key in keys if (row := self.get(table, key)) is not None and where(row))
         rows: list[Values] = []
-        for key in matching:
+        # Who skips what is locked waits for nobody, and need look no further than the limit.
+        for key in matching if skip else list(matching):
             if len(rows) == limit:
                 break
             if await self.lock(table, key, skip=skip):
@@ -246,7 +189,7 @@ class Transaction:
 
     async def _take(self, table: Table, name: str, before: Values | None, after: Values) -> None:
         """Waits for whoever is giving a row this key of a unique index, or is taking it from one."""
-        key_of = table.indexes[name]
+        key_of = table.indexes[name].of
         old, new = None if before is None else key_of(before), key_of(after)
         if old == new:
             return

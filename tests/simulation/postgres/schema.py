@@ -5,7 +5,8 @@ from datetime import datetime
 from itertools import count
 from operator import itemgetter
 
-from tests.simulation.postgres.engine import Database, Table, Values
+from tests.simulation.postgres.engine import Database
+from tests.simulation.postgres.table import Ordered, Table, Values
 
 
 def databases(clock: Callable[[], datetime]) -> dict[str, Database]:
@@ -215,6 +216,9 @@ def _webhooks() -> list[Table]:
     def pending(row: Values) -> Hashable:
         return row["endpoint_id"] if row["status"] == "pending" else None
 
+    def pending_of_order(row: Values) -> Hashable:
+        return (row["endpoint_id"], row["order_id"]) if row["status"] == "pending" else None
+
     return [
         Table(
             "webhook_endpoints",
@@ -233,7 +237,7 @@ def _webhooks() -> list[Table]:
             claimed_until last_status_code last_error created_at settled_at
             """,
             "delivery_id",
-            indexes={"pending": pending},
+            indexes={"pending": Ordered(pending, "due_at seq"), "pending_of_order": pending_of_order},
             defaults={"seq": count(1).__next__},
         ),
         Table(

@@ -10,8 +10,9 @@ from shared.auth import table as grants
 from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
 from shared.outbox import topics_in
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Table, Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import picked, rows_of, there
+from tests.simulation.postgres.table import Table, Values
 
 statement = Statements()
 

@@ -11,8 +11,9 @@ import orjson
 from services.orders.jobs import INVARIANTS
 from services.orders.store.orders import _CHANGING, _UPDATE
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import is_mine, picked, there
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tests.simulation.postgres.client import Rows
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
+from tests.simulation.postgres.table import Values
 
 
 def picked(rows: Iterable[Values], names: Sequence[str]) -> Rows:

@@ -9,8 +9,9 @@ import asyncpg
 from services.apps.store import audit_log
 from services.apps.store.installs import _GRANT, _INSTALL, _INSTALLED, _INSTALLS_OF
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import by_first, picked, there
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
@@ -101,7 +102,7 @@ async def _live(t: Transaction, table: str, row: Values) -> Rows:
     try:
         await t.insert(rows, row)
     except asyncpg.UniqueViolationError:
-        [known] = await t.lock_rows(rows, map(rows.key, t.find(rows, "live", rows.indexes["live"](row))))
+        [known] = await t.lock_rows(rows, map(rows.key, t.find(rows, "live", rows.indexes["live"].of(row))))
         await t.put(rows, known | {"updated_at": row["updated_at"]})
         return [known | {"updated_at": row["updated_at"]}]
     return [row]

@@ -7,8 +7,9 @@ from operator import itemgetter
 from services.apps.store import events as store
 from services.apps.store import partitions
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import picked
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 

@@ -11,8 +11,9 @@ from services.apps.fan_out import _MOST_WAITING
 from services.apps.store.plugin_topics import _BEGIN, _LOCK_PENDING, _NAMES
 from shared.outbox import _DROP, topics_in, topics_together
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import picked, there
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 

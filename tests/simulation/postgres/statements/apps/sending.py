@@ -1,16 +1,17 @@
 """How senders share the deliveries."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from operator import itemgetter
+from itertools import islice, takewhile
 from typing import Any
 
 from services.apps.store.sending import _CLAIM, _POSTPONE, _SETTLE
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.apps.webhooks import scopes_now
 from tests.simulation.postgres.statements.rows import by_first, picked, rows_of
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
@@ -38,8 +39,9 @@ async def claim(
         unclaimed = row["claimed_until"] is None or row["claimed_until"] <= now
         return row["status"] == "pending" and row["due_at"] <= now and unclaimed
 
-    for target, room, heads in ready[:limit]:
-        keys = [row["delivery_id"] for row in heads]
+    for target, room in ready[:limit]:
+        due = takewhile(lambda row: bool(row["due_at"] <= now), t.in_order(table, "pending", target["endpoint_id"]))
+        keys = (row["delivery_id"] for row in _heads(t, filter(can_be_claimed, due)))
         for row in await t.lock_rows(table, keys, can_be_claimed, skip=True, limit=min(room, share)):
             after = row | {"claimed_until": until}
             await t.put(table, after)
@@ -47,10 +49,8 @@ async def claim(
     return picked(claimed, (*_CLAIMED, *_TARGET))
 
 
-def _ready(
-    t: Transaction, now: datetime, to_each: int, free: dict[str, int]
-) -> Iterator[tuple[Values, int, list[Values]]]:
-    """Endpoints at which something is due, how much each may get, and the first of each order, in the order of time."""
+def _ready(t: Transaction, now: datetime, to_each: int, free: dict[str, int]) -> Iterator[tuple[Values, int]]:
+    """Endpoints at which something is due, and how much each may get."""
     for endpoint in t.scan(t.database["webhook_endpoints"]):
         room = free.get(endpoint["endpoint_id"], to_each)
         if endpoint["failures"] > 0:
@@ -59,20 +59,23 @@ def _ready(
         scopes = scopes_now(t, endpoint)
         if room <= 0 or paused or scopes is None:
             continue
-        pending = t.find(t.database["webhook_deliveries"], "pending", endpoint["endpoint_id"])
-        if any(row["due_at"] <= now for row in pending):
+        pending = t.in_order(t.database["webhook_deliveries"], "pending", endpoint["endpoint_id"])
+        if any(row["due_at"] <= now for row in islice(pending, 1)):
             overlaps = endpoint["previous_secret_ends_at"] is not None and endpoint["previous_secret_ends_at"] > now
             previous = endpoint["sealed_previous_secret"] if overlaps else None
-            yield endpoint | {"scopes": scopes, "sealed_previous_secret": previous}, room, _heads(pending)
+            yield endpoint | {"scopes": scopes, "sealed_previous_secret": previous}, room
 
 
-def _heads(pending: list[Values]) -> list[Values]:
-    first: dict[str, Values] = {}
-    for row in pending:
-        known = first.get(row["order_id"])
-        if known is None or row["seq"] < known["seq"]:
-            first[row["order_id"]] = row
-    return sorted(first.values(), key=itemgetter("due_at", "seq"))
+def _heads(t: Transaction, deliveries: Iterable[Values]) -> Iterator[Values]:
+    """Those of one endpoint's that are the first of their orders."""
+    table, first = t.database["webhook_deliveries"], dict[str, int]()
+    for row in deliveries:
+        order_id = row["order_id"]
+        if order_id not in first:
+            pending = t.find(table, "pending_of_order", (row["endpoint_id"], order_id))
+            first[order_id] = min(each["seq"] for each in pending)
+        if row["seq"] == first[order_id]:
+            yield row
 
 
 @statement(
@@ -134,11 +137,10 @@ async def postpone(
     table, changed = t.database["webhook_deliveries"], 0
     for endpoint_id, order_id, seq, due_at in zip(endpoints, orders, seqs, due, strict=True):
 
-        def later(row: Values, seq: int = seq, order_id: str = order_id, due_at: datetime = due_at) -> bool:
-            behind = row["order_id"] == order_id and row["seq"] > seq
-            return behind and row["status"] == "pending" and row["due_at"] < due_at
+        def later(row: Values, seq: int = seq, due_at: datetime = due_at) -> bool:
+            return bool(row["seq"] > seq and row["status"] == "pending" and row["due_at"] < due_at)
 
-        keys = [table.key(row) for row in t.find(table, "pending", endpoint_id)]
+        keys = [table.key(row) for row in t.find(table, "pending_of_order", (endpoint_id, order_id))]
         for row in await t.lock_rows(table, keys, later):
             await t.put(table, row | {"due_at": due_at})
             changed += 1

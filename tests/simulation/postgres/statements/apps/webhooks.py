@@ -6,9 +6,10 @@ from typing import Any
 from services.apps.store.deliveries import _CANCEL, _FORGET
 from services.apps.store.endpoints import _LISTENING, _NAMES, _OWN, _REVOKED
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Table, Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.apps.access import _merchant_is_active
 from tests.simulation.postgres.statements.rows import is_mine, picked
+from tests.simulation.postgres.table import Table, Values
 
 statement = Statements()
 
@@ -98,7 +99,7 @@ async def cancel(t: Transaction, now: datetime, limit: int) -> str:
         return row["status"] == "pending" and not claimed
 
     lively = {row["endpoint_id"] for row in t.scan(endpoints) if row["status"] == "active"}
-    known = {row["endpoint_id"] for row in t.scan(endpoints)} | table.values("pending")
+    known = {row["endpoint_id"] for row in t.scan(endpoints)} | table.indexes["pending"].values()
     keys = [table.key(row) for endpoint in known - lively for row in t.find(table, "pending", endpoint)]
     rows = await t.lock_rows(table, keys, over, skip=True, limit=limit)
     for row in rows:

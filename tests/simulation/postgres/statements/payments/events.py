@@ -5,8 +5,9 @@ from typing import Any
 
 from services.payments.store import events
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import by_first, coalesced, is_mine, picked, rows_of, there
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from services.payments.jobs import _DAYS, _INTENTS_UNDER_WAY, _OPEN_ITEMS, _UNANSWERED, INVARIANTS
 from tests.simulation.postgres.client import Rows, Statements
-from tests.simulation.postgres.engine import Transaction, Values
+from tests.simulation.postgres.engine import Transaction
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
