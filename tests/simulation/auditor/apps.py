@@ -78,7 +78,7 @@ class _Webhooks:
         self.seen, self.told, self.receiver, self.requests = seen, told, receiver, requests
         rows = seen.rows("apps.webhook_endpoints")
         self.endpoint = next((row for row in rows if row["endpoint_id"] == receiver.endpoint_id), None)
-        self.arrived: dict[str, dict[Public, float]] = defaultdict(dict)
+        self.arrived: dict[Thread, dict[Public, float]] = defaultdict(dict)
         """When each first came, by order."""
         self.understood: dict[Public, float] = {}
 
@@ -110,7 +110,7 @@ class _Webhooks:
         consents: list[Consent] = [self.receiver.consent] if self.receiver.consent else []
         if consents and not may_be_told(self.seen, consents, event, at_s):
             self._say(Invariant.NOTHING_WITHOUT_CONSENT, f"was told of {event} at {at_s:.3f} s", event.key)
-        if event not in self.arrived[event.key]:
+        if event not in self.arrived[event.thread]:
             self._first(event, at_s)
         if request.understood_s is not None:
             self.understood.setdefault(event, request.understood_s)
