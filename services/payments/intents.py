@@ -6,15 +6,16 @@ from datetime import datetime
 
 from prometheus_client import Histogram
 
-from services.payments.core.asking import Found
+from services.payments.core.asking import Approved, Declined, Found
 from services.payments.core.intents import answers
-from services.payments.core.intents.answers import answered, may_call, too_late
-from services.payments.core.intents.moves import Moves
+from services.payments.core.intents.answers import answered, gave_back, may_call, too_late
+from services.payments.core.intents.moves import Moves, intent_of
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Attempt, Intent, Refused
 from services.payments.core.intents.surplus import item_for_reply
-from services.payments.intent_messages import command_message, event_messages
 from services.payments.messages import found_messages
+from services.payments.resolving import given_back
+from services.payments.saving import save
 from services.payments.store import attempts, intents, unmatched
 from shared import idempotency, outbox
 from shared.clock import Clock
@@ -94,7 +95,7 @@ class Intents:
                 (wanted, _grant(wanted, known)) if isinstance(claim, Fresh) else (wanted, claim)
                 for wanted, claim in zip(batch, claims, strict=True)
             ]
-            await _save(connection, known.moves)
+            await save(connection, known.moves)
             results = [_result(wanted, found) for wanted, found in granted]
             await idempotency.remember(connection, _answers(batch, results), now)
         self._announce(known.moves)
@@ -103,13 +104,13 @@ class Intents:
     async def settle(self, connection: Connection, replies: Sequence[Reply]) -> list[Moves]:
         """What the orders' replies change, within the caller's transaction; `announce` it once that is committed."""
         ours = [reply for reply in replies if reply.command_id.startswith("pi_")]
-        known = _Groups(await _locked(connection, (_intent_of(reply) for reply in ours)), self._clock())
+        known = _Groups(await _locked(connection, (intent_of(reply.command_id) for reply in ours)), self._clock())
         found = []
         for reply in ours:
-            moves = known.of(_intent_of(reply))
-            if moves is not None and replied(moves, _intent_of(reply), reply):
-                found.append(item_for_reply(moves[_intent_of(reply)], reply, self._clock()))
-        await _save(connection, known.moves)
+            moves = known.of(intent_of(reply.command_id))
+            if moves is not None and replied(moves, intent_of(reply.command_id), reply):
+                found.append(item_for_reply(moves[intent_of(reply.command_id)], reply, self._clock()))
+        await save(connection, known.moves)
         opened = await unmatched.open_items(connection, [item for item in found if item is not None])
         await outbox.put(connection, found_messages(opened, self._clock()))
         return known.moves
@@ -123,8 +124,9 @@ class Intents:
         async with transaction(self._pool) as connection:
             ids = (attempt.asked.payment_intent_id for attempt, _ in told)
             known = _Groups(await _locked(connection, ids), self._clock())
-            after = [_recorded(known, attempt, answer) for attempt, answer in told]
-            await _save(connection, known.moves, [attempt for attempt in after if attempt is not None])
+            after = [attempt for attempt in (_recorded(known, *each) for each in told) if attempt is not None]
+            await save(connection, known.moves, after)
+            await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], self._clock())
         self._announce(known.moves)
         return [None] * len(told)
 
@@ -151,7 +153,7 @@ class Intents:
                 moves = known.of(payment_intent_id)
                 if moves is not None and moves[payment_intent_id].step == "held":
                     answers.run_out(moves, moves[payment_intent_id])
-            await _save(connection, known.moves)
+            await save(connection, known.moves)
         self._announce(known.moves)
 
     def _announce(self, moves: Sequence[Moves]) -> None:
@@ -217,11 +219,9 @@ def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[tuple[I
 def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt | None:
     moves = known.of(attempt.asked.payment_intent_id)
     assert moves is not None, "an attempt has an intent"
+    if attempt.operation == "refund" and answer is not None:
+        return gave_back(moves, attempt, answer)
     return too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
-
-
-def _intent_of(reply: Reply) -> str:
-    return reply.command_id.partition(".")[0]
 
 
 async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[list[Intent]]:
@@ -238,10 +238,5 @@ async def _with_intents(connection: Connection, claimed: Sequence[Attempt], now:
     return [Claimed(attempt, may_call(intent, now), intent.cancel_requested) for attempt, intent in pairs]
 
 
-async def _save(connection: Connection, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:
-    """Four statements at most, however many intents there are."""
-    await intents.save(connection, [intent for each in moves for intent in each.changed])
-    asked = {attempt.attempt_id: attempt for attempt in changed}
-    await attempts.save(connection, [*asked.values(), *(attempt for each in moves for attempt in each.attempts)])
-    told = [command_message(command) for each in moves for command in each.commands]
-    await outbox.put(connection, [*told, *(message for each in moves for message in event_messages(each.events))])
+def _is_known_refund(attempt: Attempt) -> bool:
+    return attempt.operation == "refund" and isinstance(attempt.answer, Approved | Declined)

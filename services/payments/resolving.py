@@ -3,10 +3,25 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from services.payments.core.resolving import Attach, Decision, Denied, Found, Wish, answered, decide
+from services.payments.core import resolving as core
+from services.payments.core.asking import Approved
+from services.payments.core.intents.moves import Moves, intent_of
+from services.payments.core.intents.state import Attempt
+from services.payments.core.resolving import (
+    OUR_CHANNEL,
+    Attach,
+    Decision,
+    Denied,
+    Found,
+    GiveBack,
+    Wish,
+    answered,
+    decide,
+)
 from services.payments.core.state import Item, Leg
 from services.payments.messages import asking_message, ended_messages, found_messages
-from services.payments.store import events, orders, unmatched
+from services.payments.saving import save
+from services.payments.store import events, intents, orders, unmatched
 from shared import outbox
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable
@@ -29,6 +44,7 @@ async def resolve(
 
     Whoever else wants the item, or has an answer about its event, waits until the transaction ends.
     """
+    moves = await _its_intent(connection, place, now) if isinstance(decision, GiveBack) else None
     locked = await unmatched.lock_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
     if locked is None:
         return None
@@ -40,11 +56,30 @@ async def resolve(
         return claimed
     if item.money.kind == "unknown_order":
         await events.take_over(connection, item.channel_event_id, now)
+    if moves is not None and claimed.refund_minor is not None:
+        intent = moves[intent_of(item.channel_event_id)]
+        moves.refund(intent, claimed.refund_minor, place.unmatched_money_id)
+        await save(connection, [moves])
     await unmatched.change_items(connection, [claimed.item])
     rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
     asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
     await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
     return claimed.item
+
+
+async def given_back(connection: Connection, attempts: Sequence[Attempt], now: datetime) -> None:
+    """What processors said of giving money back: orders are told of what they did, and the rest is open again."""
+    for attempt in attempts:
+        asked, answer = attempt.asked, attempt.answer
+        assert asked.unmatched_money_id is not None, "a refund gives back an item's money"
+        locked = await unmatched.lock_item(connection, asked.unmatched_money_id, asked.merchant_id, asked.environment)
+        assert locked is not None, "the item is there for ever"
+        if isinstance(answer, Approved):
+            item, command = core.given_back(locked[0], answer.reference, now)
+            await outbox.put(connection, [asking_message(item, command)])
+        else:
+            item = core.kept(locked[0], getattr(answer, "code", "not_processed"))
+        await unmatched.change_items(connection, [item])
 
 
 async def settle_all(connection: Connection, replies: Sequence[CommandAccepted | CommandRefused], now: datetime) -> int:
@@ -58,6 +93,15 @@ async def settle_all(connection: Connection, replies: Sequence[CommandAccepted |
     await events.save_legs(connection, [_leg(item) for item in items if item.money.status == "attached"])
     await outbox.put(connection, ended_messages(items))
     return len(items)
+
+
+async def _its_intent(connection: Connection, place: Place, now: datetime) -> Moves | None:
+    """The intent that collected an item's money, with its group; locked before the item, as by processors' answers."""
+    item = await unmatched.read_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
+    if item is None or item.money.channel_id != OUR_CHANNEL:
+        return None
+    groups = await intents.lock_groups(connection, [intent_of(item.channel_event_id)])
+    return next((Moves(group, now) for group in groups.values()), None)
 
 
 def _leg(item: Item) -> Leg:

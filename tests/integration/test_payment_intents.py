@@ -323,11 +323,19 @@ async def test_what_is_collected_beyond_what_is_owed_is_shown_and_returned(stack
     assert (await order(shop, order_id))["payment_status"] == "overpaid"
     [item] = (await shop.http.get("/v1/unmatched-money", params={"order_id": order_id})).json()["data"]
     assert (item["kind"], item["amount_money"], item["channel_id"]) == ("surplus", money(5000), "chn_payment_intents")
-    returned = await shop.http.post(
-        f"/v1/unmatched-money/{item['unmatched_money_id']}/return", json={"reference": "transfer-1"}
-    )
-    assert returned.json()["data"]["status"] == "returned", returned.text
+    path = f"/v1/unmatched-money/{item['unmatched_money_id']}/return"
+    part = await shop.http.post(path, json={"through_processor": True, "amount_money": money(2000)})
+    assert (part.status_code, part.json()["data"]["status"]) == (200, "returned"), part.text
+    assert part.json()["data"]["return_reference"].startswith("sbm_")
+    assert (await order(shop, order_id))["settlement"]["credit_money"] == money(3000)
+    items = (await shop.http.get("/v1/unmatched-money", params={"order_id": order_id})).json()["data"]
+    [rest] = [each for each in items if each["status"] == "open"]
+    path = f"/v1/unmatched-money/{rest['unmatched_money_id']}/return"
+    answers = await asyncio.gather(*(shop.http.post(path, json={"through_processor": True}) for _ in range(2)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
     assert (await order(shop, order_id))["payment_status"] == "paid"
+    refunds = [attempt for attempt in await attempts(shop, order_id) if attempt["operation"] == "refund"]
+    assert sorted(refund["amount_money"]["amount"] for refund in refunds) == [2000, 3000]
     taken = await shop.http.post("/v1/channels", json={"name": "Ours", "channel_id": "chn_payment_intents"})
     assert taken.json()["code"] == "CHANNEL_ID_TAKEN"
 

@@ -4,9 +4,15 @@ from datetime import timedelta
 
 import pytest
 
+from services.payments.core.asking import Approved, NeverArrived, NotSent, Unknown
+from services.payments.core.intents.answers import gave_back
+from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent
 from services.payments.core.intents.surplus import item_for_reply
+from services.payments.core.resolving import Claimed, Denied, Found, GiveBack, Wish, decide, given_back, kept
+from shared.contracts.model import Actor
 from shared.contracts.orders import CommandAccepted, CommandRefused
+from shared.immutable import replace
 from tests.intents import CARD, START, intent
 
 NOW = START + timedelta(minutes=1)
@@ -47,3 +53,54 @@ def test_money_that_an_order_did_not_take_is_shown_whole() -> None:
     assert item is not None
     assert item.money.amount_money is not None
     assert (item.money.kind, item.money.amount_money.amount) == ("conflict", 5000)
+
+
+def test_what_its_processor_gives_back_is_asked_once_and_counted_once() -> None:
+    moves = Moves([collected()], NOW)
+    moves.refund(moves["pi_1"], 2000, "um_1")
+    moves.refund(moves["pi_1"], 3000, "um_2")
+    first, second = moves.attempts
+    assert (first.operation, first.asked.reference, first.asked.amount_minor) == ("refund", "psp-1", 2000)
+    assert moves["pi_1"].status == "succeeded"
+    after = gave_back(moves, first, Approved("ref-1", 2000))
+    assert after is not None
+    assert after.status == "ended"
+    assert gave_back(moves, first, Approved("ref-1", 2000)) is None
+    assert moves["pi_1"].refunding == (second.attempt_id,)
+
+
+def test_a_refund_of_which_nothing_is_known_is_looked_up_and_one_that_never_arrived_is_asked_anew() -> None:
+    moves = Moves([collected()], NOW)
+    moves.refund(moves["pi_1"], 2000, "um_1")
+    [attempt] = moves.attempts
+    unknown = gave_back(moves, attempt, Unknown("no answer"))
+    assert unknown is not None
+    assert (unknown.status, unknown.due_at > NOW) == ("unknown", True)
+    not_sent = gave_back(moves, attempt, NotSent("no connection"))
+    assert not_sent is not None
+    assert not_sent.status == "pending"
+    gave_back(moves, unknown, NeverArrived())
+    anew = moves.attempts[-1]
+    assert (anew.asked.amount_minor, anew.asked.unmatched_money_id) == (2000, "um_1")
+    assert moves["pi_1"].refunding == (anew.attempt_id,)
+
+
+def test_only_what_an_intent_collected_goes_back_through_its_processor() -> None:
+    item = item_for_reply(collected(), accepted(surplus_minor=1200), NOW)
+    assert item is not None
+    wish = Wish(Actor(type="key", id="key_1"))
+    claimed = decide(Found(item, None, None), wish, GiveBack(), NOW)
+    assert isinstance(claimed, Claimed)
+    assert (claimed.refund_minor, claimed.item.money.status, claimed.command) == (1200, "returning", None)
+    back, told = given_back(claimed.item, "ref-1", NOW)
+    assert (back.money.return_reference, back.command_id, told.amount_minor) == (
+        "ref-1",
+        f"{item.money.unmatched_money_id}.1",
+        1200,
+    )
+    again = kept(claimed.item, "exceeds_captured")
+    assert (again.money.status, again.money.refusal, again.money.resolved_by) == ("open", "exceeds_captured", None)
+    elsewhere = replace(item, money=item.money.model_copy(update={"channel_id": "chn_web"}))
+    denied = decide(Found(elsewhere, None, None), wish, GiveBack(), NOW)
+    assert isinstance(denied, Denied)
+    assert denied.code == "UNMATCHED_MONEY_NOT_MOVABLE"

@@ -46,6 +46,8 @@ class Asked:
     """The processor's own name for the payment that is captured, voided or refunded."""
     return_url: str | None = None
     """Where the buyer's browser goes after a challenge."""
+    unmatched_money_id: str | None = None
+    """Of a `refund`: the item whose money goes back."""
 
 
 @immutable

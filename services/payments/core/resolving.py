@@ -20,6 +20,17 @@ from shared.money import format_money
 
 OPEN = ("open", "return_due")
 _ON_ITS_ORDER = ("closed_order", "surplus")
+_OPEN_AGAIN: dict[str, object] = {
+    "status": "open",
+    "attaching_to": None,
+    "overdue_at": None,
+    "resolved_by": None,
+    "return_reference": None,
+    "note": None,
+}
+
+OUR_CHANNEL = "chn_payment_intents"
+"""The channel of what payment intents collect, in items about it; nobody else may have this id."""
 
 
 @immutable
@@ -49,11 +60,16 @@ class Return:
 
 
 @immutable
+class GiveBack:
+    """The processor that collected the money is to give it back."""
+
+
+@immutable
 class Dismiss:
     """There is no money: the channel has corrected itself."""
 
 
-Decision = Attach | Return | Dismiss
+Decision = Attach | Return | GiveBack | Dismiss
 
 
 @immutable
@@ -76,6 +92,8 @@ class Claimed:
     item: Item
     rest: Item | None = None
     command: MoneyFact | None = None
+    refund_minor: int | None = None
+    """What the processor is to give back, before its order is told."""
 
 
 @immutable
@@ -98,6 +116,8 @@ def decide(found: Found, wish: Wish, decision: Decision, now: datetime) -> Claim
             return _attach(found, wish, order_id, now)
         case Return():
             return _give_back(found, wish, decision, now)
+        case GiveBack():
+            return _through_its_processor(found, wish, now)
         case Dismiss():
             return _not_dismissible(found) or Claimed(_ended(found.item, "dismissed", wish, now))
         case _:
@@ -128,20 +148,38 @@ def _give_back(found: Found, wish: Wish, way: Return, now: datetime) -> Claimed 
     return Claimed(item, rest, _refund(item, wish, way))
 
 
+def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed | Denied:
+    """The processor is asked first, and its order is told of what it did."""
+    denied = _not_returnable(found, wish)
+    if denied is not None:
+        return denied
+    if found.item.money.channel_id != OUR_CHANNEL or found.item.money.kind not in _ON_ITS_ORDER:
+        detail = "It was not collected by a payment intent: return it where it was, and say how that is called there."
+        return Denied("UNMATCHED_MONEY_NOT_MOVABLE", detail, "reference")
+    item, rest = _divided(found.item, wish.part)
+    assert item.money.amount_money is not None, "what is on an order has an amount"
+    asked = _changed(item, status="returning", resolved_by=wish.actor, note=wish.note, refusal=None)
+    return Claimed(replace(asked, asked_at=now), rest, refund_minor=item.money.amount_money.amount)
+
+
+def given_back(item: Item, reference: str, now: datetime) -> tuple[Item, RecordRefund]:
+    """The item whose money its processor has given back, and what its order is told."""
+    assert item.money.resolved_by is not None, "somebody decided"
+    wish = Wish(item.money.resolved_by, note=item.money.note)
+    asked = _asked(item, "returning", wish, now, return_reference=reference)
+    return asked, _refund(asked, wish, Return(reference))
+
+
+def kept(item: Item, code: str) -> Item:
+    """The item whose money its processor does not give back: open again."""
+    return _changed(item, **_OPEN_AGAIN, refusal=code)
+
+
 def answered(item: Item, reply: CommandAccepted | CommandRefused, now: datetime) -> Item:
     """The item after the order's answer to its newest command: at its end, or open again."""
     money = item.money
     if isinstance(reply, CommandRefused):
-        changes = {
-            "status": "open",
-            "attaching_to": None,
-            "overdue_at": None,
-            "resolved_by": None,
-            "return_reference": None,
-            "note": None,
-            "refusal": reply.code,
-        }
-        return _changed(item, **changes)
+        return kept(item, reply.code)
     surplus = int(reply.facts.get("surplus_minor", 0))
     return _changed(
         item,

@@ -1,9 +1,9 @@
 """What clients send and get about channels, their events and unmatched money."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from services.payments.core.proposals import ReasonCode
 from services.payments.core.state import ChannelStatus
@@ -154,11 +154,23 @@ class AttachRequest(MoneyDecisionRequest):
 
 
 class ReturnRequest(MoneyDecisionRequest):
+    """Either it went back already (`reference`), or its processor is to give it back (`through_processor`)."""
+
     model_config = shown(examples.RETURN)
 
-    reference: Reference
+    reference: Reference | None = None
     """What the return is called where it was made: the number of a transfer, of a refund at the processor."""
     returned_at: Timestamp | None = None
+    through_processor: bool = False
+    """Whether the processor that collected it is asked to give it back; only for what a payment intent collected."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.reference is None) != self.through_processor:
+            raise ValueError("give either reference or through_processor")
+        if self.through_processor and self.returned_at is not None:
+            raise ValueError("returned_at is known when the processor has given it back")
+        return self
 
 
 class DismissRequest(DecisionRequest):

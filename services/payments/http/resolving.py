@@ -3,7 +3,7 @@
 import orjson
 
 from services.payments import resolving
-from services.payments.core.resolving import Decision, Denied, Wish
+from services.payments.core.resolving import Decision, Denied, GiveBack, Wish
 from services.payments.core.state import Item
 from services.payments.http.models import DecisionRequest, MoneyDecisionRequest
 from services.payments.http.wiring import Wiring
@@ -48,11 +48,13 @@ async def resolve(
 
     first = await run_idempotent(wiring.pool, key, now, effect)
     wiring.committed()
+    wiring.due.set()
     if first.status_code != 202 or not await wiring.outcomes.wait(place.unmatched_money_id, wait_s(request)):
         return first
     item = await own_item(wiring, place)
-    if item.money.version != orjson.loads(first.content)["data"]["version"] + 1:
-        # The order has answered, and somebody has decided anew since.
+    steps = 2 if isinstance(decision, GiveBack) and item.money.refusal is None else 1
+    if item.money.version != orjson.loads(first.content)["data"]["version"] + steps:
+        # There is an answer, and somebody has decided anew since.
         return first
     if item.money.refusal is not None:
         raise _refused(item.money.refusal)

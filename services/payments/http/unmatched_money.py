@@ -4,7 +4,7 @@ from litestar import Controller, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.payments.core.resolving import OPEN, Attach, Dismiss, Return
+from services.payments.core.resolving import OPEN, Attach, Dismiss, GiveBack, Return
 from services.payments.http.models import (
     AttachRequest,
     DismissRequest,
@@ -101,11 +101,13 @@ class UnmatchedMoneyController(Controller):
         "/{unmatched_money_id:str}/return",
         guards=[WRITE],
         **operation(
-            "Note that unmatched money went back",
+            "Return unmatched money",
             description=(
-                "Moves no money: it says that somebody has returned it, who, and what the return is called there. All "
-                "of it or a part: the rest becomes an item of its own (`split_from`). Money that is on an order is "
-                "recorded there as a refund that leaves the order's total; 202 while the order has not answered."
+                "With a `reference` it moves no money: it says that somebody has returned it, who, and what the return "
+                "is called there. With `through_processor` the processor that collected it gives it back; 202 while it "
+                "has not answered, and open again where it refuses. All of it or a part: the rest becomes an item of "
+                "its own (`split_from`). Money that is on an order is recorded there as a refund that leaves the "
+                "order's total; 202 while the order has not answered."
             ),
             takes=ReturnRequest,
             gives=UnmatchedMoney,
@@ -118,7 +120,7 @@ class UnmatchedMoneyController(Controller):
         self, request: ApiRequest, state: State, unmatched_money_id: FromPath[str]
     ) -> Answer:
         body = await read_body(request, ReturnRequest)
-        way = Return(body.reference, body.returned_at)
+        way = GiveBack() if body.reference is None else Return(body.reference, body.returned_at)
         return await resolve(request, state.payments, unmatched_money_id, body, way)
 
     @post(

@@ -1,5 +1,6 @@
 """What the routes of payments need, put together by the composition root and found in the app's state."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,4 +28,6 @@ class Wiring:
     """Of what orders or processors are asked about: unmatched items, and groups of intents."""
     intents: Batcher[Wanted, Result]
     runner: AttemptRunner
+    due: asyncio.Event
+    """Set when a processor is to be asked something."""
     connectors: Connectors

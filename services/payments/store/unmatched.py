@@ -192,7 +192,9 @@ async def settled(pool: Pool, unmatched_money_ids: Sequence[str]) -> list[str]:
     return [row["unmatched_money_id"] for row in rows]
 
 
-async def read_item(pool: Pool, unmatched_money_id: str, merchant_id: str, environment: str) -> Item | None:
+async def read_item(
+    pool: Pool | Connection, unmatched_money_id: str, merchant_id: str, environment: str
+) -> Item | None:
     """The item; another tenant's reads as not there."""
     row = await pool.fetchrow(
         f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE}", unmatched_money_id, merchant_id, environment

@@ -55,6 +55,27 @@ def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     return _ended(moves, attempt, answer)
 
 
+def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
+    """A refund's attempt with its answer; `None` where it had its answer before. What it means is its item's to say.
+
+    One that is known never to have been done is asked for anew.
+    """
+    intent = moves[attempt.asked.payment_intent_id]
+    if attempt.attempt_id not in intent.refunding:
+        return None
+    pause = min(_LATEST, _SOONEST * 2 ** min(max(attempt.looks, attempt.claims), 12))
+    if isinstance(answer, Unknown | ActionRequired) or (isinstance(answer, NotSent) and attempt.status != "pending"):
+        return _told(moves, attempt, answer, "unknown", moves.now + pause)
+    if isinstance(answer, NotSent):
+        return _told(moves, attempt, answer, "pending", moves.now + pause)
+    open_still = tuple(each for each in intent.refunding if each != attempt.attempt_id)
+    intent = moves.change(intent, refunding=open_still)
+    if isinstance(answer, NeverArrived):
+        assert attempt.asked.unmatched_money_id is not None, "a refund gives back an item's money"
+        moves.refund(intent, attempt.asked.amount_minor, attempt.asked.unmatched_money_id)
+    return _told(moves, attempt, answer, "ended", moves.now)
+
+
 def may_call(intent: Intent, now: datetime) -> bool:
     """Whether the lease lasts for a call, and nobody has thought better of it."""
     return intent.lease_until is not None and intent.lease_until > now + NO_CALL_WITHIN and not intent.cancel_requested

@@ -42,6 +42,11 @@ def kind_of(command_id: str) -> CommandKind:
     return cast(CommandKind, kind)
 
 
+def intent_of(command_id: str) -> str:
+    """The intent that a command was for, from its id."""
+    return command_id.partition(".")[0]
+
+
 class Moves:
     """Changes of the intents of one group; what the order is told; what processors are asked; what the public hears."""
 
@@ -243,6 +248,28 @@ class Moves:
         )
         self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now))
         return self.change(intent, step="calling", attempts=attempts, attempt_id=attempt_id)
+
+    def refund(self, intent: Intent, amount_minor: int, unmatched_money_id: str) -> Intent:
+        """Ask the processor to give back what the order was not owed, once this is saved."""
+        assert intent.means is not None, "what was collected was paid with something"
+        assert intent.connector is not None, "what was collected was taken by somebody"
+        attempts = intent.attempts + 1
+        attempt_id = derived_id("att", intent.payment_intent_id, str(attempts))
+        asked = Asked(
+            attempt_id=attempt_id,
+            operation="refund",
+            amount_minor=amount_minor,
+            currency=intent.currency,
+            means=intent.means,
+            merchant_id=intent.merchant_id,
+            environment=intent.environment,
+            order_id=intent.order_id,
+            payment_intent_id=intent.payment_intent_id,
+            reference=_reference(intent),
+            unmatched_money_id=unmatched_money_id,
+        )
+        self.attempts.append(Attempt(asked, intent.connector, self.now, self.now, self.now))
+        return self.change(intent, attempts=attempts, refunding=(*intent.refunding, attempt_id))
 
     def _ask(self, intent: Intent, kind: CommandKind, command: OrderCommand) -> Intent:
         commands = intent.commands + 1

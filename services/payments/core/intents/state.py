@@ -83,6 +83,8 @@ class Intent:
     attempts: int = 0
     attempt_id: str | None = None
     """The attempt that is under way."""
+    refunding: tuple[str, ...] = ()
+    """The attempts that give something of it back, and are not answered."""
     connector: str | None = None
     reference: str | None = None
     authorized_minor: int = 0

@@ -5,13 +5,11 @@ from datetime import datetime
 from services.payments.core import items
 from services.payments.core.intents.moves import kind_of, tender
 from services.payments.core.intents.state import Intent
+from services.payments.core.resolving import OUR_CHANNEL
 from services.payments.core.state import Item, KeptEvent
 from shared.contracts.channels import ChannelPaymentCaptured, Method
 from shared.contracts.model import Money, PositiveMoney
 from shared.contracts.orders import CommandAccepted, CommandRefused
-
-OUR_CHANNEL = "chn_payment_intents"
-"""The channel of what payment intents collect, in items about it; nobody else may have this id."""
 
 
 def item_for_reply(intent: Intent, reply: CommandAccepted | CommandRefused, now: datetime) -> Item | None:
