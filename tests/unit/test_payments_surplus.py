@@ -19,7 +19,9 @@ NOW = START + timedelta(minutes=1)
 
 
 def collected() -> Intent:
-    return intent(step="ended", end="succeeded", captured_minor=5000, reference="psp-1", tries=1, means=CARD)
+    return intent(
+        step="ended", end="succeeded", captured_minor=5000, reference="psp-1", tries=1, means=CARD, connector="sandbox"
+    )
 
 
 def accepted(kind: str = "fact", **facts: object) -> CommandAccepted:
