@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from pydantic import SecretStr
 
 from services.sandbox.acquirer import CHALLENGE_PATH, MovementQuery, SandboxAcquirer
-from services.sandbox.pages.challenge import Way, challenge_page, gone_page, over_page
+from services.sandbox.pages.challenge import Way, challenge_page, gone_page, later_page, over_page
 from shared.auth.guard import bearer, unauthenticated
 from shared.contracts.sandbox import SandboxLookUp, SandboxOutcome, SandboxRequest, Whose
 from shared.faults import OutcomeUnknown, Transient
@@ -21,7 +21,7 @@ from shared.http.answers import Answer, AnyRequest, many, one
 from shared.http.bodies import read_body, read_query
 from shared.http.browser import FOR_PEOPLE, Page, field, is_sent_from_here, page, read_form, redirect
 from shared.http.edge import hang_up
-from shared.http.problems import Problem
+from shared.http.problems import RETRY_AFTER_S, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,16 @@ class SandboxController(Controller):
         return many(request, found.movements, found.next_page_token)
 
 
+def _later(_request: AnyRequest, _error: Transient) -> Page:
+    """Said to a person, and not logged with the path, which is a secret."""
+    return page(later_page(), 503, **{"Retry-After": str(RETRY_AFTER_S)})
+
+
 class ChallengeController(Controller):
     """Where a buyer answers a challenge. Whoever knows the address may: nobody else can find or make it."""
 
     path = CHALLENGE_PATH
+    exception_handlers = {Transient: _later}
 
     @get("/{secret:str}", **FOR_PEOPLE)
     async def show_challenge(self, state: State, secret: FromPath[str]) -> Page:

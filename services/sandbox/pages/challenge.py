@@ -64,3 +64,12 @@ def gone_page() -> str:
         '<main class="narrow"><h1>Not found</h1><p>There is nothing to confirm at this address.</p></main>',
         _MODE,
     )
+
+
+def later_page() -> str:
+    """Not now."""
+    return people_page(
+        "Not now · Sandbox bank",
+        '<main class="narrow"><h1>Not now</h1><p>Please load this page again in a moment.</p></main>',
+        _MODE,
+    )

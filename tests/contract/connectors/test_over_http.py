@@ -219,6 +219,25 @@ async def test_a_buyer_without_a_shop_to_go_back_to_sees_that_it_is_done(scene: 
     assert "javascript" not in done.text
 
 
+@over_http
+async def test_a_page_that_cannot_be_shown_now_says_so_and_its_address_is_not_logged(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
+    challenge = await scene.connector.authorize(scene.asked(token="sandbox_challenge"))
+    assert isinstance(challenge, ActionRequired)
+    assert scene.process is not None
+    await scene.process.acquirer.pool.close()
+    async with httpx.AsyncClient() as browser:
+        for answer in (
+            await browser.get(challenge.url),
+            await browser.post(challenge.url, data={"decision": "approve"}),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert "load this page again" in answer.text
+    told = capfd.readouterr()
+    assert challenge.url.rpartition("/")[2] not in told.out + told.err
+
+
 async def test_without_a_secret_it_does_not_start(sandbox_settings: Settings) -> None:
     bare = sandbox_settings.model_copy(
         update={"sandbox": sandbox_settings.sandbox.model_copy(update={"secret": SecretStr("")})}
