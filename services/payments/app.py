@@ -17,6 +17,7 @@ from services.payments.http.unmatched_money import UnmatchedMoneyController
 from services.payments.http.wiring import Wiring
 from services.payments.intents import Intents
 from services.payments.jobs import INVARIANTS, MarkOverdueJob, MatchWaitingJob, MeasureJob
+from services.payments.reconciling import ReconcileJob
 from services.payments.runner import AttemptRunner
 from services.payments.store import intents as intents_store
 from services.payments.store import unmatched
@@ -36,6 +37,7 @@ _MEASURE_EVERY_S = 15.0
 _RUN_OUT_EVERY_S = 15.0
 _MARK_EVERY_S = 60.0
 _CHECK_EVERY_S = 60.0
+_RECONCILE_EVERY_S = 60.0
 
 
 def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> ServiceProcess:
@@ -55,6 +57,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_FINISH_EVERY_S, "jobs.finish_channels", life.finish)
     process.every(_RUN_OUT_EVERY_S, "jobs.end_authorizations", intents.run_out)
     process.every(_MARK_EVERY_S, "jobs.mark_overdue_money", MarkOverdueJob(pool, clock, settings))
+    if connectors.ledger is not None:
+        process.every(_RECONCILE_EVERY_S, "jobs.reconcile", ReconcileJob(pool, clock, connectors.ledger))
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
     outcomes = Outcomes(settings, SERVICE, partial(_settled, pool), outside)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 from services.payments import answers, ingestion, matching, resolving
 from services.payments.core.projection import Seen, order_after
+from services.payments.core.reconciling import Fact
 from services.payments.core.state import Arrival, Channel, KnownOrder
+from services.payments.facts import facts_in
 from services.payments.incoming import arrival_of, channel_of_topic, check_source
 from services.payments.intents import Intents
 from services.payments.messages import SOURCE
-from services.payments.store import channels, orders
+from services.payments.store import channels, facts, orders
 from services.payments.told import Facts, Told, seen_in
 from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -47,7 +49,7 @@ class ChannelConsumer:
 
 
 class OrderConsumer:
-    """`orders.events`: keeps what is known of orders, and sends again what waited for one of them."""
+    """`orders.events`: keeps what is known of orders and of money on them, and sends again what waited for one."""
 
     def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
         self._pool, self._clock, self._committed = pool, clock, committed
@@ -55,9 +57,11 @@ class OrderConsumer:
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
         versions, results = read_each(records, _version_in)
         if versions:
+            now = self._clock()
             async with transaction(self._pool) as connection:
-                seen = await _project(connection, versions)
-                sent = await matching.orders_appeared(connection, seen, self._clock())
+                seen = await _project(connection, [version for version, _ in versions])
+                await facts.save(connection, [fact for _, told in versions for fact in told], now)
+                sent = await matching.orders_appeared(connection, seen, now)
             if sent:
                 self._committed()
         return results
@@ -93,11 +97,12 @@ def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channe
     return arrival_of(envelope, channel_id, channels_known)
 
 
-def _version_in(record: Record) -> Seen:
+def _version_in(record: Record) -> tuple[Seen, list[Fact]]:
     envelope = decode(record.headers, record.key, record.value, LARGEST_EVENT_BYTES)
     tenant = tenant_of(envelope)
     with invalid_body():
-        return seen_in(Told.model_validate_json(envelope.data), *tenant)
+        told = Told.model_validate_json(envelope.data)
+        return seen_in(told, *tenant), facts_in(told, *tenant)
 
 
 def _reply_in(record: Record) -> _Reply:

@@ -3,12 +3,13 @@
 import asyncio
 import base64
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from services.sandbox import store
 from services.sandbox.core.payment import Payment
@@ -34,7 +35,7 @@ from shared.contracts.sandbox import (
     Whose,
 )
 from shared.faults import OutcomeUnknown, Poison
-from shared.http.pages import LARGEST_PAGE, ListQuery, page_by_time
+from shared.http.pages import LARGEST_PAGE, ListQuery, QueryTime, TimePosition, page_by_time
 from shared.ids import new_id
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool, transaction
@@ -51,6 +52,19 @@ class MovementQuery(ListQuery):
 
     merchant_id: Reference
     environment: Literal["test"]
+    made_from: QueryTime | None = None
+    """The earliest `made_at`."""
+    order_ids: Annotated[str, Field(max_length=20_000)] | None = None
+    """Only of these orders, with commas between."""
+
+    def time_position(self) -> TimePosition | None:
+        """Where the page starts; the first one at `made_from`."""
+        first = None if self.made_from is None else (self.made_from, "")
+        return super().time_position() or first
+
+    @property
+    def orders(self) -> list[str] | None:
+        return None if self.order_ids is None else self.order_ids.split(",")
 
 
 @immutable
@@ -102,17 +116,37 @@ class SandboxAcquirer:
         return self._with_url(attempt.outcome or attempt.answer)
 
     async def movements(
-        self, whose: Whose, page_token: str | None = None, page_size: int = LARGEST_PAGE
+        self,
+        whose: Whose,
+        page_token: str | None = None,
+        *,
+        made_from: datetime | None = None,
+        order_ids: Sequence[str] = (),
     ) -> MovementPage:
         """A page of the ledger, oldest first, with all that is due by now."""
-        account = {"merchant_id": whose.merchant_id, "environment": whose.environment}
-        query = MovementQuery(page_size=page_size, page_token=page_token, **account)
+        return await self.movements_of(
+            MovementQuery(
+                merchant_id=whose.merchant_id,
+                environment=whose.environment,
+                page_size=LARGEST_PAGE,
+                page_token=page_token,
+                made_from=made_from,
+                order_ids=",".join(order_ids) or None,
+            )
+        )
+
+    async def movements_of(self, query: MovementQuery) -> MovementPage:
+        """The page that a query asks for."""
+        whose = Whose(merchant_id=query.merchant_id, environment=query.environment)
         after = query.time_position()
         while due := await store.due(self.pool, whose, self.clock(), _SETTLED_AT_ONCE):
             for payment_id in due:
                 async with transaction(self.pool) as connection:
                     await self._settle(connection, whose, payment_id)
-        found = await store.movements(self.pool, whose, after, page_size + 1)
+        if query.orders is None:
+            found = await store.movements(self.pool, whose, after, query.page_size + 1)
+        else:
+            found = await store.movements_of(self.pool, whose, query.orders, after, query.page_size + 1)
         page, token = page_by_time(found, query, lambda movement: (movement.made_at, movement.movement_id))
         return MovementPage(movements=tuple(page), next_page_token=token)
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from services.sandbox.acquirer import CHALLENGE_PATH, MovementQuery, SandboxAcquirer
 from services.sandbox.pages.challenge import Way, challenge_page, gone_page, later_page, over_page
 from shared.auth.guard import bearer, unauthenticated
-from shared.contracts.sandbox import SandboxLookUp, SandboxOutcome, SandboxRequest, Whose
+from shared.contracts.sandbox import SandboxLookUp, SandboxOutcome, SandboxRequest
 from shared.faults import OutcomeUnknown, Transient
 from shared.http.answers import Answer, AnyRequest, many, one
 from shared.http.bodies import read_body, read_query
@@ -60,10 +60,8 @@ class SandboxController(Controller):
 
     @get("/movements")
     async def list_movements(self, request: AnyRequest, state: State) -> Answer:
-        query = read_query(request, MovementQuery)
-        whose = Whose(merchant_id=query.merchant_id, environment=query.environment)
         acquirer: SandboxAcquirer = state.sandbox.acquirer
-        found = await acquirer.movements(whose, query.page_token, query.page_size)
+        found = await acquirer.movements_of(read_query(request, MovementQuery))
         return many(request, found.movements, found.next_page_token)
 
 

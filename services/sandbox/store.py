@@ -27,7 +27,7 @@ SELECT movement_id, account, amount_minor, kind, attempt_id, $6, $7, $8, $9, $10
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
     AS new (movement_id, account, amount_minor, kind, attempt_id)
 """
-_MOVEMENTS = """
+_MOVEMENT = """
 SELECT more.movement_id, more.kind, more.payment_id, order_id, payment_intent_id, more.attempt_id,
     less.account AS source, more.account AS target, more.amount_minor, more.currency, more.made_at,
     more.merchant_id, more.environment
@@ -36,8 +36,10 @@ JOIN entries AS less ON less.movement_id = more.movement_id AND less.amount_mino
 JOIN payments ON payments.payment_id = more.payment_id
 WHERE more.merchant_id = $1 AND more.environment = $2 AND more.amount_minor > 0
     AND ($3::timestamptz IS NULL OR (more.made_at, more.movement_id) > ($3, $4))
-ORDER BY more.made_at, more.movement_id LIMIT $5
 """
+_IN_ORDER = "ORDER BY more.made_at, more.movement_id LIMIT $5\n"
+_MOVEMENTS = f"{_MOVEMENT}{_IN_ORDER}"
+_MOVEMENTS_OF = f"{_MOVEMENT}    AND payments.order_id = ANY($6::text[])\n{_IN_ORDER}"
 
 
 @immutable
@@ -156,6 +158,16 @@ async def movements(pool: Pool, whose: Whose, after: TimePosition | None, limit:
     """The ledger's movements from this position on, oldest first."""
     made_at, movement_id = after or (None, None)
     rows = await pool.fetch(_MOVEMENTS, whose.merchant_id, whose.environment, made_at, movement_id, limit)
+    return [SandboxMovement(**row) for row in rows]
+
+
+async def movements_of(
+    pool: Pool, whose: Whose, order_ids: Sequence[str], after: TimePosition | None, limit: int
+) -> Sequence[SandboxMovement]:
+    """The same, only of these orders."""
+    made_at, movement_id = after or (None, None)
+    account = (whose.merchant_id, whose.environment)
+    rows = await pool.fetch(_MOVEMENTS_OF, *account, made_at, movement_id, limit, order_ids)
     return [SandboxMovement(**row) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """What the simulated acquirer is asked and answers, by HTTP or within one process. See docs/concepts/sandbox.md."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol, get_args
 
@@ -133,6 +134,13 @@ class Acquirer(Protocol):
         """What became of an attempt: its outcome, or `never_arrived`, which it then stays."""
         ...
 
-    async def movements(self, whose: Whose, page_token: str | None = None) -> MovementPage:
-        """A page of the ledger, with all that is due by now."""
+    async def movements(
+        self,
+        whose: Whose,
+        page_token: str | None = None,
+        *,
+        made_from: datetime | None = None,
+        order_ids: Sequence[str] = (),
+    ) -> MovementPage:
+        """A page of the ledger, with all that is due by now: from a moment on, or only of these orders."""
         ...

@@ -5,11 +5,10 @@ from services.payments.connectors.manual import ManualConnector
 from services.payments.connectors.port import Connector
 from services.payments.connectors.sandbox import SandboxConnector
 from services.payments.connectors.sandbox_http import HttpAcquirer
+from services.payments.core.reconciling import AT_THE_ACQUIRER
 from shared.contracts.order_parts import MethodType
 from shared.contracts.sandbox import Acquirer
 from shared.settings import SandboxSettings
-
-_BY_PROCESSOR: tuple[MethodType, ...] = ("card", "wallet")
 
 
 class Connectors:
@@ -21,13 +20,15 @@ class Connectors:
 
     def __init__(self, settings: SandboxSettings, acquirer: Acquirer | None = None) -> None:
         self._http = HttpAcquirer(settings.url, settings.secret) if acquirer is None and settings.url else None
-        asked = acquirer or self._http
+        self.ledger: Acquirer | None = acquirer or self._http
+        """Whose books the orders can be compared with."""
+        asked = self.ledger
         self._sandbox = GuardedConnector(SandboxConnector(asked), settings.concurrency) if asked else None
         self._manual = ManualConnector()
 
     def taking(self, method: MethodType, environment: str) -> Connector | None:
         """Who takes this; nobody may."""
-        if method not in _BY_PROCESSOR:
+        if method not in AT_THE_ACQUIRER:
             return self._manual
         return self._sandbox if environment == "test" else None
 

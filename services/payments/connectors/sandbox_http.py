@@ -1,5 +1,7 @@
 """The simulated acquirer where it runs by itself: the same questions over HTTP."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -14,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _LIMITS = Limits(connect_s=3.0, total_s=9.0, body_s=1.0, body_bytes=256 * 1024)
 """Less than a connector's own time limit, so that the reason is told."""
+_PAGE = 100
 _BEFORE_SENDING: frozenset[Failing] = frozenset({"dns", "connect", "tls"})
 
 
@@ -36,9 +39,22 @@ class HttpAcquirer:
         """What became of an attempt."""
         return await self._outcome("look-ups", wanted)
 
-    async def movements(self, whose: Whose, page_token: str | None = None) -> MovementPage:
+    async def movements(
+        self,
+        whose: Whose,
+        page_token: str | None = None,
+        *,
+        made_from: datetime | None = None,
+        order_ids: Sequence[str] = (),
+    ) -> MovementPage:
         """A page of the ledger."""
-        query = whose.model_dump() | ({"page_token": page_token} if page_token else {})
+        asked = {
+            "page_size": str(_PAGE),
+            "page_token": page_token,
+            "made_from": made_from.isoformat() if made_from else None,
+            "order_ids": ",".join(order_ids) or None,
+        }
+        query = whose.model_dump() | {name: value for name, value in asked.items() if value is not None}
         found = await self._send((self._url / "movements").with_query(query), None)
         return _read({"movements": found["data"], "next_page_token": found.get("next_page_token")}, MovementPage)
 

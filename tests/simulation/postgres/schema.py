@@ -115,7 +115,17 @@ def _payments() -> list[Table]:
                 "group": itemgetter("group_id"),
                 "under_way": lambda row: None if row["settled"] else True,
                 "holding": lambda row: True if row["status"] == "requires_capture" else None,
+                "merchant": itemgetter("merchant_id"),
             },
+        ),
+        Table(
+            "order_facts",
+            """
+            order_id version ordinal merchant_id environment kind currency recorded_at payment_id reference
+            amount_minor refund seen_at
+            """,
+            "order_id version ordinal",
+            indexes={"order": itemgetter("order_id"), "tenant": _tenant},
         ),
         Table(
             "payment_attempts",

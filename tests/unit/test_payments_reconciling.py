@@ -1,0 +1,114 @@
+"""A ledger against what orders say, payment by payment."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.payments.core.reconciling import Difference, Fact, Sums, differences
+from shared.contracts.sandbox import SandboxMovement
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+_ACCOUNTS = {
+    "hold": ("holder", "held"),
+    "sale": ("holder", "merchant"),
+    "capture": ("held", "merchant"),
+    "void": ("held", "holder"),
+    "expiry": ("held", "holder"),
+    "refund": ("merchant", "holder"),
+    "refund_reversal": ("holder", "merchant"),
+}
+
+
+def moved(kind: str, amount: int, payment: int = 1, currency: str = "EUR", at: datetime = NOW) -> SandboxMovement:
+    source, target = _ACCOUNTS[kind]
+    return SandboxMovement.model_validate(
+        {
+            "merchant_id": "mer_1",
+            "environment": "test",
+            "movement_id": f"sbm_{kind}_{amount}_{payment}",
+            "kind": kind,
+            "payment_id": f"sbp_{payment}",
+            "order_id": "ord_1",
+            "payment_intent_id": "pi_1",
+            "attempt_id": "att_1",
+            "source": source,
+            "target": target,
+            "amount_minor": amount,
+            "currency": currency,
+            "made_at": at,
+        }
+    )
+
+
+def told(version: int, kind: Any, amount: int | None, payment: int | None = 1, **more: Any) -> Fact:
+    fields: dict[str, Any] = {"payment_id": payment and f"pay_{payment}", "amount_minor": amount, "recorded_at": NOW}
+    if kind in ("authorized", "captured", "voided"):
+        fields["reference"] = f"sbp_{payment}"
+    return Fact("ord_1", version, 0, "mer_1", "test", kind, "EUR", **(fields | more))
+
+
+def different(ledger: Sums, order: Sums, **more: Any) -> Difference:
+    return Difference(**({"order_id": "ord_1", "reference": "sbp_1", "currency": "EUR"} | more),
+                      ledger=ledger, order=order, newest_at=NOW)  # fmt: skip
+
+
+def test_nothing_differs_from_nothing() -> None:
+    assert differences([], []) == []
+
+
+def test_a_whole_life_agrees() -> None:
+    movements = [moved("hold", 5000), moved("capture", 2000), moved("capture", 1000), moved("void", 2000),
+                 moved("refund", 700), moved("refund", 300), moved("refund_reversal", 300)]  # fmt: skip
+    facts = [
+        told(3, "authorized", 5000),
+        told(4, "captured", 2000),
+        told(5, "captured", 1000),
+        told(6, "voided", None),
+        told(7, "refunded", 700, refund="ref_1/a"),
+        told(8, "refunded", 300, refund="ref_1/b"),
+        told(9, "reversed", None, None, refund="ref_1/b"),
+    ]
+    assert differences(movements, reversed(facts)) == []
+    assert differences(movements[:-1], facts) == [
+        different(Sums(0, 3000, 1000), Sums(0, 3000, 700)),
+    ]
+
+
+def test_a_sale_agrees_with_a_capture_and_an_expiry_with_its_end() -> None:
+    facts = [told(2, "captured", 5000), told(3, "authorized", 700, 2), told(4, "expired", None, 2)]
+    assert differences([moved("sale", 5000), moved("hold", 700, 2), moved("expiry", 700, 2)], facts) == []
+
+
+def test_a_movement_without_a_fact_differs() -> None:
+    later = NOW + timedelta(seconds=5)
+    [found] = differences([moved("sale", 5000, at=later)], [])
+    assert (found.ledger, found.order, found.newest_at) == (Sums(captured_minor=5000), Sums(), later)
+
+
+def test_a_fact_without_a_movement_differs() -> None:
+    assert differences([], [told(2, "captured", 5000)]) == [different(Sums(), Sums(captured_minor=5000))]
+
+
+def test_another_amount_differs_also_where_both_are_held() -> None:
+    assert differences([moved("sale", 5000)], [told(2, "captured", 4999)]) == [
+        different(Sums(captured_minor=5000), Sums(captured_minor=4999))
+    ]
+    assert differences([moved("hold", 5000)], [told(2, "authorized", 5001)]) == [
+        different(Sums(5000), Sums(5001))
+    ]  # fmt: skip
+
+
+def test_equal_amounts_in_two_currencies_differ_twice() -> None:
+    found = differences([moved("sale", 5000, currency="USD")], [told(2, "captured", 5000)])
+    assert [(each.currency, each.ledger.captured_minor, each.order.captured_minor) for each in found] == [
+        ("EUR", 0, 5000),
+        ("USD", 5000, 0),
+    ]
+
+
+def test_equal_sums_of_two_payments_do_not_make_up_for_each_other() -> None:
+    found = differences([moved("sale", 5000, 1)], [told(2, "captured", 5000, 2)])
+    assert [each.reference for each in found] == ["sbp_1", "sbp_2"]
+
+
+def test_a_refund_of_what_no_intent_took_is_none_of_this() -> None:
+    assert differences([], [told(2, "refunded", 5000, refund="ref_1/a"), told(3, "reversed", None, None)]) == []
