@@ -96,7 +96,7 @@ def app_event(grant_id: str) -> PublicEvent:
         actor=Origin("staff", "usr_1"),
         cause=None,
         subject=Subject("environment_grant", grant_id, b"{}"),
-        change={},
+        change=b"{}",
         grant_id=grant_id,
     )
     return event_told(told)
