@@ -23,6 +23,8 @@ def token(**claims: Any) -> Change:
 
 FORGERIES: dict[str, Change] = {
     "another audience": token(aud="another-client"),
+    "another audience, made for this client": token(aud="another-client", azp=CLIENT_ID),
+    "several other audiences, made for this client": token(aud=["another", "a-third"], azp=CLIENT_ID),
     "several audiences, made for another of them": token(aud=[CLIENT_ID, "another"], azp="another"),
     "several audiences and no word for whom": token(aud=[CLIENT_ID, "another"]),
     "another issuer": token(iss="https://evil.example"),
