@@ -120,6 +120,24 @@ def announce_grants(
 
 
 @app.command()
+def reconcile(
+    api_key: Annotated[str | None, typer.Option(help="Of another merchant's test environment.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compare the sandbox's ledger with a merchant's orders; the exit code is 1 where they differ."""
+    from deploy.reconcile.run import run
+
+    with _problems_in_a_sentence():
+        report = run(api_key)
+        if as_json:
+            print(json.dumps(report.for_programs(), indent=2))
+        else:
+            report.tell(Console(highlight=False, soft_wrap=True))
+        if report.differences:
+            sys.exit(1)
+
+
+@app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Only this value, such as api_key or staff.password.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

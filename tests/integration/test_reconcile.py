@@ -1,0 +1,221 @@
+"""The sandbox's ledger against the orders: differences that were planted are found, by the command and by the job."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from deploy.local.problem import RuntimeProblem
+from deploy.reconcile.report import Report
+from deploy.reconcile.run import reconcile
+from deploy.reconcile.sides import Sides
+from services.payments.connectors.sandbox_http import HttpAcquirer
+from services.payments.core.reconciling import Difference
+from services.payments.reconciling import DIFFERENCES, ReconcileJob
+from shared.clock import utc_now
+from shared.contracts.order_commands import RecordCapture
+from shared.contracts.order_parts import Method, Tender
+from shared.contracts.sandbox import SandboxRequest
+from shared.faults import Transient
+from shared.ids import new_id
+from shared.postgres import Pool
+from tests.integration.test_payment_intents import act, card, intent_for, money, order, order_of, pay
+from tests.stack import Stack, Tenant, eventually
+
+pytestmark = pytest.mark.servers
+
+
+@dataclass
+class Clock:
+    """Minutes later, so that nothing is still on its way."""
+
+    ahead: timedelta = timedelta(minutes=3)
+
+    def __call__(self) -> Any:
+        return utc_now() + self.ahead
+
+
+@dataclass
+class Scene:
+    """A merchant with orders on which all kinds of money moved, and both ways to compare."""
+
+    stack: Stack
+    shop: Tenant
+    job: ReconcileJob
+    clock: Clock
+    ledger: HttpAcquirer
+    pool: Pool
+
+    async def compared(self) -> Report:
+        """By the command line."""
+        sides = Sides(self.stack.base_url, self.shop.api_key, self.stack.base_url, self.stack.settings.sandbox.secret)
+
+        def run() -> Report:
+            with sides:
+                return reconcile(sides, lambda _what, _number: None)
+
+        return await asyncio.to_thread(run)
+
+    async def found(self) -> list[Difference]:
+        """By the job, once it has run."""
+        await self.job()
+        found = self.job.found(self.clock())
+        assert DIFFERENCES._value.get() == len(found)
+        return [difference for merchant_id, difference in found if merchant_id == self.shop.merchant_id]
+
+    async def take(self, order_id: str, amount: int) -> str:
+        """Money moves at the acquirer, and nobody is told; the payment's name there."""
+        outcome = await self.ledger.ask(
+            SandboxRequest(
+                merchant_id=self.shop.merchant_id,
+                environment="test",
+                attempt_id=new_id("att"),
+                operation="authorize",
+                amount_minor=amount,
+                currency="EUR",
+                token="sandbox_approve",
+                order_id=order_id,
+                payment_intent_id="pi_planted",
+            )
+        )
+        assert outcome.reference is not None
+        return outcome.reference
+
+    async def tell(self, order_id: str, reference: str, amount: int) -> None:
+        """The order is told of a card payment as by an intent, and both sides have heard of it."""
+        tender = Tender(source="api", method=Method(type="card"), payment_intent_id="pi_planted")
+        before = (await order(self.shop, order_id))["version"]
+        command = RecordCapture(
+            payment_id=new_id("pay"), payment_reference=reference, amount_minor=amount, currency="EUR", tender=tender
+        )
+        await self.stack.command(self.shop, order_id, command)
+
+        async def heard() -> bool:
+            found = await self.pool.fetchval("SELECT max(version) FROM order_facts WHERE order_id = $1", order_id)
+            return found is not None and found > before
+
+        await eventually(heard)
+
+
+@asynccontextmanager
+async def staged(stack: Stack) -> AsyncIterator[Scene]:
+    pool = Pool(stack.settings.database_url.get_secret_value(), "payments", 2)
+    await pool.open()
+    ledger, clock = HttpAcquirer(stack.base_url, stack.settings.sandbox.secret), Clock()
+    yield Scene(stack, await stack.tenant(), ReconcileJob(pool, clock, ledger), clock, ledger, pool)
+    await ledger.close()
+    await pool.close()
+
+
+@pytest.fixture
+async def scene(stack: Stack) -> AsyncIterator[Scene]:
+    async with staged(stack) as made:
+        yield made
+
+
+async def lively(scene: Scene) -> str:
+    """Money moves in every way that there is; the order that is left with something to pay."""
+    shop = scene.shop
+    await pay(shop, await order_of(shop), method=card())
+    await pay(shop, await order_of(shop), method=card("sandbox_decline_lost_card"))
+    await pay(shop, await order_of(shop), method={"type": "cash"})
+    held = await intent_for(shop, await order_of(shop), method=card(), capture_method="manual", confirm=True)
+    await act(shop, held, "capture", amount_money=money(2000))
+    await act(shop, held, "capture", amount_money=money(500))
+    await act(shop, held, "cancel")
+    await intent_for(shop, await order_of(shop), method=card(), capture_method="manual", confirm=True)
+    last = await order_of(shop, 10_000)
+    half = {"method": card("sandbox_partial_approval"), "completion_behavior": "partial_payment"}
+    await pay(shop, last, **half)
+    return last
+
+
+async def heard_of(scene: Scene, number: int) -> None:
+    """Payments knows so many facts of the merchant's orders."""
+
+    async def heard() -> bool:
+        query = "SELECT count(*) FROM order_facts WHERE merchant_id = $1"
+        return bool(await scene.pool.fetchval(query, scene.shop.merchant_id) == number)
+
+    await eventually(heard)
+
+
+async def test_where_nothing_is_wrong_nothing_differs(scene: Scene) -> None:
+    await lively(scene)
+    report = await scene.compared()
+    assert (report.movements, report.payments, report.orders) == (7, 4, 6)
+    assert report.differences == ()
+    await heard_of(scene, 7)
+    assert await scene.found() == []
+
+
+async def test_what_differs_is_found_with_the_records_of_both_sides(scene: Scene) -> None:
+    order_id = await lively(scene)
+    untold = await scene.take(order_id, 700)
+    await scene.tell(order_id, "sbp_never", 600)
+    more = await scene.take(order_id, 500)
+    await scene.tell(order_id, more, 499)
+    report = await scene.compared()
+    by_reference = {each.reference: each for each in report.differences}
+    assert by_reference.keys() == {untold, "sbp_never", more}
+    assert {name: (each.ledger["captured"], each.orders["captured"]) for name, each in by_reference.items()} == {
+        untold: (700, 0),
+        "sbp_never": (0, 600),
+        more: (500, 499),
+    }
+    [movement] = by_reference[more].movements
+    [payment] = by_reference[more].payments
+    assert (movement["kind"], movement["amount"], payment["captured"]) == ("sale", 500, 499)
+    assert movement["made_at"]
+    assert payment["updated_at"]
+    assert by_reference["sbp_never"].movements == by_reference[untold].payments == []
+    told = StringIO()
+    report.tell(Console(file=told, width=200))
+    assert "3 differences." in told.getvalue()
+    assert "the order says   held 0.00 EUR, captured 4.99 EUR" in told.getvalue()
+    assert json.loads(json.dumps(report.for_programs()))["differences"][0]["order_id"] == order_id
+
+
+async def test_the_job_counts_what_differs_until_it_does_no_more(scene: Scene) -> None:
+    order_id = await lively(scene)
+    await heard_of(scene, 7)
+    assert await scene.found() == []
+    untold = await scene.take(order_id, 700)
+    await scene.tell(order_id, "sbp_never", 600)
+    more = await scene.take(order_id, 500)
+    await scene.tell(order_id, more, 499)
+    found = {each.reference: (each.ledger.captured_minor, each.order.captured_minor) for each in await scene.found()}
+    assert found == {untold: (700, 0), "sbp_never": (0, 600), more: (500, 499)}
+    scene.clock.ahead += timedelta(days=1)
+    assert len(await scene.found()) == 3
+    await scene.tell(order_id, untold, 700)
+    assert {each.reference for each in await scene.found()} == {"sbp_never", more}
+
+
+async def test_what_moved_just_now_is_not_counted_yet(scene: Scene) -> None:
+    scene.clock.ahead = timedelta()
+    await scene.take(await lively(scene), 700)
+    assert await scene.found() == []
+    scene.clock.ahead = timedelta(minutes=3)
+    assert len(await scene.found()) == 1
+
+
+async def test_a_ledger_that_cannot_be_read_only_postpones_the_job(scene: Scene) -> None:
+    await lively(scene)
+    nowhere = HttpAcquirer("http://127.0.0.1:1", scene.stack.settings.sandbox.secret)
+    with pytest.raises(Transient, match="the ledger could not be read"):
+        await ReconcileJob(scene.pool, scene.clock, nowhere)()
+    await nowhere.close()
+
+
+async def test_live_money_is_not_the_sandboxes(stack: Stack) -> None:
+    shop = await stack.tenant(environment="live")
+    with pytest.raises(RuntimeProblem, match="moves no live money"):
+        Sides(stack.base_url, shop.api_key, stack.base_url, stack.settings.sandbox.secret).__enter__()
