@@ -50,6 +50,12 @@ async def apps(database_url: str | None) -> AsyncIterator[Store]:
         yield store
 
 
+@pytest.fixture
+async def sandbox(database_url: str | None) -> AsyncIterator[Store]:
+    async with _store("sandbox", database_url) as store:
+        yield store
+
+
 @pytest.fixture(params=["orders", "payments"])
 async def either(request: pytest.FixtureRequest, database_url: str | None) -> AsyncIterator[Store]:
     """The tables that all services have."""

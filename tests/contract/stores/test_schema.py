@@ -39,7 +39,7 @@ GROUP BY i.indexrelid, t.relname, i.indisprimary
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("service", ["orders", "payments", "apps"])
+@pytest.mark.parametrize("service", ["orders", "payments", "apps", "sandbox"])
 async def test_tables_have_the_columns_and_keys_of_the_migrations(service: str, migrated_url: str) -> None:
     tables = databases(utc_now)[service].tables
     async with on_postgresql(service, migrated_url) as real:

@@ -16,6 +16,8 @@ def databases(clock: Callable[[], datetime]) -> dict[str, Database]:
     for service, tables in made.items():
         found[service] = database = Database(clock)
         database.add(*tables, _outbox(), _idempotency_keys(), *_grants())
+    found["sandbox"] = Database(clock)
+    found["sandbox"].add(*_sandbox())
     return found
 
 
@@ -135,6 +137,35 @@ def _payments() -> list[Table]:
             """,
             "attempt_id",
             indexes={"open": lambda row: None if row["status"] == "ended" else True},
+        ),
+    ]
+
+
+def _sandbox() -> list[Table]:
+    """Without the trigger that keeps the ledger from being changed."""
+    return [
+        Table(
+            "payments",
+            """
+            payment_id merchant_id environment attempt_id order_id payment_intent_id currency token amount_minor capture
+            return_url ends_at challenged due_at
+            """,
+            "payment_id",
+        ),
+        Table(
+            "attempts",
+            """
+            merchant_id environment attempt_id request_hash payment_id answer outcome movement_id amount_minor fails_at
+            """,
+            "merchant_id environment attempt_id",
+        ),
+        Table(
+            "entries",
+            """
+            movement_id account amount_minor currency kind payment_id attempt_id merchant_id environment made_at
+            """,
+            "movement_id account",
+            indexes={"payment": itemgetter("payment_id")},
         ),
     ]
 

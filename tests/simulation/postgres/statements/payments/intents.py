@@ -1,4 +1,4 @@
-"""The statements on payment intents and their attempts that workers run."""
+"""The statements on payment intents and their attempts, without the lists: those are searches."""
 
 from datetime import datetime
 from operator import itemgetter
@@ -7,7 +7,7 @@ from typing import Any
 from services.payments.store import attempts, intents
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
-from tests.simulation.postgres.statements.rows import picked, rows_of, there
+from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
 from tests.simulation.postgres.table import Values
 
 statement = Statements()
@@ -43,6 +43,33 @@ async def save_intents(t: Transaction, *columns: list[Any]) -> str:
     return f"INSERT 0 {len(rows)}"
 
 
+@statement(
+    "SELECT state::text FROM payment_intents WHERE payment_intent_id = $3 AND merchant_id = $1 AND environment = $2"
+)
+def read_own(t: Transaction, merchant_id: str, environment: str, payment_intent_id: str) -> Rows:
+    rows = there(t, "payment_intents", [payment_intent_id])
+    return picked((row for row in rows if is_mine(row, merchant_id, environment)), ["state"])
+
+
+@statement(
+    "SELECT state::text AS state FROM payment_intents WHERE group_id = $3 AND merchant_id = $1 AND environment = $2"
+)
+def read_group(t: Transaction, merchant_id: str, environment: str, group_id: str) -> Rows:
+    rows = t.find(t.database["payment_intents"], "group", group_id)
+    return picked((row for row in rows if is_mine(row, merchant_id, environment)), ["state"])
+
+
+@statement(
+    """
+    SELECT group_id FROM payment_intents WHERE group_id = ANY($1::text[]) GROUP BY group_id HAVING bool_and(settled)
+    """
+)
+def settled(t: Transaction, groups: list[str]) -> Rows:
+    table = t.database["payment_intents"]
+    found = {group: t.find(table, "group", group) for group in groups}
+    return [{"group_id": group} for group, rows in found.items() if rows and all(row["settled"] for row in rows)]
+
+
 @statement(intents._RUN_OUT)
 def run_out(t: Transaction, now: datetime, limit: int) -> Rows:
     holding = t.find(t.database["payment_intents"], "holding", True)
@@ -59,6 +86,21 @@ async def claim(t: Transaction, now: datetime, until: datetime, limit: int) -> R
     table = t.database["payment_attempts"]
     oldest = sorted(t.find(table, "open", True), key=itemgetter("due_at"))
     rows = await t.lock_rows(table, map(table.key, oldest), due, skip=True, limit=limit)
+    claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
+    for row in claimed:
+        await t.put(table, row)
+    return picked(claimed, _READ)
+
+
+@statement(attempts._CLAIM_UNKNOWN)
+async def claim_unknown(t: Transaction, payment_intent_id: str, now: datetime, until: datetime) -> Rows:
+    def open_and_free(row: Values) -> bool:
+        free = row["claimed_until"] is None or row["claimed_until"] <= now
+        return bool(row["status"] in ("unknown", "challenged") and free)
+
+    table = t.database["payment_attempts"]
+    of_intent = [row for row in t.find(table, "open", True) if row["payment_intent_id"] == payment_intent_id]
+    rows = await t.lock_rows(table, map(table.key, of_intent), open_and_free)
     claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
     for row in claimed:
         await t.put(table, row)

@@ -5,7 +5,7 @@ from typing import Any
 from services.payments.store import orders
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
-from tests.simulation.postgres.statements.rows import picked, rows_of, there
+from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
 from tests.simulation.postgres.table import Values
 
 statement = Statements()
@@ -39,6 +39,12 @@ async def save_orders(t: Transaction, *columns: list[Any]) -> str:
 @statement(f"SELECT {orders._NAMES} FROM known_orders WHERE order_id = ANY($1::text[])")
 def read_orders(t: Transaction, ids: list[str]) -> Rows:
     return picked(there(t, "known_orders", ids), _ORDER)
+
+
+@statement(f"SELECT {orders._NAMES} FROM known_orders WHERE {orders._MINE} AND order_id = $3")
+def read_own(t: Transaction, merchant_id: str, environment: str, order_id: str) -> Rows:
+    rows = there(t, "known_orders", [order_id])
+    return picked((row for row in rows if is_mine(row, merchant_id, environment)), _ORDER)
 
 
 @statement(

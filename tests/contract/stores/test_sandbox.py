@@ -1,0 +1,129 @@
+"""The acquirer's ledger: attempts once, payments locked, movements added."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from services.sandbox import store
+from services.sandbox.core.payment import Change, Movement, Payment
+from services.sandbox.store import Attempt
+from shared.contracts.sandbox import SandboxOutcome, Whose
+from shared.immutable import replace
+from shared.postgres import transaction
+from tests.contract.stores.samples import NOW, SECOND
+from tests.contract.stores.store import Store, waits
+
+MINE, STRANGER = (Whose(merchant_id=name, environment="test") for name in ("mer_1", "mer_2"))
+APPROVED = SandboxOutcome(status="approved", reference="sbp_1", amount_minor=900)
+
+
+def payment(number: int = 1, **fields: Any) -> Payment:
+    """900 held for a week."""
+    made = Payment(
+        f"sbp_{number}", "mer_1", "test", f"att_{number}", "ord_1", "pi_1", "EUR", "sandbox_approve", 900, False, None,
+        NOW + timedelta(days=7),
+    )  # fmt: skip
+    return replace(made, **fields) if fields else made
+
+
+def hold(number: int = 1, amount: int = 900) -> Movement:
+    return Movement(f"sbm_{number}", "hold", f"att_{number}", "holder", "held", amount)
+
+
+async def saved(sandbox: Store, change: Change, at: Any = NOW) -> None:
+    async with transaction(sandbox.pool) as connection:
+        await store.save(connection, change, at)
+
+
+async def locked(sandbox: Store, number: int = 1, whose: Whose = MINE) -> Payment | None:
+    async with transaction(sandbox.pool) as connection:
+        return await store.lock_payment(connection, whose, f"sbp_{number}")
+
+
+async def read(sandbox: Store, attempt_id: str, whose: Whose = MINE) -> Attempt | None:
+    async with transaction(sandbox.pool) as connection:
+        return await store.read_attempt(connection, whose, attempt_id)
+
+
+async def test_it_answers(sandbox: Store) -> None:
+    assert await sandbox.pool.unreachable() is None
+
+
+async def test_an_id_is_taken_once_for_each_merchant(sandbox: Store) -> None:
+    attempt = Attempt("att_1", "hash", APPROVED, "sbp_1")
+    async with transaction(sandbox.pool) as first:
+        assert await store.insert_attempt(first, MINE, attempt)
+        assert await store.insert_attempt(first, STRANGER, replace(attempt, request_hash=None))
+
+        async def second() -> bool:
+            async with transaction(sandbox.pool) as connection:
+                return await store.insert_attempt(connection, MINE, replace(attempt, request_hash="other"))
+
+        late = asyncio.create_task(second())
+        assert await waits(late)
+    assert not await late
+    assert await read(sandbox, "att_1") == attempt
+    assert await read(sandbox, "att_1", STRANGER) == replace(attempt, request_hash=None)
+    assert await read(sandbox, "att_2") is None
+
+
+async def test_a_payment_is_what_the_ledger_says(sandbox: Store) -> None:
+    await saved(sandbox, Change(payment()).moved(hold()))
+    assert await locked(sandbox) == payment(held_minor=900)
+    capture = Movement("sbm_2", "capture", "att_2", "held", "merchant", 500)
+    await saved(sandbox, Change(payment(held_minor=900)).moved(capture))
+    void = Movement("sbm_3", "void", "att_3", "held", "holder", 300)
+    expiry = Movement("sbm_4", "expiry", None, "held", "holder", 100)
+    await saved(sandbox, Change(payment(held_minor=400, collected_minor=500)).moved(void).moved(expiry))
+    assert await locked(sandbox) == payment(collected_minor=500, voided=True, expired=True)
+
+
+async def test_another_merchants_payment_is_not_there(sandbox: Store) -> None:
+    await saved(sandbox, Change(payment()).moved(hold()))
+    assert await locked(sandbox, whose=STRANGER) is None
+    assert await locked(sandbox, 2) is None
+    assert await store.find_owner(sandbox.pool, "sbp_1") == MINE
+    assert await store.find_owner(sandbox.pool, "sbp_2") is None
+
+
+async def test_of_two_that_change_a_payment_the_second_sees_what_the_first_did(sandbox: Store) -> None:
+    await saved(sandbox, Change(payment()).moved(hold()))
+    async with transaction(sandbox.pool) as first:
+        assert await store.lock_payment(first, MINE, "sbp_1")
+        second = asyncio.create_task(locked(sandbox))
+        assert await waits(second)
+        capture = Movement("sbm_2", "capture", "att_2", "held", "merchant", 900)
+        await store.save(first, Change(payment(held_minor=900)).moved(capture), NOW)
+    assert await second == payment(collected_minor=900)
+
+
+async def test_an_attempt_ends_otherwise_than_it_began(sandbox: Store) -> None:
+    asks = SandboxOutcome(status="action_required", reference="sbp_1", ends_at=NOW)
+    async with transaction(sandbox.pool) as connection:
+        await store.insert_attempt(connection, MINE, Attempt("att_1", "hash", asks, "sbp_1"))
+    await saved(sandbox, Change(payment(challenged=True)))
+    later = payment(challenged=False, ends_at=NOW + SECOND)
+    await saved(sandbox, Change(later).ended("att_1", APPROVED).moved(hold()))
+    assert await read(sandbox, "att_1") == Attempt("att_1", "hash", asks, "sbp_1", APPROVED)
+    assert await locked(sandbox) == replace(later, held_minor=900)
+
+
+async def test_what_is_due_is_found_the_longest_ago_first(sandbox: Store) -> None:
+    for number, ends_at in ((1, NOW), (2, NOW - SECOND), (3, NOW + SECOND)):
+        await saved(sandbox, Change(payment(number, ends_at=ends_at)).moved(hold(number)))
+    await saved(sandbox, Change(payment(4, ends_at=NOW)))
+    assert await store.due(sandbox.pool, MINE, NOW, 10) == ["sbp_2", "sbp_1"]
+    assert await store.due(sandbox.pool, MINE, NOW, 1) == ["sbp_2"]
+    assert await store.due(sandbox.pool, STRANGER, NOW, 10) == []
+
+
+async def test_movements_come_in_the_order_of_time_in_pages(sandbox: Store) -> None:
+    for number, at in ((1, NOW), (2, NOW - SECOND), (3, NOW)):
+        await saved(sandbox, Change(payment(number)).moved(hold(number)), at)
+    first = await store.movements(sandbox.pool, MINE, None, 2)
+    assert [(each.movement_id, each.made_at) for each in first] == [("sbm_2", NOW - SECOND), ("sbm_1", NOW)]
+    [last] = await store.movements(sandbox.pool, MINE, (NOW, "sbm_1"), 2)
+    about = (last.movement_id, last.kind, last.order_id, last.payment_intent_id, last.attempt_id, last.amount_minor)
+    assert about == ("sbm_3", "hold", "ord_1", "pi_1", "att_3", 900)
+    assert (last.source, last.target, last.currency) == ("holder", "held", "EUR")
+    assert await store.movements(sandbox.pool, STRANGER, None, 2) == []
