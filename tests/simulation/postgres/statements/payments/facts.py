@@ -6,8 +6,8 @@ from typing import Any
 from services.payments.store import facts
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
-from tests.simulation.postgres.table import Values
 from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of
+from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
