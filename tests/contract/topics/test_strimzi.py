@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,22 @@ async def test_what_was_true_before_the_change_does_not_count(cluster: Cluster) 
     cluster.awake.clear()
     with pytest.raises(Transient, match="not done"):
         await admin.set_password(app_id, new_password())
+
+
+async def test_rights_and_password_are_said_apart(cluster: Cluster) -> None:
+    """Making a topic once more, as its repair does, takes no password, and a new password takes no right."""
+    app_id, admin = new_id("app"), admin_of(cluster)
+
+    def spec() -> dict[str, Any]:
+        found: dict[str, Any] = cluster.resources["kafkausers", admin.username(app_id)].body["spec"]
+        return found
+
+    await admin.set_password(app_id, new_password())
+    authentication = spec()["authentication"]
+    await admin.provide(app_id)
+    assert spec()["authentication"] == authentication
+    await admin.set_password(app_id, new_password())
+    assert len(spec()["authorization"]["acls"]) == 2
 
 
 async def test_the_token_is_read_anew(cluster: Cluster) -> None:
