@@ -14,7 +14,7 @@ from shared.outbound import Answer, Failing, Limits, NoAnswer, Outbound
 
 M = TypeVar("M", bound=BaseModel)
 
-_LIMITS = Limits(connect_s=3.0, total_s=9.0, body_s=1.0, body_bytes=256 * 1024)
+_LIMITS = Limits(connect_s=5.0, total_s=9.0, body_s=1.0, body_bytes=256 * 1024)
 """Less than a connector's own time limit, so that the reason is told."""
 _PAGE = 100
 _BEFORE_SENDING: frozenset[Failing] = frozenset({"dns", "connect", "tls"})
