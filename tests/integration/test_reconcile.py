@@ -217,5 +217,10 @@ async def test_a_ledger_that_cannot_be_read_only_postpones_the_job(scene: Scene)
 
 async def test_live_money_is_not_the_sandboxes(stack: Stack) -> None:
     shop = await stack.tenant(environment="live")
+
+    async def known() -> bool:
+        return (await shop.http.get("/v1/auth-context")).status_code == 200
+
+    await eventually(known)
     with pytest.raises(RuntimeProblem, match="moves no live money"):
         Sides(stack.base_url, shop.api_key, stack.base_url, stack.settings.sandbox.secret).__enter__()
