@@ -129,8 +129,9 @@ class SandboxSettings(BaseSettings):
     """Where it runs by itself (`http://sandbox:8080`). Without one it is used in the same process, or not at all."""
     secret: SecretStr = SecretStr("")
     """What whoever asks it has to know, and what the addresses of its challenges are signed with."""
-    concurrency: int = Field(default=1_000, ge=1, le=100_000)
-    """Questions to it that one process has under way at the same time."""
+    concurrency: int = Field(default=2_000, ge=1, le=100_000)
+    """Questions to it that one process has under way at the same time; with fewer than it makes attempts at once, slow
+    answers keep all others waiting."""
 
 
 class Settings(BaseSettings):
