@@ -55,6 +55,7 @@ class ServiceProcess:
         self._controllers: Sequence[ControllerRouterHandler] = ()
         self._state: dict[str, Any] = {}
         self._background: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._closing: list[Job] = []
         self._failed: dict[str, str] = {}
         self.every(_FORGET_EVERY_S, "jobs.forget_idempotency_keys", self._forget_idempotency_keys)
 
@@ -117,6 +118,10 @@ class ServiceProcess:
         """Workers run this for as long as they live; the process is no longer alive once it ends."""
         self._background.append((name, run))
 
+    def at_stop(self, close: Job) -> None:
+        """Run once when the process has stopped its work; a process that is killed does not."""
+        self._closing.append(close)
+
     def serve(self, controllers: Sequence[ControllerRouterHandler], **state: Any) -> None:
         """What answers requests, and what the controllers find in the app's state. Comes last: the probes are made."""
         self._controllers, self._state = controllers, state
@@ -168,6 +173,8 @@ class ServiceProcess:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        for close in self._closing:
+            await close()
         with suppress(Transient):
             await self.grants.uses.report(self.pool)
         await self.pool.close()

@@ -46,6 +46,7 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     pool, clock, wake = process.pool, process.clock, process.wake
     life = ChannelLife(pool, settings.kafka, clock, outside.kafka)
     connectors = Connectors(settings.sandbox, outside.acquirer)
+    process.at_stop(connectors.close)
     due = asyncio.Event()
     intents = Intents(pool, clock, wake, due.set)
     runner = AttemptRunner(intents, connectors, due)
