@@ -70,6 +70,9 @@ async def transient_errors() -> AsyncIterator[None]:
     except _TRANSIENT as error:
         if isinstance(error, asyncpg.exceptions.DataError):
             raise
+        if isinstance(error.__context__, asyncio.CancelledError):
+            # A connection that broke while its user was being canceled: whoever retries would never end.
+            raise asyncio.CancelledError from error
         raise Transient(f"database: {type(error).__name__}") from error
 
 

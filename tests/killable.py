@@ -51,9 +51,12 @@ class Killable:
             raise Killed
         task = self.spawn(work)
         await asyncio.wait([task])
-        if self.dead:
-            raise Killed
-        return task.result()
+        if not self.dead:
+            return task.result()
+        if not task.cancelled():
+            # Whatever it met when it died is nobody's business any more.
+            task.exception()
+        raise Killed
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the process, like all that it makes."""
