@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 from services.payments.connectors.sandbox import SandboxConnector
 from services.payments.connectors.sandbox_http import HttpAcquirer
 from services.payments.core.asking import ActionRequired, Answer, Asked, Found, NotSent, Unknown
-from shared.contracts.sandbox import Whose
+from shared.contracts.sandbox import MovementPage, Whose
 from shared.faults import OutcomeUnknown
 from shared.settings import Settings
 from tests.contract.connectors.scene import Scene, approved, having, staged
@@ -114,6 +115,42 @@ async def test_the_ledger_comes_in_pages(scene: Scene) -> None:
     assert (first.order_id, first.payment_intent_id, first.payment_id) == ("ord_1", "pi_1", payment.reference)
     assert scene.acquirer is not None
     assert (await scene.acquirer.movements(Whose(merchant_id="mer_other", environment="test"))).movements == ()
+
+
+@having("ledger")
+async def test_the_ledger_from_a_moment_on_or_of_some_orders(scene: Scene) -> None:
+    assert scene.acquirer is not None
+    whose = Whose(merchant_id=scene.merchant_id, environment="test")
+    for number in (1, 2, 3):
+        approved(await scene.connector.authorize(scene.asked(order_id=f"ord_{number}", amount=number)))
+        scene.clock.turn(seconds=1)
+    second = (await scene.acquirer.movements(whose)).movements[1].made_at
+
+    async def amounts(**wanted: Any) -> list[int]:
+        assert scene.acquirer is not None
+        return [movement.amount_minor for movement in (await scene.acquirer.movements(whose, **wanted)).movements]
+
+    assert await amounts(made_from=second) == [2, 3]
+    assert await amounts(order_ids=["ord_3", "ord_1", "ord_9"]) == [1, 3]
+    assert await amounts(order_ids=["ord_3", "ord_1"], made_from=second) == [3]
+    assert (await scene.acquirer.movements(Whose(merchant_id="mer_x", environment="test"), order_ids=["ord_1"])) == (
+        MovementPage(movements=())
+    )
+
+
+@having("ledger")
+async def test_the_ledger_of_an_order_comes_in_pages(scene: Scene) -> None:
+    assert scene.acquirer is not None
+    payment = await scene.held(300)
+    for _ in range(120):
+        approved(await scene.do("capture", payment, 1))
+    whose, found, token = Whose(merchant_id=scene.merchant_id, environment="test"), 0, None
+    while True:
+        page = await scene.acquirer.movements(whose, token, order_ids=["ord_1"])
+        found, token = found + len(page.movements), page.next_page_token
+        if token is None:
+            break
+    assert found == 121
 
 
 async def test_where_nobody_listens_nothing_is_sent(sandbox_settings: Settings) -> None:
