@@ -26,15 +26,15 @@ class SandboxProcess:
         url, size = settings.database_url.get_secret_value(), settings.database_pool_size
         self._pool = Pool(url, SERVICE, size, outside.postgres)
         self.acquirer = SandboxAcquirer(self._pool, outside.clock, sandbox.secret, settings.public_base_url, sleep)
+        self.health = Health()
+        self.health.add_readiness("database", self._pool.unreachable)
 
     def app(self) -> Litestar:
         """The HTTP app, which runs the process for as long as its lifespan."""
-        health = Health()
-        health.add_readiness("database", self._pool.unreachable)
         app = http_app(
             service=SERVICE,
             controllers=[SandboxController, ChallengeController],
-            health=health,
+            health=self.health,
             lifespan=[lambda _: self.running()],
             settings=self._settings,
             middleware=[telemetry.server_spans],

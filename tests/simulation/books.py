@@ -78,6 +78,25 @@ class Write:
 
 
 @dataclass(slots=True)
+class Collecting:
+    """One request to the payments with one idempotency key, and every answer that came: status, body."""
+
+    order: str
+    """Its id; none where the request makes the order."""
+    key: str
+    path: str
+    body: Json
+    answers: list[tuple[int, Json]] = field(default_factory=list)
+
+    @property
+    def makes(self) -> int:
+        """How many intents it makes at most."""
+        if self.path.endswith("/pay"):
+            return len(self.body.get("legs", "1"))
+        return 1 if self.path.endswith("/payment-intents") else 0
+
+
+@dataclass(slots=True)
 class Consent:
     """A merchant let an app in, from one moment on (virtual seconds) and perhaps up to another."""
 
@@ -134,6 +153,9 @@ class Books:
     """Whatever was tried to be written to Kafka except commands; equal contents of a fact are one `Saying`."""
     sayings: dict[Fact, list[Saying]] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
+    collecting: list[Collecting] = field(default_factory=list)
+    by_intents: set[str] = field(default_factory=set)
+    """Orders on which nobody collects but through payment intents, and whose total stays."""
     consents: list[Consent] = field(default_factory=list)
     receivers: dict[str, Receiver] = field(default_factory=dict)
     """By URL."""

@@ -1,6 +1,7 @@
 """What goes wrong in a run, drawn from its seed before it begins."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -19,6 +20,8 @@ KINDS = (
     "rebalance",
     "clock_jump",
 )
+OF_INTENTS = (*KINDS, "freeze_for_a_minute", "cut_outward")
+"""Where there is an acquirer; a claim of an attempt runs out after a minute."""
 _LASTS_S = {
     "kill": (0.05, 3.0),
     "terminate": (0.05, 2.0),
@@ -31,6 +34,8 @@ _LASTS_S = {
     "kafka_down": (0.1, 5.0),
     "rebalance": (0.0, 0.0),
     "clock_jump": (0.0, 0.0),
+    "freeze_for_a_minute": (61.0, 90.0),
+    "cut_outward": (0.2, 20.0),
 }
 
 _FROM_S = 0.8
@@ -51,11 +56,13 @@ class Fault:
         return f"{self.at_s:7.3f} s  {self.kind} of node {self.node} for {self.lasts_s:.2f} s"
 
 
-def draw(random: Random, count: int, within_s: float, nodes: int) -> tuple[Fault, ...]:
+def draw(
+    random: Random, count: int, within_s: float, nodes: int, kinds: Sequence[str] = KINDS
+) -> tuple[Fault, ...]:
     """`count` faults, most of them while there is load."""
     faults = []
     for _ in range(count):
-        kind = random.choice(KINDS)
+        kind = random.choice(kinds)
         shortest, longest = _LASTS_S[kind]
         faults.append(
             Fault(
@@ -82,7 +89,7 @@ async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
             await node.terminate()
             await asyncio.sleep(fault.lasts_s)
             node.start()
-        case "freeze" | "freeze_long":
+        case "freeze" | "freeze_long" | "freeze_for_a_minute":
             node.freeze()
             await asyncio.sleep(fault.lasts_s)
             node.thaw()
@@ -90,6 +97,8 @@ async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
             node.cut(fault.lasts_s, kafka_too=True, postgres_too=False)
         case "cut_postgres":
             node.cut(fault.lasts_s, kafka_too=False, postgres_too=True)
+        case "cut_outward":
+            node.cut_outward(fault.lasts_s)
         case "slow_postgres":
             node.slow(fault.amount**2 / 20)
             await asyncio.sleep(fault.lasts_s)

@@ -5,10 +5,11 @@ A life is a few messages: its services may crash, its messages come twice and la
 
 from tests.simulation.books import Books
 from tests.simulation.life import Life, Story
-from tests.simulation.stories import channels, holders, staff
+from tests.simulation.stories import buyers, channels, holders, races, staff
 from tests.simulation.world_api import World
 
 _BY_HTTP_ONE_IN = 5
+_BY_INTENTS = 0.6
 
 STORIES: dict[Story, int] = {
     channels.paid: 8,
@@ -33,7 +34,23 @@ STORIES: dict[Story, int] = {
 """What happens, and how often."""
 
 
-_NAMES, _WEIGHTS = list(STORIES), list(STORIES.values())
+COLLECTING: dict[Story, int] = {
+    buyers.paid: 6,
+    buyers.split: 5,
+    buyers.held: 5,
+    buyers.thought_better: 3,
+    buyers.challenged: 3,
+    buyers.standalone: 2,
+    races.double_click: 2,
+    races.two_tills: 3,
+    races.checkout_completed_twice: 2,
+    races.told_by_two: 2,
+    races.beside_a_channel: 1,
+    races.refund_beside_capture: 1,
+    races.cancel_beside_capture: 2,
+    races.order_changes_beside: 2,
+}
+"""Where there is an acquirer."""
 
 
 async def lifecycle(world: World, books: Books, number: int, story: Story | None = None) -> None:
@@ -41,6 +58,11 @@ async def lifecycle(world: World, books: Books, number: int, story: Story | None
     life = Life(world, books, number)
     if story is None:
         by_http = world.http and life.chance(_BY_HTTP_ONE_IN)
-        story = staff.by_http if by_http else world.random.choices(_NAMES, _WEIGHTS)[0]
+        story = staff.by_http if by_http else _drawn(world)
     await story(life)
     await life.repeat()
+
+
+def _drawn(world: World) -> Story:
+    stories = COLLECTING if world.intents and world.random.random() < _BY_INTENTS else STORIES
+    return world.random.choices(list(stories), list(stories.values()))[0]

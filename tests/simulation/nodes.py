@@ -14,11 +14,14 @@ from litestar import Litestar
 import services.apps.app
 import services.orders.app
 import services.payments.app
+import services.sandbox.app
+from services.sandbox.app import SandboxProcess
 from shared.outbound import Outbound
 from shared.outside import Outside
 from shared.service import ServiceProcess
 from shared.settings import Settings
 from tests.simulation import kafka
+from tests.simulation.acquirer import Acquirers
 from tests.simulation.kafka import Cluster
 from tests.simulation.network import Link
 from tests.simulation.postgres.client import PostgresOf, Statements
@@ -27,10 +30,12 @@ from tests.simulation.receivers import Client, Receivers
 
 T = TypeVar("T")
 EPOCH = datetime(2026, 1, 5, 9, tzinfo=UTC)
-COMPOSE: dict[str, Callable[..., ServiceProcess]] = {
+Process = ServiceProcess | SandboxProcess
+COMPOSE: dict[str, Callable[..., Process]] = {
     "orders": services.orders.app.create_process,
     "payments": services.payments.app.create_process,
     "apps": services.apps.app.create_process,
+    "sandbox": services.sandbox.app.create_process,
 }
 _IDLE_IN_TRANSACTION_S = 10.0
 _STOP_S = 30.0
@@ -50,13 +55,14 @@ class Servers:
     cluster: Cluster
     settings: Settings
     receivers: Receivers
+    acquirers: Acquirers
 
 
 @dataclass
 class _Life:
     """One start of a process, until it ends or is killed."""
 
-    process: ServiceProcess
+    process: Process
     links: tuple[Link, Link, Link]
     """To Kafka, to PostgreSQL, to everybody else."""
     postgres: PostgresOf
@@ -91,6 +97,7 @@ class Node:
             kafka=kafka.clients(self._servers.cluster, to_kafka),
             postgres=postgres.drivers(),
             outbound=lambda: cast(Outbound, Client(self._servers.receivers, outward)),
+            acquirer=self._servers.acquirers.client(outward),
         )
         process = COMPOSE[self.service](self._servers.settings, "all", outside)
         life = self.life = _Life(process, (to_kafka, to_postgres, outward), postgres, asyncio.Event())
@@ -166,6 +173,11 @@ class Node:
         if postgres_too:
             to_postgres.cut_until = until
 
+    def cut_outward(self, seconds: float) -> None:
+        """Nothing and nobody outside is reached for a while."""
+        if self.life is not None:
+            self.life.links[2].cut_until = asyncio.get_running_loop().time() + seconds
+
     def slow(self, seconds: float) -> None:
         """Each way to the database takes this much longer from now on."""
         if self.life is not None:
@@ -174,13 +186,13 @@ class Node:
     async def request(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, Any]:
         """What the process answers; `ConnectionError` when it is not there, or goes away meanwhile."""
         life = self.life
-        if life is None or not life.process.serves:
+        if life is None or not isinstance(life.process, ServiceProcess) or not life.process.serves:
             raise ConnectionRefusedError
         if life.app is None:
             life.app = life.process.app()
         return await self._answered(life, _answer(life.app, method, path, headers, body))
 
-    async def act(self, work: Callable[[ServiceProcess], Coroutine[Any, Any, T]]) -> T:
+    async def act(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         """What a request makes the process do, without the request; `ConnectionError` as above."""
         life = self.life
         if life is None:
@@ -191,8 +203,10 @@ class Node:
         loop = asyncio.get_running_loop()
         answer = loop.create_task(work)
         killed = loop.create_task(life.killed.wait())
-        await asyncio.wait([answer, killed], return_when=asyncio.FIRST_COMPLETED)
-        killed.cancel()
+        try:
+            await asyncio.wait([answer, killed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            killed.cancel()
         if not answer.done() or life.killed.is_set():
             raise ConnectionResetError
         return answer.result()

@@ -13,8 +13,9 @@ import structlog
 from pydantic import SecretStr
 
 import shared.ids
-from shared.settings import UNLIMITED, Settings
+from shared.settings import UNLIMITED, SandboxSettings, Settings
 from tests.simulation import faults
+from tests.simulation.acquirer import Acquirers, intents_are_under_way
 from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
 from tests.simulation.faults import Fault
@@ -32,10 +33,11 @@ from tests.simulation.world_api import Evidence
 REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS = 0.25, 0.25
+_HTTP, _APPS, _INTENTS = 0.25, 0.25, 0.25
 _GLANCES, _GLANCED_AT = 3, 20
 _QUIET_S = 4.0
 _PATIENCE_S = 400.0
+_SANDBOX_SECRET = SecretStr("a secret of the simulated acquirer")
 _SEALING_KEY = SecretStr("c2ltdWxhdGlvbi1zaW11bGF0aW9uLXNpbXVsYXRpb24=")
 
 
@@ -53,6 +55,13 @@ class Plan:
     http: bool
     apps: bool
     """Whether the apps service is there."""
+    intents: bool
+    """Whether there is an acquirer, and buyers and tills that collect through it."""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those that run."""
+        return _services(apps=self.apps, intents=self.intents)
 
     @property
     def within_s(self) -> float:
@@ -73,17 +82,26 @@ class Outcome:
     """What was published about the order of the first finding, one line each."""
 
 
-def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None) -> Plan:
-    """The run of a seed: one in six without faults, one in four with requests over HTTP, and one in four with the apps
-    service, unless that is given."""
+def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bool | None = None) -> Plan:
+    """The run of a seed: one in six without faults, one in four with requests over HTTP, one in four with the apps
+    service and one in four with an acquirer, unless these are given."""
     random = Random(f"plan {seed}")
     rate = random.choice(_RATES)
     count = 0 if random.random() < 1 / 6 else random.randint(1, max(10, lifecycles // 40))
     if apps is None:
         apps = Random(f"apps {seed}").random() < _APPS
-    drawn = faults.draw(random, count, lifecycles / rate, nodes=REPLICAS * (len(COMPOSE) - (not apps)))
+    if intents is None:
+        intents = Random(f"intents {seed}").random() < _INTENTS
+    nodes = REPLICAS * len(_services(apps=apps, intents=intents))
+    kinds = faults.OF_INTENTS if intents else faults.KINDS
+    drawn = faults.draw(random, count, lifecycles / rate, nodes, kinds)
     fetch_s, http = random.choice(_FETCHES_S), random.random() < _HTTP
-    return Plan(seed, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps)
+    return Plan(seed, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents)
+
+
+def _services(*, apps: bool, intents: bool) -> tuple[str, ...]:
+    absent = {"apps": not apps, "sandbox": not intents}
+    return tuple(service for service in COMPOSE if not absent.get(service))
 
 
 def run(plan: Plan) -> Outcome:
@@ -115,7 +133,7 @@ class _Run:
         self.random = Random(f"world {plan.seed}")
         self.books = Books()
         self.findings: list[Finding] = []
-        self.everything = Everything(http=plan.http)
+        self.everything = Everything(http=plan.http, intents=plan.intents)
         self.rested_s = 0.0
 
     async def whole(self) -> Outcome:
@@ -123,15 +141,21 @@ class _Run:
         seed, everything = self.plan.seed, self.everything
         cluster = Cluster(Random(f"kafka {seed}"), self.plan.fetch_s, everything.told)
         settings = Settings(
-            command_partitions=PARTITIONS, consumer_lanes=2, rate_limits=UNLIMITED, sealing_key=_SEALING_KEY
+            command_partitions=PARTITIONS,
+            consumer_lanes=2,
+            rate_limits=UNLIMITED,
+            sealing_key=_SEALING_KEY,
+            sandbox=SandboxSettings(secret=_SANDBOX_SECRET),
         )
+        made = databases(virtual_now)
         receivers = Receivers(Random(f"receivers {seed}"))
-        self.servers = everything.servers = Servers(databases(virtual_now), STATEMENTS, cluster, settings, receivers)
+        acquirers = Acquirers(Random(f"acquirer {seed}"), made["payments"])
+        self.servers = everything.servers = Servers(made, STATEMENTS, cluster, settings, receivers, acquirers)
         everything.prepare()
-        names = [service for service in COMPOSE if self.plan.apps or service != "apps"]
         self.nodes = everything.nodes = [
-            Node(service, self.servers, self.random) for service in names for _ in range(REPLICAS)
+            Node(service, self.servers, self.random) for service in self.plan.services for _ in range(REPLICAS)
         ]
+        acquirers.nodes = [node for node in self.nodes if node.service == "sandbox"]
         try:
             await self._from_start_to_rest()
             await self._judge()
@@ -225,11 +249,13 @@ class _Run:
             return True
         # Looked at last and at one instant, so that what is judged next is as it was found here.
         databases = self.servers.databases
-        outboxes = any(database["outbox"].rows for database in databases.values())
+        outboxes = any(databases[service]["outbox"].rows for service in ("orders", "payments", "apps"))
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
-        return outboxes or behind or webhooks_are_due(databases["apps"], virtual_now())
+        asked = self.servers.acquirers.under_way or intents_are_under_way(databases["payments"], virtual_now())
+        return bool(outboxes or behind or asked or webhooks_are_due(databases["apps"], virtual_now()))
 
     async def _judge(self) -> None:
+        await self.servers.acquirers.settle()
         audited = audit(self.books, self.evidence(), finished=True)
         for node in self.nodes:
             for reason in await node.unwell():
@@ -248,7 +274,8 @@ class _Run:
             for name, table in database.tables.items()
         }
         troubles = [(fault.at_s, fault.at_s + fault.lasts_s) for fault in self.plan.faults]
-        return Evidence(topics, tables, self.servers.receivers.requests, troubles)
+        questions = self.servers.acquirers.questions
+        return Evidence(topics, tables, self.servers.receivers.requests, questions, troubles)
 
     def _story(self, order_id: str) -> Iterator[str]:
         needle = order_id.encode()

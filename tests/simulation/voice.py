@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import orjson
 
-from tests.simulation.books import Books, Command, Garbage, Saying, Wanted, Write
+from tests.simulation.books import Books, Collecting, Command, Garbage, Saying, Wanted, Write
 from tests.simulation.world_api import COMMANDS, ENVIRONMENT, Channel, Json, World
 
 SOURCE = "/services/tests"
 _PATIENCE_S = (0.05, 0.3, 1.0)
-_BUSY = 503
+_BUSY, _UNDER_WAY, _NOT_KNOWN = 503, 202, 404
+_NOT_KNOWN_TIMES = 60
+"""As often somebody asks about an order that the payments do not know yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Voice:
 
     async def create(self, order: Buying, *, draft: bool = False) -> str:
         """Ask for the order by Kafka; the command's id."""
-        self._want(order)
+        self.want(order)
         line = {"line_item_id": self.new_id("li_"), "name": "Thing", "unit_price_minor": order.total}
         body: Json = {"currency": order.currency, "source": "checkout", "line_items": [line]}
         if order.external_reference is not None:
@@ -145,10 +147,11 @@ class Voice:
         status, order_id = await self.write(order, "/v1/orders", body, times=times)
         if order_id is not None:
             order.order_id = order_id
-            self._want(order, promised=True)
+            self.want(order, promised=True)
         return status == 201
 
-    def _want(self, order: Buying, *, promised: bool = False) -> None:
+    def want(self, order: Buying, *, promised: bool = False) -> None:
+        """It is asked for, or there already."""
         merchant_id, reference = order.channel.merchant_id, order.external_reference
         wanted = Wanted(order.order_id, merchant_id, order.currency, order.total, reference, promised)
         self.books.wanted[order.order_id] = wanted
@@ -172,6 +175,39 @@ class Voice:
                     return status, data.get("order_id")
             else:
                 await asyncio.sleep(self.random.choice(_PATIENCE_S))
+
+
+    def collecting(self, order: Buying, path: str, body: Json) -> Collecting:
+        """A request to the payments, to be asked once or several times."""
+        one = Collecting(order.order_id, self.new_id("idem_"), path, body)
+        self.books.collecting.append(one)
+        return one
+
+    async def collect(self, order: Buying, one: Collecting) -> tuple[int, Json]:
+        """The request until nothing is under way any more; the last status and what was answered."""
+        unknown = 0
+        while True:
+            status, answer = await self.ask_payments(order, "POST", one.path, one.body, one.key)
+            one.answers.append((status, answer))
+            unknown += status == _NOT_KNOWN
+            again = status == _NOT_KNOWN and unknown < _NOT_KNOWN_TIMES
+            if status != _UNDER_WAY and not again:
+                return status, answer.get("data", {})
+            await asyncio.sleep(self.random.choice(_PATIENCE_S))
+
+    async def ask_payments(
+        self, order: Buying, method: str, path: str, body: Json | None = None, key: str | None = None
+    ) -> tuple[int, Json]:
+        """One request until it is answered."""
+        while True:
+            try:
+                merchant_id = order.channel.merchant_id
+                status, answer = await self.world.request("payments", method, path, body, key, merchant_id=merchant_id)
+            except ConnectionError:
+                status, answer = _BUSY, {}
+            if status != _BUSY and answer.get("code") != "IDEMPOTENCY_KEY_IN_PROGRESS":
+                return status, answer
+            await asyncio.sleep(self.random.choice(_PATIENCE_S))
 
 
 def command_headers(command_id: str, kind: str, order_id: str, merchant_id: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from shared.auth.keys import hash_credential
+from shared.auth.keys import _checksum as checksum
+from shared.auth.keys import hash_credential, looks_like_key
 from shared.contracts.access import SCOPES, Grant
 from shared.relay import partition_of
 from shared.topics import ACCESS_GRANTS, ORDERS_REPLIES, channel_topics, core_topics
@@ -18,15 +19,17 @@ from tests.simulation.world_api import Channel, Json
 
 PARTITIONS = 4
 CHANNELS = (Channel("chn_web", "mer_one"), Channel("chn_till", "mer_one"), Channel("chn_app", "mer_two"))
-_API_KEYS = {"mer_one": "tl_test_one", "mer_two": "tl_test_two"}
+_KEY_BODIES = {name: f"tl_test_{name.replace('_', ''):0<32}" for name in ("mer_one", "mer_two")}
+_API_KEYS = {name: body + checksum(body) for name, body in _KEY_BODIES.items()}
+assert all(map(looks_like_key, _API_KEYS.values()))
 _LOST_ONE_IN = 60
 
 
 class Everything:
     """What all lifecycles share."""
 
-    def __init__(self, *, http: bool) -> None:
-        self.http = http
+    def __init__(self, *, http: bool, intents: bool) -> None:
+        self.http, self.intents = http, intents
         self.servers: Servers
         self.nodes: list[Node] = []
         self.trace: list[Record] = []
@@ -85,7 +88,7 @@ class LifeWorld:
     def __init__(self, all_of_it: "Everything", random: Random) -> None:
         self._all, self.random = all_of_it, random
         self._link = Link(random)
-        self.http, self.channels = all_of_it.http, CHANNELS
+        self.http, self.intents, self.channels = all_of_it.http, all_of_it.intents, CHANNELS
 
     def now(self) -> datetime:
         return virtual_now()
@@ -125,6 +128,10 @@ class LifeWorld:
 
     async def reply(self, command_id: str) -> Json:
         return await self._all.reply(command_id)
+
+    async def answer_challenge(self, url: str, *, approves: bool) -> None:
+        await self._link.travel(ConnectionError)
+        await self._all.servers.acquirers.answer_challenge(url, approves=approves)
 
 
 def header(record: Record, name: str) -> str:

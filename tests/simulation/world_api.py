@@ -12,6 +12,7 @@ Row = dict[str, Any]
 ENVIRONMENT = "test"
 COMMANDS, EVENTS, REPLIES = "orders.commands", "orders.events", "orders.replies"
 PAYMENTS_EVENTS, APPS_EVENTS = "payments.events", "apps.events"
+OF_INTENTS = "payments.payment_intent_"
 DEAD_LETTERS = ".dead-letters"
 
 
@@ -53,6 +54,20 @@ class Request:
     """When the receiver took it as received, whether or not its answer came through."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One that left a process of the payments for the acquirer; `operation` is `look_up` where nothing is to move."""
+
+    at_s: float
+    attempt_id: str
+    operation: str
+    order_id: str | None = None
+    payment_intent_id: str | None = None
+    amount: int = 0
+    saved: bool = True
+    """Whether the attempt was in the payments' database by then."""
+
+
 @dataclass(slots=True)
 class Evidence:
     """What is there: every topic from its beginning, per partition in order, and the tables by `service.table`."""
@@ -61,6 +76,8 @@ class Evidence:
     tables: dict[str, list[Row]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     """To receivers of webhooks, in the order of time."""
+    questions: list[Question] = field(default_factory=list)
+    """To the acquirer, in the order of time."""
     troubles: list[tuple[float, float]] = field(default_factory=list)
     """When something was wrong with processes or servers."""
 
@@ -83,6 +100,11 @@ class World(Protocol):
         """Whether `request` works here."""
         ...
 
+    @property
+    def intents(self) -> bool:
+        """Whether there is an acquirer, and payments are asked over HTTP."""
+        ...
+
     def now(self) -> datetime:
         """UTC."""
         ...
@@ -102,4 +124,8 @@ class World(Protocol):
 
     async def reply(self, command_id: str) -> Json:
         """The first message on `orders.replies` about the command, with its `ce_type` as `type`; waits for it."""
+        ...
+
+    async def answer_challenge(self, url: str, *, approves: bool) -> None:
+        """The buyer presses a button on the acquirer's page. Raises `ConnectionError` when no answer came."""
         ...

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from tests.simulation.auditor.apps import audit_apps
 from tests.simulation.auditor.channels import audit_channels
 from tests.simulation.auditor.findings import Finding, Invariant
+from tests.simulation.auditor.intents import audit_intents
 from tests.simulation.auditor.left_over import audit_left_over
 from tests.simulation.auditor.orders import audit_orders
 from tests.simulation.auditor.seen import see
@@ -21,6 +22,7 @@ def audit(books: Books, evidence: Evidence, finished: bool) -> list[Finding]:
     audit_channels(seen)
     audit_left_over(seen)
     if finished:
+        audit_intents(seen)
         audit_apps(seen)
     return seen.findings
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import orjson
 
 from tests.simulation.auditor.findings import Invariant
-from tests.simulation.auditor.seen import Outcome, Placed, Seen, dead_letter_topics, header, record_of
+from tests.simulation.auditor.seen import Outcome, Placed, Seen, dead_letter_topics, header, record_of, wire_type
 from tests.simulation.books import Content, Fact, Garbage, Record, Saying
-from tests.simulation.world_api import DEAD_LETTERS, PAYMENTS_EVENTS, Json, Row, Told
+from tests.simulation.world_api import DEAD_LETTERS, OF_INTENTS, PAYMENTS_EVENTS, Json, Row, Told
 
 _MOVES_MONEY = ("authorized", "captured", "refunded")
 _REFUSED_AS = {"CURRENCY_MISMATCH": "currency", "PAYMENT_REFERENCE_REUSED": "conflict"}
@@ -282,7 +282,9 @@ def _events(seen: Seen) -> None:
         message_id = header(told, "ce_id")
         if said.setdefault(message_id, told.value) != told.value:
             seen.say(Invariant.REPEATS_SAY_THE_SAME, f"{message_id} on {PAYMENTS_EVENTS} says two things")
-        kinds[message_id.rpartition(".")[0]].add(header(told, "ce_type")[9:-3])
+        if wire_type(told).startswith(OF_INTENTS):
+            continue
+        kinds[message_id.rpartition(".")[0]].add(wire_type(told)[9:-3])
     for row in seen.rows("payments.unmatched_money"):
         ended = (
             {f"unmatched_money_{row['status']}"} if row["status"] in ("attached", "returned", "dismissed") else set()

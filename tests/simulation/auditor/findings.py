@@ -43,6 +43,14 @@ class Invariant(Enum):
     WEBHOOKS_ARRIVE = "A webhook arrives at least once, or is shown as waiting or failed (concepts/webhooks)"
     NOBODY_IS_HELD_UP = "A receiver that does not answer delays no other (concepts/webhooks, decisions/0014)"
     ANSWERS_STAY = "A key gets one answer (decisions/0004)"
+    REQUESTS_ARE_UNDERSTOOD = "Whoever may do everything is answered, and never with 401, 403 or 500"
+    LEDGER_IS_ON_ORDERS = "What the acquirer holds and has collected is on its order (concepts/payments, 3)"
+    COLLECTED_ONCE = "Intents collect no more than is owed, and no try collects twice (concepts/payments, 1)"
+    SAVED_BEFORE_ASKED = "What a processor is asked was saved before (concepts/payments, 2)"
+    LEASED_BEFORE_ASKED = "No processor moves money without a lease on its order (concepts/payments, 1)"
+    INTENTS_COME_TO_REST = "Every intent comes to rest, and leases nothing then (concepts/payments, Unknown)"
+    ALL_OR_NONE = "Several sources collect when all hold their part, or none does (concepts/payments, legs)"
+    INTENTS_SAY_WHAT_IS = "Intents say what their orders and the acquirer say (concepts/payments)"
 
 
 @dataclass(frozen=True, slots=True)

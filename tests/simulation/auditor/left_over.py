@@ -5,6 +5,8 @@ from collections import Counter
 from tests.simulation.auditor.findings import Invariant
 from tests.simulation.auditor.seen import Seen
 
+_NEVER_ANSWERED = (401, 403, 500)
+
 
 def audit_left_over(seen: Seen) -> None:
     """Outboxes, the payments' copy of orders, and what HTTP answered."""
@@ -15,6 +17,7 @@ def audit_left_over(seen: Seen) -> None:
     _known_orders(seen)
     _asked_for(seen)
     _answers(seen)
+    _understood(seen)
 
 
 def _known_orders(seen: Seen) -> None:
@@ -55,3 +58,12 @@ def _answers(seen: Seen) -> None:
     for text, count in seen.notes.items():
         if count > 1:
             seen.say(Invariant.NOTHING_TWICE, f"the note {text} is there {count} times")
+
+
+def _understood(seen: Seen) -> None:
+    """Whoever asked may do everything."""
+    answered = [(write.path, answer[0]) for write in seen.books.writes for answer in write.answers]
+    answered += [(one.path, answer[0]) for one in seen.books.collecting for answer in one.answers]
+    for path, status in answered:
+        if status in _NEVER_ANSWERED:
+            seen.say(Invariant.REQUESTS_ARE_UNDERSTOOD, f"{path} was answered {status}")

@@ -38,7 +38,8 @@ def audit_orders(seen: Seen) -> None:
 
 class _Order:
     def __init__(self, seen: Seen, order_id: str) -> None:
-        self.seen, self.order_id, self.fold = seen, order_id, Fold()
+        self.seen, self.order_id = seen, order_id
+        self.fold = seen.folds[order_id] = Fold()
         self.outcomes = seen.outcomes.get(order_id, _NOTHING)
         self.makers: set[str] = set()
         self.first: str | None = None

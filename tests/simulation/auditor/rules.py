@@ -68,7 +68,7 @@ _CARRIED_OVER = (
     "line_item_id",
     "line_item",
 )
-_NOT_SAID = {"release_lease": ("holder",), "extend_lease": ("holder",)}
+_NOT_SAID = {"release_lease": ("holder",), "extend_lease": ("holder",), "record_payment_failure": ("lease_id",)}
 """Fields that a command has for the rules only."""
 
 
@@ -76,7 +76,8 @@ def carried_over(kind: str, body: Json, data: Json) -> str | None:
     """The first field that the event says otherwise than its command, if any."""
     for name in _CARRIED_OVER:
         asked = body.get(name)
-        if asked is not None and data.get(name) != asked and name not in _NOT_SAID.get(kind, ()):
+        # What is nothing need not be said.
+        if asked is not None and (data.get(name) or 0) != asked and name not in _NOT_SAID.get(kind, ()):
             return name
     return None
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import orjson
 
 from tests.simulation.auditor.findings import Finding, Invariant
+from tests.simulation.auditor.fold import Fold
 from tests.simulation.auditor.parts import wire_name
 from tests.simulation.books import Books, Fact, Record
 from tests.simulation.world_api import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES, Evidence, Json, Row, Told
@@ -50,7 +51,7 @@ class Placed:
 
 @dataclass(slots=True)
 class Seen:
-    """Everything by order; `notes` and `placed` are filled while the orders are judged."""
+    """Everything by order; `folds`, `notes` and `placed` are filled while the orders are judged."""
 
     books: Books
     evidence: Evidence
@@ -67,6 +68,8 @@ class Seen:
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
     by_http: set[str] = field(default_factory=set)
     """Orders that were changed by requests."""
+    folds: dict[str, Fold] = field(default_factory=dict)
+    """Orders as they are reckoned."""
     notes: Counter[str] = field(default_factory=Counter)
     placed: dict[Fact, list[Placed]] = field(default_factory=lambda: defaultdict(list))
 
@@ -101,6 +104,11 @@ def see(books: Books, evidence: Evidence, finished: bool, only: Callable[[str], 
 def header(told: Told, name: str) -> str:
     """Its value, or nothing."""
     return dict(told.headers).get(name, b"").decode()
+
+
+def wire_type(told: Told) -> str:
+    """`payments.channel_event_applied.v1`."""
+    return header(told, "ce_type")
 
 
 def record_of(told: Told) -> Record:

@@ -1,0 +1,138 @@
+"""The acquirer as the payments reach it: over a network that delays, loses and repeats, and that keeps who asked what."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from services.payments.connectors.sandbox_http import NotReached
+from shared.contracts.sandbox import MovementPage, SandboxLookUp, SandboxOutcome, SandboxRequest, Whose
+from shared.faults import OutcomeUnknown, Poison, Transient
+from tests.simulation.network import Link
+from tests.simulation.postgres.engine import Database
+from tests.simulation.world_api import Question
+
+if TYPE_CHECKING:
+    from tests.simulation.nodes import Node
+
+T = TypeVar("T")
+_LOST_ONE_IN, _AGAIN_ONE_IN, _LATE_ONE_IN = 40, 25, 40
+_USUAL_S, _LATE_S, _AGAIN_S = (0.001, 0.02), (0.5, 15.0), (0.001, 20.0)
+_HANGS_S = 9.0
+"""How long a client waits for an answer that does not come."""
+_MERCHANTS = ("mer_one", "mer_two")
+
+
+@dataclass
+class Acquirers:
+    """Its replicas, and every question that left a process for them."""
+
+    random: Random
+    payments: Database
+    nodes: "list[Node]" = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    under_way: int = 0
+    """Questions that have not arrived, or are not answered."""
+
+    def client(self, link: Link) -> "Client":
+        """One process's."""
+        return Client(self, link)
+
+    def note(self, asked: SandboxRequest | SandboxLookUp) -> None:
+        """It leaves a process now."""
+        now = asyncio.get_running_loop().time()
+        saved = asked.attempt_id in self.payments["payment_attempts"].rows
+        if isinstance(asked, SandboxLookUp):
+            question = Question(now, asked.attempt_id, "look_up", saved=saved)
+        else:
+            about = (asked.order_id, asked.payment_intent_id, asked.amount_minor)
+            question = Question(now, asked.attempt_id, asked.operation, *about, saved)
+        self.questions.append(question)
+
+    async def send(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """To one of the replicas, perhaps later once more to another. Once it has left, the sender's end ends nothing."""
+        if self._chance(_AGAIN_ONE_IN):
+            again = asyncio.create_task(self._arrive(work, self.random.uniform(*_AGAIN_S)))
+            again.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self._chance(_LOST_ONE_IN):
+            await asyncio.sleep(_HANGS_S if self._chance(2) else 0.01)
+            raise ConnectionResetError
+        late = self._chance(_LATE_ONE_IN)
+        first = asyncio.create_task(self._arrive(work, self.random.uniform(*(_LATE_S if late else _USUAL_S))))
+        first.add_done_callback(lambda task: task.cancelled() or task.exception())
+        answer = await asyncio.shield(first)
+        if self._chance(_LOST_ONE_IN):
+            raise ConnectionResetError
+        return answer
+
+    async def answer_challenge(self, url: str, *, approves: bool) -> None:
+        """A buyer is on the page of a challenge; `ConnectionError` where that does not come through."""
+        secret = url.rpartition("/")[2]
+        try:
+            await self.send(lambda process: process.acquirer.answer_challenge(secret, approves=approves))
+        except Transient as trouble:
+            raise ConnectionError from trouble
+
+    async def settle(self) -> None:
+        """Whatever runs out by itself has run out, in the ledger too."""
+        for merchant_id in _MERCHANTS if self.nodes else ():
+            whose = Whose(merchant_id=merchant_id, environment="test")
+            await self.nodes[0].act(lambda process, whose=whose: process.acquirer.movements(whose))
+
+    async def _arrive(self, work: Callable[[Any], Coroutine[Any, Any, T]], after_s: float) -> T:
+        self.under_way += 1
+        try:
+            await asyncio.sleep(after_s)
+            return await self.random.choice(self.nodes).act(work)
+        finally:
+            self.under_way -= 1
+
+    def _chance(self, one_in: int) -> bool:
+        return self.random.random() * one_in < 1
+
+
+@dataclass
+class Client:
+    """`shared.contracts.sandbox.Acquirer` for one process, over its link."""
+
+    acquirers: Acquirers
+    link: Link
+
+    async def ask(self, request: SandboxRequest) -> SandboxOutcome:
+        """Do it, once."""
+        return await self._asked(request, lambda process: process.acquirer.ask(request))
+
+    async def look_up(self, wanted: SandboxLookUp) -> SandboxOutcome:
+        """What became of an attempt."""
+        return await self._asked(wanted, lambda process: process.acquirer.look_up(wanted))
+
+    async def movements(self, whose: Whose, page_token: str | None = None) -> MovementPage:
+        """A page of the ledger."""
+        raise NotImplementedError("no process of the simulation reads the ledger")
+
+    async def _asked(
+        self, asked: SandboxRequest | SandboxLookUp, work: Callable[[Any], Coroutine[Any, Any, SandboxOutcome]]
+    ) -> SandboxOutcome:
+        await self.link.travel(lambda: NotReached("cut"))
+        self.acquirers.note(asked)
+        try:
+            answer = await self.acquirers.send(work)
+        except ConnectionRefusedError as refused:
+            raise NotReached("nobody is there") from refused
+        except (ConnectionError, Poison, Transient) as trouble:
+            raise OutcomeUnknown(f"no answer: {trouble}") from trouble
+        await self.link.travel(lambda: OutcomeUnknown("cut"))
+        return answer
+
+
+def intents_are_under_way(payments: Database, now: datetime) -> bool:
+    """Whether any intent, or what was asked for one, waits for something that comes without a buyer's doing."""
+    if payments["payment_intents"].found("under_way", True):
+        return True
+    attempts, intents = payments["payment_attempts"], payments["payment_intents"]
+    if any(attempts.rows[key]["status"] != "challenged" for key in attempts.found("open", True)):
+        return True
+    ends = [intents.rows[key]["authorization_ends_at"] for key in intents.found("holding", True)]
+    return any(end is not None and end <= now for end in ends)

@@ -1,0 +1,75 @@
+"""The acquirer's own books, read as an outsider would: who paid what, and what is held."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from tests.simulation.auditor.seen import Seen
+from tests.simulation.world_api import Row
+
+_COLLECTS = ("sale", "capture")
+
+
+@dataclass(slots=True)
+class Account:
+    """What the acquirer holds and has collected."""
+
+    held: int = 0
+    collected: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """By payment, as the acquirer calls it."""
+
+    payments: dict[str, Row] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
+    approved: Counter[str] = field(default_factory=Counter)
+    """By intent: how many authorizations the acquirer has approved."""
+    acted: list[Row] = field(default_factory=list)
+    """Authorizations by which it held or collected something, or asked the buyer."""
+    collected_first: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    """An intent of which something is collected, and the intents that had held something until then."""
+
+    def of_intent(self, payment_intent_id: str) -> Account:
+        """Of all its payments."""
+        mine = [
+            self.accounts[name]
+            for name, payment in self.payments.items()
+            if payment["payment_intent_id"] == payment_intent_id and name in self.accounts
+        ]
+        return Account(sum(each.held for each in mine), sum(each.collected for each in mine))
+
+
+def ledger_of(seen: Seen) -> Ledger:
+    """Sums of its movements, in the order in which they were made."""
+    ledger = Ledger({row["payment_id"]: row for row in seen.rows("sandbox.payments")})
+    held: set[str] = set()
+    for row in seen.rows("sandbox.entries"):
+        account, intent = ledger.accounts[row["payment_id"]], _intent_of(ledger, row)
+        if row["account"] == "held":
+            account.held += row["amount_minor"]
+            held.add(intent)
+        elif row["account"] == "merchant":
+            account.collected += row["amount_minor"]
+            if row["kind"] in _COLLECTS:
+                ledger.collected_first.append((intent, frozenset(held)))
+    for row in _acted(seen):
+        payment = ledger.payments[row["payment_id"]]
+        if row["attempt_id"] == payment["attempt_id"]:
+            ledger.acted.append(row)
+            if ledger.accounts.get(row["payment_id"]):
+                ledger.approved[payment["payment_intent_id"]] += 1
+    return ledger
+
+
+def _acted(seen: Seen) -> Iterator[Row]:
+    for row in seen.rows("sandbox.attempts"):
+        if row["payment_id"] is not None and orjson.loads(row["answer"])["status"] != "declined":
+            yield row
+
+
+def _intent_of(ledger: Ledger, row: Row) -> str:
+    return str(ledger.payments[row["payment_id"]]["payment_intent_id"])
