@@ -228,6 +228,17 @@ async def test_the_same_request_again_is_told_the_same(stack: Stack) -> None:
     assert (await order(shop, order_id))["settlement"]["captured_money"] == money(5000)
 
 
+async def test_a_repeat_of_what_is_under_way_waits_for_the_same_intent(stack: Stack) -> None:
+    shop = await stack.tenant()
+    path = f"/v1/orders/{await order_of(shop)}/payment-intents"
+    body, headers = {"method": card(), "confirm": True}, {"Idempotency-Key": "pay-1"}
+    first = await shop.http.post(path, json=body, headers=headers | {"Prefer": "wait=0"})
+    assert first.status_code == 202
+    again = await shop.http.post(path, json=body, headers=headers)
+    assert (again.status_code, again.json()["data"]["status"]) == (201, "succeeded")
+    assert again.json()["data"]["payment_intent_id"] == first.json()["data"]["payment_intent_id"]
+
+
 async def test_an_amount_alone_makes_an_order(stack: Stack) -> None:
     shop = await stack.tenant()
     body = {"amount_money": money(1500), "description": "Deposit", "method": card(), "confirm": True}

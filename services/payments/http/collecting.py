@@ -53,6 +53,12 @@ def one_of(payment_intent_id: str) -> Show:
     return show
 
 
+def the_only_one(group: Sequence[Intent]) -> BaseModel:
+    """The answer is the intent that was made, by this request or by the one that it repeats."""
+    [intent] = group
+    return shown(intent)
+
+
 async def order_for(request: ApiRequest, wiring: Wiring, order_id: str) -> KnownOrder:
     """The caller's order; another tenant's is not found."""
     access = request.user

@@ -8,7 +8,16 @@ from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent, Refused
 from services.payments.core.intents.view import shown
-from services.payments.http.collecting import Shape, collect, connector_for, look_up, one_of, order_for, own_intent
+from services.payments.http.collecting import (
+    Shape,
+    collect,
+    connector_for,
+    look_up,
+    one_of,
+    order_for,
+    own_intent,
+    the_only_one,
+)
 from services.payments.http.intent_models import (
     CaptureRequest,
     ConfirmRequest,
@@ -232,7 +241,7 @@ async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: Order
             return None
         return wishes.confirm(moves, moves[intent.payment_intent_id], intent.means, intent.connector, expected)
 
-    return await collect(request, wiring, wish, Shape(one_of(intent.payment_intent_id), 201), made=[intent])
+    return await collect(request, wiring, wish, Shape(the_only_one, 201), made=[intent])
 
 
 def _shape(intent: Intent) -> Shape:
