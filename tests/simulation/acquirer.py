@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.nodes import Node
 
 T = TypeVar("T")
-_LOST_ONE_IN, _AGAIN_ONE_IN, _LATE_ONE_IN = 40, 25, 40
+_LOST_ONE_IN, _AGAIN_ONE_IN, _LATE_ONE_IN = 40, 25, 12
 _USUAL_S, _LATE_S, _AGAIN_S = (0.001, 0.02), (0.5, 15.0), (0.001, 20.0)
 _HANGS_S = 9.0
 """How long a client waits for an answer that does not come."""

@@ -20,7 +20,7 @@ KINDS = (
     "rebalance",
     "clock_jump",
 )
-OF_INTENTS = (*KINDS, "freeze_for_a_minute", "cut_outward")
+OF_INTENTS = (*KINDS, "kill", "freeze_for_a_minute", "cut_outward")
 """Where there is an acquirer; a claim of an attempt runs out after a minute."""
 _LASTS_S = {
     "kill": (0.05, 3.0),
@@ -56,9 +56,7 @@ class Fault:
         return f"{self.at_s:7.3f} s  {self.kind} of node {self.node} for {self.lasts_s:.2f} s"
 
 
-def draw(
-    random: Random, count: int, within_s: float, nodes: int, kinds: Sequence[str] = KINDS
-) -> tuple[Fault, ...]:
+def draw(random: Random, count: int, within_s: float, nodes: int, kinds: Sequence[str] = KINDS) -> tuple[Fault, ...]:
     """`count` faults, most of them while there is load."""
     faults = []
     for _ in range(count):

@@ -34,6 +34,8 @@ REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
 _HTTP, _APPS, _INTENTS = 0.25, 0.25, 0.25
+_ASKED_FOR_S = 4.0
+"""For so long acquirers are asked, and longer, when no life begins any more."""
 _GLANCES, _GLANCED_AT = 3, 20
 _QUIET_S = 4.0
 _PATIENCE_S = 400.0
@@ -94,7 +96,8 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
         intents = Random(f"intents {seed}").random() < _INTENTS
     nodes = REPLICAS * len(_services(apps=apps, intents=intents))
     kinds = faults.OF_INTENTS if intents else faults.KINDS
-    drawn = faults.draw(random, count, lifecycles / rate, nodes, kinds)
+    within_s = lifecycles / rate + (_ASKED_FOR_S if intents else 0.0)
+    drawn = faults.draw(random, count, within_s, nodes, kinds)
     fetch_s, http = random.choice(_FETCHES_S), random.random() < _HTTP
     return Plan(seed, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents)
 

@@ -39,7 +39,7 @@ _SETTLED_WITHIN_S = 30
 class RealWorld:
     """The running stack as a model sees it, with tenants and channels of its own."""
 
-    http = True
+    http, intents = True, False
 
     def __init__(self, stack: Stack, tenants: list[Tenant], channels: list[Channel], seed: int) -> None:
         self.stack, self.channels = stack, channels
@@ -66,6 +66,9 @@ class RealWorld:
 
     async def reply(self, command_id: str) -> Json:
         return await self._awaited(command_id)
+
+    async def answer_challenge(self, url: str, *, approves: bool) -> None:
+        raise NotImplementedError("no story of this world meets a challenge")
 
     def _awaited(self, command_id: str) -> asyncio.Future[Json]:
         return self._replies.setdefault(command_id, asyncio.get_running_loop().create_future())

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tests.simulation.app_bugs import APP_BUGS
 from tests.simulation.bugs import BUGS, Bug
+from tests.simulation.intent_bugs import INTENT_BUGS
 from tests.simulation.run import Outcome, plan_of, run
 from tests.simulation.shrink import shrink
 
@@ -18,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 LIFECYCLES = 200
 APP_LIFECYCLES = 60
 """Of runs with the apps service, which sends several messages for each of the others'."""
-RUNS, APP_RUNS = 15, 8
+INTENT_LIFECYCLES = 100
+"""Of runs with an acquirer, which payments are asked for by requests."""
+RUNS, APP_RUNS, INTENT_RUNS = 15, 8, 8
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
 
@@ -31,18 +34,24 @@ def _words(outcome: Outcome) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
 def test_nothing_is_found(seed: int) -> None:
-    assert _words(run(plan_of(seed, LIFECYCLES))) == []
+    assert _words(run(plan_of(seed, LIFECYCLES, intents=False))) == []
 
 
 @pytest.mark.parametrize("seed", range(101, 101 + APP_RUNS))
 def test_nothing_is_found_beside_the_apps_service(seed: int) -> None:
-    assert _words(run(plan_of(seed, APP_LIFECYCLES, apps=True))) == []
+    assert _words(run(plan_of(seed, APP_LIFECYCLES, apps=True, intents=False))) == []
 
 
-@pytest.mark.parametrize("apps", [False, True])
-def test_a_seed_repeats_itself_whatever_the_hashes_are(apps: bool) -> None:
-    script = f"from tests.simulation.run import *; print(run(plan_of(5, 60, apps={apps})).trace)"
-    here = run(plan_of(5, 60, apps=apps)).trace
+@pytest.mark.parametrize("seed", range(201, 201 + INTENT_RUNS))
+def test_nothing_is_found_beside_an_acquirer(seed: int) -> None:
+    assert _words(run(plan_of(seed, INTENT_LIFECYCLES, apps=False, intents=True))) == []
+
+
+@pytest.mark.parametrize(("apps", "intents"), [(False, False), (True, False), (False, True)])
+def test_a_seed_repeats_itself_whatever_the_hashes_are(apps: bool, intents: bool) -> None:
+    services = f"apps={apps}, intents={intents}"
+    script = f"from tests.simulation.run import *; print(run(plan_of(5, 60, {services})).trace)"
+    here = run(plan_of(5, 60, apps=apps, intents=intents)).trace
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         found = subprocess.run(
@@ -61,7 +70,7 @@ def test_seeds_differ() -> None:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str) -> None:
-    _find(name, BUGS[name], LIFECYCLES, apps=False)
+    _find(name, BUGS[name], LIFECYCLES)
 
 
 @pytest.mark.parametrize("name", APP_BUGS)
@@ -69,10 +78,15 @@ def test_a_bug_planted_into_the_apps_service_is_found(name: str) -> None:
     _find(name, APP_BUGS[name], APP_LIFECYCLES, apps=True)
 
 
-def _find(name: str, bug: Bug, lifecycles: int, *, apps: bool) -> None:
+@pytest.mark.parametrize("name", INTENT_BUGS)
+def test_a_bug_planted_into_intents_is_found(name: str) -> None:
+    _find(name, INTENT_BUGS[name], INTENT_LIFECYCLES, intents=True)
+
+
+def _find(name: str, bug: Bug, lifecycles: int, *, apps: bool = False, intents: bool = False) -> None:
     for seed in range(1, MOST_SEEDS + 1):
         with bug():
-            outcome = run(plan_of(seed, lifecycles, apps=apps))
+            outcome = run(plan_of(seed, lifecycles, apps=apps, intents=intents))
         if outcome.findings:
             _found[name] = (seed, _words(outcome)[0])
             return

@@ -176,7 +176,6 @@ class Voice:
             else:
                 await asyncio.sleep(self.random.choice(_PATIENCE_S))
 
-
     def collecting(self, order: Buying, path: str, body: Json) -> Collecting:
         """A request to the payments, to be asked once or several times."""
         one = Collecting(order.order_id, self.new_id("idem_"), path, body)

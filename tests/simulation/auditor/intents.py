@@ -89,7 +89,9 @@ class _Intents:
             legs = [leg for leg in fold.legs.values() if leg.reference == name] if fold else []
             there = (sum(leg.held for leg in legs), sum(leg.captured for leg in legs))
             if there != (account.held, account.collected):
-                said = f"{name}: the acquirer has {(account.held, account.collected)} (held, collected), its order {there}"
+                said = (
+                    f"{name}: the acquirer has {(account.held, account.collected)} (held, collected), its order {there}"
+                )
                 self.say(Invariant.LEDGER_IS_ON_ORDERS, said, payment["order_id"])
             if payment["payment_intent_id"] not in self.intents:
                 self.say(Invariant.NOTHING_INVENTED, f"{name} was paid for no intent", payment["order_id"])
@@ -119,7 +121,10 @@ class _Intents:
             if not question.saved:
                 self.say(Invariant.SAVED_BEFORE_ASKED, f"{question.attempt_id} was asked unsaved", question.order_id)
         for attempt in self.ledger.acted:
-            question, payment = asked.get((attempt["attempt_id"], "authorize")), self.ledger.payments[attempt["payment_id"]]
+            question, payment = (
+                asked.get((attempt["attempt_id"], "authorize")),
+                self.ledger.payments[attempt["payment_id"]],
+            )
             if question is None:
                 self.say(Invariant.NOTHING_INVENTED, f"nobody asked for {attempt['attempt_id']}", payment["order_id"])
                 continue
@@ -161,7 +166,9 @@ class _Intents:
         for intent_id, intent in self.intents.items():
             if intent.state.get("legs", 1) > 1 and not intent.state.get("keep_successful_legs"):
                 groups[intent.row["group_id"]].append(intent_id)
-        first = _first_of_each(self.ledger.collected_first, {each: group for group, ids in groups.items() for each in ids})
+        first = _first_of_each(
+            self.ledger.collected_first, {each: group for group, ids in groups.items() for each in ids}
+        )
         for group, ids in groups.items():
             members = [self.intents[each] for each in ids]
             empty = [each for each in members if not each.amount("captured")]
@@ -194,7 +201,11 @@ def _leases(seen: Seen) -> dict[str, list[_Lease]]:
     found: dict[str, dict[str, _Lease]] = defaultdict(dict)
     for (order_id, command_id), asked in seen.asked.items():
         reply = seen.replies.get((order_id, command_id))
-        if reply is None or wire_type(reply) != _ACCEPTED or asked.body.get("holder", {}).get("type") != "payment_intent":
+        if (
+            reply is None
+            or wire_type(reply) != _ACCEPTED
+            or asked.body.get("holder", {}).get("type") != "payment_intent"
+        ):
             continue
         leases, body = found[asked.body["holder"]["id"]], asked.body
         if asked.kind == "acquire_lease":
@@ -215,9 +226,7 @@ def _payments(intent: _Intent) -> set[str]:
     return {body["payment_id"] for body in intent.told if body.get("payment_id")}
 
 
-def _first_of_each(
-    collected: list[tuple[str, frozenset[str]]], group_of: dict[str, str]
-) -> dict[str, frozenset[str]]:
+def _first_of_each(collected: list[tuple[str, frozenset[str]]], group_of: dict[str, str]) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for intent_id, held in collected:
         if intent_id in group_of:

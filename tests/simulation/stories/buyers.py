@@ -73,6 +73,12 @@ class Buyer:
         data: Json = answer.get("data", {})
         return data
 
+    async def watch(self, intent_id: str) -> None:
+        """Somebody else looks, again and again, while it is collected."""
+        for _ in range(3):
+            await self.a_moment()
+            await self.look(intent_id)
+
     async def a_moment(self) -> None:
         await asyncio.sleep(self.life.random.choice(_A_MOMENT_S))
 
@@ -126,7 +132,7 @@ async def held(life: Life) -> None:
     part = buyer.money(life.part(buyer.order.total))
     match life.random.randrange(4):
         case 0:
-            await buyer.wish(intent_id, "capture")
+            await asyncio.gather(buyer.wish(intent_id, "capture"), buyer.watch(intent_id))
         case 1:
             await buyer.wish(intent_id, "capture", amount_money=part)
             await buyer.wish(intent_id, "capture", amount_money=part)

@@ -103,7 +103,7 @@ async def cancel_beside_capture(life: Life) -> None:
         await buyer.wish(intent_id, what, **body)
 
     again = [soon("capture")] if life.chance(3) else []
-    await asyncio.gather(soon("capture", **part), soon("cancel"), *again)
+    await asyncio.gather(soon("capture", **part), soon("cancel"), buyer.watch(intent_id), *again)
 
 
 async def order_changes_beside(life: Life) -> None:

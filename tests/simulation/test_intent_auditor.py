@@ -1,0 +1,169 @@
+"""The auditor finds what is wrong with what intents collect: an honest world is spoilt in one way after another."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.simulation.auditor import Invariant, audit
+from tests.simulation.books import Collecting
+from tests.simulation.toy import MERCHANT, ToyWorld
+from tests.simulation.world_api import COMMANDS, PAYMENTS_EVENTS, Json, Question
+
+ORDER = "ord_A"
+ENTRIES, INTENTS = "sandbox.entries", "payments.payment_intents"
+
+
+def honest() -> ToyWorld:
+    """An order that two cards pay together: both are leased for, held, and collected."""
+    world = ToyWorld()
+    world.create(ORDER, 1000)
+    world.books.by_intents.add(ORDER)
+    for number, amount in ((1, 600), (2, 400)):
+        lease(world, number, amount)
+        hold(world, number, amount)
+    collect(world, 1, 600, "order_partially_paid")
+    collect(world, 2, 400, "order_paid")
+    shown = [{"payment_intent_id": f"pi_{number}", "order_id": ORDER} for number in (1, 2)]
+    asked = Collecting(ORDER, "key_1", f"/v1/orders/{ORDER}/pay", {"legs": [{}, {}]})
+    asked.answers.append((200, {"data": {"payment_intents": shown}}))
+    world.books.collecting.append(asked)
+    world.settle()
+    return world
+
+
+def lease(world: ToyWorld, number: int, amount: int, lease_id: str = "") -> None:
+    """The order is asked for it, and grants it."""
+    name = lease_id or f"ls_{number}"
+    body: Json = {"lease_id": name, "holder": {"type": "payment_intent", "id": f"pi_{number}"}, "amount_minor": amount}
+    world.ask(ORDER, f"pi_{number}.lease.{name}", "acquire_lease", ours=False, **body, term_s=300)
+    world.happen(ORDER, f"pi_{number}.lease.{name}", ("lease_granted", body | {"expires_at": "2026-11-22T01:00:00Z"}))
+
+
+def hold(world: ToyWorld, number: int, amount: int) -> None:
+    """The acquirer is asked, and the order told."""
+    world.evidence.questions.append(Question(1.0, f"att_{number}", "authorize", ORDER, f"pi_{number}", amount))
+    about: Json = {"payment_id": f"sbp_{number}", "attempt_id": f"att_{number}"}
+    world.rows("sandbox.payments").append(about | {"payment_intent_id": f"pi_{number}", "order_id": ORDER})
+    world.rows("sandbox.attempts").append(about | {"answer": '{"status":"approved"}'})
+    move(world, number, "hold", "holder", "held", amount)
+    said: Json = fact(number, amount) | {"lease_id": f"ls_{number}"}
+    world.ask(ORDER, f"pi_{number}.fact.2", "record_authorization", ours=False, **said, currency="EUR")
+    world.happen(ORDER, f"pi_{number}.fact.2", ("payment_authorized", said))
+
+
+def collect(world: ToyWorld, number: int, amount: int, announced: str) -> None:
+    """Captured, on the order, and told to everybody."""
+    move(world, number, "capture", "held", "merchant", amount)
+    said = fact(number, amount) | {"capture_reference": f"att_{number}c"}
+    world.ask(ORDER, f"pi_{number}.fact.3", "record_capture", ours=False, **said, currency="EUR")
+    world.happen(ORDER, f"pi_{number}.fact.3", ("payment_captured", said), (announced, {}))
+    state = {"connector": "sandbox", "captured_minor": amount, "legs": 2}
+    row = {"payment_intent_id": f"pi_{number}", "order_id": ORDER, "group_id": "pi_1", "status": "succeeded"}
+    world.rows(INTENTS).append(row | {"settled": True, "state": orjson.dumps(state).decode()})
+    for version, status in ((1, "processing"), (2, "succeeded")):
+        tell(world, number, version, status, amount if version == 2 else 0)
+
+
+def tell(world: ToyWorld, number: int, version: int, status: str, captured: int) -> None:
+    intent: Json = {"payment_intent_id": f"pi_{number}", "version": version, "status": status}
+    intent |= {"payment_id": f"pay_{number}", "captured_money": {"amount": captured}}
+    headers = {"ce_id": f"pi_{number}.{status}.{version}", "ce_type": f"payments.payment_intent_{status}.v1"}
+    body = orjson.dumps({"payment_intent": intent})
+    world.lay(PAYMENTS_EVENTS, ORDER, body, **headers, ce_merchantid=MERCHANT)
+
+
+def fact(number: int, amount: int) -> Json:
+    return {"payment_id": f"pay_{number}", "payment_reference": f"sbp_{number}", "amount_minor": amount}
+
+
+def move(world: ToyWorld, number: int, kind: str, source: str, target: str, amount: int) -> None:
+    for account, minor in ((source, -amount), (target, amount)):
+        row = {"movement_id": f"{kind}_{number}", "account": account, "amount_minor": minor, "kind": kind}
+        world.rows(ENTRIES).append(row | {"payment_id": f"sbp_{number}"})
+
+
+def state(world: ToyWorld, position: int, **changes: object) -> None:
+    row = world.rows(INTENTS)[position]
+    row["state"] = orjson.dumps(orjson.loads(row["state"]) | changes).decode()
+
+
+def failed(world: ToyWorld) -> None:
+    """The second leg brought nothing, and the first was collected all the same."""
+    world.rows(INTENTS)[1]["status"] = "failed"
+    state(world, 1, captured_minor=0)
+
+
+def early(world: ToyWorld) -> None:
+    """The first leg is collected before the second is held."""
+    rows = world.rows(ENTRIES)
+    rows[2:6] = [*rows[4:6], *rows[2:4]]
+
+
+def twice(world: ToyWorld) -> None:
+    """The second leg is authorized again, as if it were another payment."""
+    world.rows("sandbox.payments").append(world.rows("sandbox.payments")[1] | {"payment_id": "sbp_3"})
+    world.rows("sandbox.attempts").append(world.rows("sandbox.attempts")[1] | {"payment_id": "sbp_3"})
+    move(world, 3, "sale", "holder", "merchant", 400)
+
+
+def asked(world: ToyWorld, **changes: Any) -> None:
+    world.evidence.questions[0] = replace(world.evidence.questions[0], **changes)
+
+
+def released(world: ToyWorld) -> None:
+    """Before the acquirer is asked."""
+    world.ask(ORDER, "pi_1.release.9", "release_lease", ours=False, lease_id="ls_1", holder={"id": "pi_1"})
+    world.records(COMMANDS)[-1] = world.records(COMMANDS)[-1]._replace(at_s=0.5)
+
+
+def kept(world: ToyWorld) -> None:
+    lease(world, 1, 1, "ls_left")
+
+
+def promised(world: ToyWorld, *names: str) -> None:
+    data = {"payment_intents": [{"payment_intent_id": name, "order_id": ORDER} for name in names]}
+    world.books.collecting[0].answers.append((200, {"data": data}))
+
+
+SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
+    (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES)[-1].update(amount_minor=399)),
+    (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES).pop()),
+    (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES)[-2].update(amount_minor=-399)),
+    (Invariant.NOTHING_INVENTED, lambda world: world.rows("sandbox.payments")[1].update(payment_intent_id="pi_9")),
+    (Invariant.NOTHING_INVENTED, lambda world: world.evidence.questions.pop()),
+    (Invariant.NOTHING_INVENTED, lambda world: world.books.collecting[0].body["legs"].pop()),
+    (Invariant.NOTHING_INVENTED, lambda world: tell(world, 9, 1, "processing", 0)),
+    (Invariant.COLLECTED_ONCE, twice),
+    (Invariant.COLLECTED_ONCE, lambda world: setattr(world.books.wanted[ORDER], "total", 999)),
+    (Invariant.SAVED_BEFORE_ASKED, lambda world: asked(world, saved=False)),
+    (Invariant.LEASED_BEFORE_ASKED, lambda world: asked(world, at_s=301.0)),
+    (Invariant.LEASED_BEFORE_ASKED, lambda world: asked(world, at_s=-1.0)),
+    (Invariant.LEASED_BEFORE_ASKED, released),
+    (Invariant.INTENTS_COME_TO_REST, lambda world: world.rows(INTENTS)[0].update(settled=False)),
+    (Invariant.INTENTS_COME_TO_REST, kept),
+    (Invariant.ALL_OR_NONE, failed),
+    (Invariant.ALL_OR_NONE, early),
+    (Invariant.INTENTS_SAY_WHAT_IS, lambda world: state(world, 0, captured_minor=599)),
+    (Invariant.INTENTS_SAY_WHAT_IS, lambda world: state(world, 0, authorized_minor=1)),
+    (Invariant.INTENTS_SAY_WHAT_IS, lambda world: tell(world, 1, 3, "canceled", 0)),
+    (Invariant.INTENTS_SAY_WHAT_IS, lambda world: world.records(PAYMENTS_EVENTS).pop()),
+    (Invariant.FIRST_IN_ORDER, lambda world: tell(world, 1, 1, "unknown", 0)),
+    (Invariant.ANSWERS_STAY, lambda world: promised(world, "pi_1")),
+    (Invariant.NOTHING_LOST, lambda world: promised(world, "pi_1", "pi_9")),
+    (Invariant.REQUESTS_ARE_UNDERSTOOD, lambda world: world.books.collecting[0].answers.append((401, {}))),
+]
+
+
+def test_an_honest_world_is_right() -> None:
+    world = honest()
+    assert list(map(str, audit(world.books, world.evidence, finished=True))) == []
+
+
+@pytest.mark.parametrize(("invariant", "spoil"), SPOILT)
+def test_a_spoilt_one_is_found_out(invariant: Invariant, spoil: Callable[[ToyWorld], Any]) -> None:
+    world = honest()
+    spoil(world)
+    assert invariant in {finding.invariant for finding in audit(world.books, world.evidence, finished=True)}
