@@ -15,6 +15,7 @@ from bench import (
     growth,
     http_rates,
     latency,
+    lifecycle,
     revocation,
     service,
     soak,
@@ -63,6 +64,7 @@ _MEASURES = {
     "throughput": _throughput,
     "latency": latency.measure,
     "http": http_rates.measure,
+    "lifecycle": lifecycle.measure,
     "growth": growth.measure,
     "soak": soak.measure,
     "revocation": revocation.measure,
@@ -85,6 +87,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--apps", type=int, nargs="+", default=list(fan_out.ORDERS), help="fan_out: at a merchant")
     parser.add_argument("--requests", type=int, default=10_000, help="http")
     parser.add_argument("--connections", type=int, default=64, help="http")
+    parser.add_argument("--lifecycles", type=int, default=2_000, help="lifecycle: in each turn")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(growth.SIZES), help="growth: orders")
     parser.add_argument("--reads", type=int, default=300, help="growth: requests of each kind")
     parser.add_argument("--messages", type=int, default=10_000_000, help="growth: through the outbox")
