@@ -64,7 +64,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
     outcomes = Outcomes(settings, SERVICE, partial(_settled, pool), outside)
     batcher = Batcher(intents.run, largest=settings.http_batch_size, concurrent=4)
-    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes, batcher, runner, due, connectors)
+    answers = Batcher(intents.remember)
+    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes, batcher, answers, runner, due, connectors)
     controllers = [
         ChannelController,
         ChannelEventController,

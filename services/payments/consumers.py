@@ -79,9 +79,13 @@ class ReplyConsumer:
         replies, results = read_each(ours, _reply_in)
         wanted = [reply for reply in replies if reply.sender == SOURCE]
         if wanted:
+            # Most are for intents, of which the others need not ask the database.
+            others = [reply for reply in wanted if not reply.command_id.startswith("pi_")]
+            settled = 0
             async with transaction(self._pool) as connection:
-                settled = await answers.settle_all(connection, wanted, self._clock())
-                settled += await resolving.settle_all(connection, wanted, self._clock())
+                if others:
+                    settled = await answers.settle_all(connection, others, self._clock())
+                    settled += await resolving.settle_all(connection, others, self._clock())
                 moves = await self._intents.settle(connection, wanted)
             if settled:
                 self._committed()

@@ -27,6 +27,8 @@ Reply = CommandAccepted | CommandRefused
 Wish = Callable[[Moves], Refused | None]
 Tell = Callable[[Sequence[Intent]], tuple[int, bytes]]
 """The status and body of the answer: the intents of the group as they are saved."""
+Told = tuple[IdempotencyKey, int, bytes]
+"""What a request with this key was answered: status and body."""
 _RUN_OUT_AT_ONCE = 200
 
 IN_STATUS = Histogram(
@@ -100,6 +102,14 @@ class Intents:
             await idempotency.remember(connection, _answers(batch, results), now)
         self._announce(known.moves)
         return results
+
+    async def remember(self, told: Sequence[Told]) -> list[None]:
+        """Repeats are given the answers of those that had waited for an outcome."""
+        # Several repeats may have waited together, and a key has one row.
+        rows = {(key.scope, key.key): (key, status, body) for key, status, body in told}
+        async with transaction(self._pool) as connection:
+            await idempotency.remember(connection, list(rows.values()), self._clock())
+        return [None] * len(told)
 
     async def settle(self, connection: Connection, replies: Sequence[Reply]) -> list[Moves]:
         """What the orders' replies change, within the caller's transaction; `announce` it once that is committed."""
@@ -208,7 +218,7 @@ def _result(wanted: Wanted, found: Moves | Refused | Missing | Claim) -> Result:
     return Granted(status, body, found.group)
 
 
-def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[tuple[IdempotencyKey, int, bytes]]:
+def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[Told]:
     return [
         (wanted.key, result.status, result.body)
         for wanted, result in zip(batch, results, strict=True)

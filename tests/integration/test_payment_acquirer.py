@@ -8,6 +8,7 @@ import pytest
 
 from services.payments import runner
 from services.payments.connectors.guarded import Circuit
+from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Intent
@@ -186,6 +187,28 @@ async def test_a_thousand_slow_calls_hold_nobody_up(pools: Pools) -> None:
         sleeping.woken.set()
         await eventually(_nothing_is_asked, within_s=60)
         assert await moved(shop) == {("sale", 1): 1_000, ("sale", 5000): 1}
+
+
+@pytest.mark.parametrize(
+    ("capture_method", "status", "movements"),
+    [("automatic", "succeeded", {("sale", 5000): 1}), ("manual", "canceled", {("hold", 5000): 1, ("void", 5000): 1})],
+)
+async def test_a_payment_that_is_completed_beats_a_cancel_meanwhile(
+    pools: Pools, capture_method: str, status: str, movements: dict[tuple[str, int], int]
+) -> None:
+    sleeping = Sleeping()
+    async with Shop(pools, sleep=sleeping) as shop:
+        made = shop.intent(means=card("sandbox_slow"), capture_method=capture_method)
+        name = made.payment_intent_id
+        assert await shop.wish(confirming(made), [made]) is None
+        await shop.settle(lambda _: bool(shop.acquirer.questions))
+        await sleeping.until(1)
+        assert await shop.wish(lambda moves: wishes.cancel(moves, moves[name]), of=name) is None
+        assert (await shop.intents())[0].status == "processing"
+        sleeping.woken.set()
+        assert [intent.status for intent in await shop.settle()] == [status]
+        assert await moved(shop) == movements
+        await agree(shop)
 
 
 async def _called(shop: Shop, made: Sequence[Intent]) -> None:

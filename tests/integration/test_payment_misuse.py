@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.test_payment_intents import act, attempts, card, intent_for, money, order, order_of, pay
 from tests.people import Json
-from tests.stack import Stack, Tenant, eventually
+from tests.stack import Stack, Tenant
 
 pytestmark = pytest.mark.servers
 
@@ -20,18 +20,6 @@ async def captured(shop: Tenant, order_id: str) -> Any:
 
 async def held(shop: Tenant, order_id: str, token: str = "sandbox_approve") -> Any:
     return await intent_for(shop, order_id, method=card(token), capture_method="manual", confirm=True)
-
-
-async def at_the_processor(shop: Tenant, order_id: str, **body: Any) -> Any:
-    """An intent whose processor takes its time."""
-    path = f"/v1/orders/{order_id}/payment-intents"
-    answer = await shop.http.post(path, json={"method": card(SLOW), "confirm": True, **body}, headers=NOT_WAITING)
-    assert answer.status_code == 202, answer.text
-    await eventually(lambda: attempts(shop, order_id))
-    return answer.json()["data"]
-
-
-NOT_WAITING = {"Prefer": "wait=0"}
 
 
 async def test_of_two_confirmations_at_once_one_collects(stack: Stack) -> None:
@@ -86,25 +74,6 @@ async def test_of_a_capture_and_a_cancel_at_once_one_happens(stack: Stack) -> No
     found = (after["status"], after["captured_money"]["amount"], after["voided_money"]["amount"])
     assert found in (("succeeded", 5000, 0), ("canceled", 0, 5000))
     assert await captured(shop, order_id) == found[1]
-
-
-async def test_cancel_while_the_processor_is_asked(stack: Stack) -> None:
-    shop = await stack.tenant()
-    collected, only_held = await order_of(shop), await order_of(shop)
-    at_once = await at_the_processor(shop, collected)
-    later = await at_the_processor(shop, only_held, capture_method="manual")
-    beaten, canceled = await asyncio.gather(act(shop, at_once, "cancel"), act(shop, later, "cancel"))
-    assert (beaten["status"], beaten["captured_money"]) == ("succeeded", money(5000))
-    assert (canceled["status"], canceled["voided_money"]) == ("canceled", money(5000))
-    assert [await captured(shop, each) for each in (collected, only_held)] == [5000, 0]
-
-
-async def test_the_rest_of_the_shop_does_not_wait_for_a_slow_processor(stack: Stack) -> None:
-    shop = await stack.tenant()
-    slow = [asyncio.create_task(pay(shop, await order_of(shop), method=card(SLOW))) for _ in range(20)]
-    assert (await pay(shop, await order_of(shop), method=card()))["status"] == "succeeded"
-    assert not any(each.done() for each in slow)
-    assert {each["status"] for each in await asyncio.gather(*slow)} == {"succeeded"}
 
 
 @pytest.mark.parametrize(

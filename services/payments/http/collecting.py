@@ -16,7 +16,6 @@ from services.payments.core.state import KnownOrder
 from services.payments.http.wiring import Wiring
 from services.payments.intents import Granted, Missing, Result, Wanted, Wish
 from services.payments.store import intents, orders
-from shared import idempotency
 from shared.auth.guard import ApiRequest
 from shared.contracts.model import Money
 from shared.contracts.payment_intents import IntentRefusal
@@ -25,7 +24,6 @@ from shared.http.problem_codes import CODES
 from shared.http.problems import Problem, not_found
 from shared.http.requests import wait_s
 from shared.idempotency import IdempotencyKey, InProgress, Reused, StoredResponse, idempotency_key, problem_for
-from shared.postgres import transaction
 
 _KNOWN_WITHIN_S = 2.0
 """An order that was just made is not known here yet: for so long it is waited for."""
@@ -153,8 +151,7 @@ async def _waited(
         raise _problem(refusal, after[0])
     body = _body(request, shape, after)
     if key is not None:
-        async with transaction(wiring.pool) as connection:
-            await idempotency.remember(connection, [(key, shape.status, body)], wiring.clock())
+        await wiring.answers.submit((key, shape.status, body))
     return stored(shape.status, body, headers)
 
 

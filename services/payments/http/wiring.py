@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.payments.channels import ChannelLife
 from services.payments.connectors.registry import Connectors
-from services.payments.intents import Result, Wanted
+from services.payments.intents import Result, Told, Wanted
 from services.payments.runner import AttemptRunner
 from shared.batcher import Batcher
 from shared.clock import Clock
@@ -27,6 +27,8 @@ class Wiring:
     outcomes: Outcomes
     """Of what orders or processors are asked about: unmatched items, and groups of intents."""
     intents: Batcher[Wanted, Result]
+    answers: Batcher[Told, None]
+    """Keeps what requests were answered that had waited."""
     runner: AttemptRunner
     due: asyncio.Event
     """Set when a processor is to be asked something."""
