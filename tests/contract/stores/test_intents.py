@@ -9,8 +9,10 @@ from typing import Any
 from services.payments import jobs
 from services.payments.core.asking import Approved, Asked, Means
 from services.payments.core.intents.state import Attempt, Intent
+from services.payments.intents import Intents
 from services.payments.store import attempts, intents
 from shared.clock import utc_now
+from shared.idempotency import IdempotencyKey
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store, waits
@@ -181,3 +183,11 @@ async def test_what_an_intent_waits_to_know_is_claimed_at_once(payments: Store) 
     assert await ask(later) == []
     assert await claimed(payments, NOW) == [attempt(1, claims=1), replace(other, claims=1)]
     assert await ask(NOW + attempts.CLAIMED_FOR) == ["att_2"]
+
+
+async def test_the_answers_of_repeats_that_waited_together_are_one(payments: Store) -> None:
+    key = IdempotencyKey("mer_1:test", "key_1", b"fingerprint")
+    kept = Intents(payments.pool, lambda: NOW, lambda: None, lambda: None)
+    assert await kept.remember([(key, 200, b"first"), (key, 200, b"second")]) == [None, None]
+    [row] = await payments.rows("idempotency_keys")
+    assert (row["key"], row["status"]) == ("key_1", 200)
