@@ -69,7 +69,6 @@ async def test_killed_at_each_await(pools: Pools, story: Story) -> None:
         deaths += 1
     # As many as it takes to ask for a lease, to send what is asked, and to save both.
     assert deaths > 20
-    print(story.__name__, deaths, flush=True)
 
 
 async def _killed(pools: Pools, story: Story, at: int) -> bool:
