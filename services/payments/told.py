@@ -47,6 +47,7 @@ class Told(OrderVersion):
     """A version, without most of its snapshot: reading all of it takes twice the time."""
 
     order: _Snapshot | None  # type: ignore[assignment]
+    recorded_at: Timestamp
 
 
 def seen_in(version: Told, merchant_id: str, environment: str) -> Seen:

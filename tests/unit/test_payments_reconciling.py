@@ -1,9 +1,14 @@
 """A ledger against what orders say, payment by payment."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from services.payments.core.reconciling import Difference, Fact, Sums, differences
+from services.payments.facts import facts_in
+from services.payments.told import Told
 from shared.contracts.sandbox import SandboxMovement
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -112,3 +117,77 @@ def test_equal_sums_of_two_payments_do_not_make_up_for_each_other() -> None:
 
 def test_a_refund_of_what_no_intent_took_is_none_of_this() -> None:
     assert differences([], [told(2, "refunded", 5000, refund="ref_1/a"), told(3, "reversed", None, None)]) == []
+
+
+CARD = {"payment_intent_id": "pi_1", "method": {"type": "card"}}
+
+
+def heard(*events: tuple[str, dict[str, Any]], environment: str = "test") -> list[Fact]:
+    """The facts in version 7 of an order."""
+    money = {"amount": 0, "currency": "EUR"}
+    body = {
+        "order_id": "ord_1",
+        "version": 7,
+        "previous_version": 6,
+        "events": [{"type": f"orders.{name}.v1", "data": data} for name, data in events],
+        "order": None,
+        "actor": {"type": "key", "id": "key_1"},
+        "recorded_at": NOW.isoformat(),
+        "balance_before": money,
+        "balance_after": money,
+    }
+    return facts_in(Told.model_validate_json(json.dumps(body)), "mer_1", environment)
+
+
+def captured(**fields: Any) -> tuple[str, dict[str, Any]]:
+    leg = {"payment_id": "pay_1", "payment_reference": "sbp_1", "amount_minor": 5000, "tender": CARD}
+    return "payment_captured", leg | fields
+
+
+def test_what_an_order_says_of_an_intents_money_is_a_fact() -> None:
+    refund = {"payment_id": "pay_1", "refund_id": "ref_1", "refund_reference": "r", "amount_minor": 5}
+    found = heard(
+        captured(),
+        ("order_paid", {}),
+        ("payment_voided", captured()[1] | {"amount_minor": None}),
+        ("refund_recorded", refund),
+        ("refund_reversed", {"refund_id": "ref_1", "refund_reference": "r"}),
+        ("authorization_expired", {"payment_id": "pay_1"}),
+    )
+    assert [(each.ordinal, each.kind, each.reference, each.amount_minor, each.refund) for each in found] == [
+        (0, "captured", "sbp_1", 5000, None),
+        (2, "voided", "sbp_1", None, None),
+        (3, "refunded", None, 5, "ref_1/r"),
+        (4, "reversed", None, None, "ref_1/r"),
+        (5, "expired", None, None, None),
+    ]
+    assert {(each.order_id, each.version, each.currency, each.recorded_at) for each in found} == {
+        ("ord_1", 7, "EUR", NOW)
+    }
+
+
+@pytest.mark.parametrize(
+    "tender",
+    [
+        {},
+        {"method": {"type": "card"}},
+        {"payment_intent_id": "pi_1"},
+        CARD | {"method": {"type": "cash"}},
+        CARD | {"channel_id": "chn_1"},
+    ],
+)
+def test_money_that_no_acquirer_of_ours_moved_is_none(tender: dict[str, Any]) -> None:
+    assert heard(captured(tender=tender)) == []
+
+
+def test_live_money_is_none() -> None:
+    assert heard(captured(), environment="live") == []
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [{"amount_minor": 2**63}, {"amount_minor": -1}, {"amount_minor": 1.5}, {"payment_id": "pay\0"}, {"tender": 1}],
+)
+def test_what_could_not_be_kept_is_refused(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        heard(captured(**nonsense))
