@@ -1,4 +1,4 @@
-"""The acquirer as the payments reach it: over a network that delays, loses and repeats, and that keeps who asked what."""
+"""The acquirer as the payments reach it: over a network that delays, loses and repeats, and keeps who asked what."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -52,7 +52,7 @@ class Acquirers:
         self.questions.append(question)
 
     async def send(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-        """To one of the replicas, perhaps later once more to another. Once it has left, the sender's end ends nothing."""
+        """To one of the replicas, perhaps once more to another. Once it has left, the sender's end ends nothing."""
         if self._chance(_AGAIN_ONE_IN):
             again = asyncio.create_task(self._arrive(work, self.random.uniform(*_AGAIN_S)))
             again.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -127,12 +127,16 @@ class Client:
         return answer
 
 
-def intents_are_under_way(payments: Database, now: datetime) -> bool:
+def intents_are_under_way(databases: dict[str, Database], now: datetime) -> bool:
     """Whether any intent, or what was asked for one, waits for something that comes without a buyer's doing."""
-    if payments["payment_intents"].found("under_way", True):
-        return True
+    payments, known = databases["payments"], databases["sandbox"]["attempts"]
     attempts, intents = payments["payment_attempts"], payments["payment_intents"]
-    if any(attempts.rows[key]["status"] != "challenged" for key in attempts.found("open", True)):
+    if intents.found("under_way", True):
         return True
+    for row in (attempts.rows[key] for key in attempts.found("open", True)):
+        # A challenge waits for its buyer, until the acquirer knows how it ended.
+        there = known.rows.get((row["merchant_id"], row["environment"], row["attempt_id"]))
+        if row["status"] != "challenged" or there is None or there["outcome"] is not None:
+            return True
     ends = [intents.rows[key]["authorization_ends_at"] for key in intents.found("holding", True)]
     return any(end is not None and end <= now for end in ends)

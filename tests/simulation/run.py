@@ -254,7 +254,7 @@ class _Run:
         databases = self.servers.databases
         outboxes = any(databases[service]["outbox"].rows for service in ("orders", "payments", "apps"))
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
-        asked = self.servers.acquirers.under_way or intents_are_under_way(databases["payments"], virtual_now())
+        asked = self.servers.acquirers.under_way or intents_are_under_way(databases, virtual_now())
         return bool(outboxes or behind or asked or webhooks_are_due(databases["apps"], virtual_now()))
 
     async def _judge(self) -> None:

@@ -13,6 +13,7 @@ from tests.simulation.toy import MERCHANT, ToyWorld
 from tests.simulation.world_api import COMMANDS, PAYMENTS_EVENTS, Json, Question
 
 ORDER = "ord_A"
+_WAYS = {"hold": ("holder", "held"), "capture": ("held", "merchant"), "sale": ("holder", "merchant")}
 ENTRIES, INTENTS = "sandbox.entries", "payments.payment_intents"
 
 
@@ -48,7 +49,7 @@ def hold(world: ToyWorld, number: int, amount: int) -> None:
     about: Json = {"payment_id": f"sbp_{number}", "attempt_id": f"att_{number}"}
     world.rows("sandbox.payments").append(about | {"payment_intent_id": f"pi_{number}", "order_id": ORDER})
     world.rows("sandbox.attempts").append(about | {"answer": '{"status":"approved"}'})
-    move(world, number, "hold", "holder", "held", amount)
+    move(world, number, "hold", amount)
     said: Json = fact(number, amount) | {"lease_id": f"ls_{number}"}
     world.ask(ORDER, f"pi_{number}.fact.2", "record_authorization", ours=False, **said, currency="EUR")
     world.happen(ORDER, f"pi_{number}.fact.2", ("payment_authorized", said))
@@ -56,7 +57,7 @@ def hold(world: ToyWorld, number: int, amount: int) -> None:
 
 def collect(world: ToyWorld, number: int, amount: int, announced: str) -> None:
     """Captured, on the order, and told to everybody."""
-    move(world, number, "capture", "held", "merchant", amount)
+    move(world, number, "capture", amount)
     said = fact(number, amount) | {"capture_reference": f"att_{number}c"}
     world.ask(ORDER, f"pi_{number}.fact.3", "record_capture", ours=False, **said, currency="EUR")
     world.happen(ORDER, f"pi_{number}.fact.3", ("payment_captured", said), (announced, {}))
@@ -79,7 +80,8 @@ def fact(number: int, amount: int) -> Json:
     return {"payment_id": f"pay_{number}", "payment_reference": f"sbp_{number}", "amount_minor": amount}
 
 
-def move(world: ToyWorld, number: int, kind: str, source: str, target: str, amount: int) -> None:
+def move(world: ToyWorld, number: int, kind: str, amount: int) -> None:
+    source, target = _WAYS[kind]
     for account, minor in ((source, -amount), (target, amount)):
         row = {"movement_id": f"{kind}_{number}", "account": account, "amount_minor": minor, "kind": kind}
         world.rows(ENTRIES).append(row | {"payment_id": f"sbp_{number}"})
@@ -106,7 +108,7 @@ def twice(world: ToyWorld) -> None:
     """The second leg is authorized again, as if it were another payment."""
     world.rows("sandbox.payments").append(world.rows("sandbox.payments")[1] | {"payment_id": "sbp_3"})
     world.rows("sandbox.attempts").append(world.rows("sandbox.attempts")[1] | {"payment_id": "sbp_3"})
-    move(world, 3, "sale", "holder", "merchant", 400)
+    move(world, 3, "sale", 400)
 
 
 def asked(world: ToyWorld, **changes: Any) -> None:

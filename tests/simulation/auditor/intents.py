@@ -1,4 +1,4 @@
-"""Payment intents, with the acquirer's ledger as the witness: nothing is collected that orders do not know, or twice."""
+"""Payment intents, with the acquirer's ledger as the witness: nothing is collected twice, or unknown to its order."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
