@@ -34,6 +34,17 @@ STORIES: dict[Story, int] = {
 """What happens, and how often."""
 
 
+RACES: dict[Story, int] = {
+    races.double_click: 2,
+    races.two_tills: 3,
+    races.checkout_completed_twice: 2,
+    races.told_by_two: 2,
+    races.beside_a_channel: 1,
+    races.refund_beside_capture: 1,
+    races.cancel_beside_capture: 3,
+    races.order_changes_beside: 2,
+}
+"""What other order systems are known to have gone wrong by."""
 COLLECTING: dict[Story, int] = {
     buyers.paid: 6,
     buyers.split: 5,
@@ -41,14 +52,7 @@ COLLECTING: dict[Story, int] = {
     buyers.thought_better: 3,
     buyers.challenged: 3,
     buyers.standalone: 2,
-    races.double_click: 2,
-    races.two_tills: 3,
-    races.checkout_completed_twice: 2,
-    races.told_by_two: 2,
-    races.beside_a_channel: 1,
-    races.refund_beside_capture: 1,
-    races.cancel_beside_capture: 2,
-    races.order_changes_beside: 2,
+    **RACES,
 }
 """Where there is an acquirer."""
 

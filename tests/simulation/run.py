@@ -20,6 +20,7 @@ from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
 from tests.simulation.faults import Fault
 from tests.simulation.kafka import Cluster
+from tests.simulation.life import Story
 from tests.simulation.loop import run_virtually
 from tests.simulation.merchants import Merchants
 from tests.simulation.models import lifecycle
@@ -59,6 +60,8 @@ class Plan:
     """Whether the apps service is there."""
     intents: bool
     """Whether there is an acquirer, and buyers and tills that collect through it."""
+    story: Story | None = None
+    """What happens in all lifecycles, where it is one thing."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -220,7 +223,7 @@ class _Run:
 
     def _begin(self, number: int) -> "asyncio.Task[None]":
         random = Random(f"life {self.plan.seed} {number}")
-        return asyncio.create_task(lifecycle(LifeWorld(self.everything, random), self.books, number))
+        return asyncio.create_task(lifecycle(LifeWorld(self.everything, random), self.books, number, self.plan.story))
 
     async def _glance_now_and_then(self) -> None:
         for _ in range(_GLANCES):

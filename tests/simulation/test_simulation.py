@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from rich.table import Table
 from tests.simulation.app_bugs import APP_BUGS
 from tests.simulation.bugs import BUGS, Bug
 from tests.simulation.intent_bugs import INTENT_BUGS
+from tests.simulation.life import Story
+from tests.simulation.models import RACES
 from tests.simulation.run import Outcome, plan_of, run
 from tests.simulation.shrink import shrink
 
@@ -21,6 +24,7 @@ APP_LIFECYCLES = 60
 """Of runs with the apps service, which sends several messages for each of the others'."""
 INTENT_LIFECYCLES = 100
 """Of runs with an acquirer, which payments are asked for by requests."""
+RACED_LIFECYCLES = 30
 RUNS, APP_RUNS, INTENT_RUNS = 15, 8, 8
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
@@ -45,6 +49,13 @@ def test_nothing_is_found_beside_the_apps_service(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(201, 201 + INTENT_RUNS))
 def test_nothing_is_found_beside_an_acquirer(seed: int) -> None:
     assert _words(run(plan_of(seed, INTENT_LIFECYCLES, apps=False, intents=True))) == []
+
+
+@pytest.mark.parametrize("story", RACES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("seed", [301, 302])
+def test_what_others_lost_or_doubled_money_by_holds(story: Story, seed: int) -> None:
+    plan = plan_of(seed, RACED_LIFECYCLES, apps=False, intents=True)
+    assert _words(run(replace(plan, story=story))) == []
 
 
 @pytest.mark.parametrize(("apps", "intents"), [(False, False), (True, False), (False, True)])

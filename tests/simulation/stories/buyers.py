@@ -14,7 +14,7 @@ _CARDS = {
     "sandbox_partial_approval": 2,
     "sandbox_lost_reply": 2,
     "sandbox_lost_request": 1,
-    "sandbox_lost_reply_on_capture": 1,
+    "sandbox_lost_reply_on_capture": 3,
     "sandbox_lost_reply_on_void": 1,
     "sandbox_duplicate_reply": 1,
     "sandbox_slow": 1,
