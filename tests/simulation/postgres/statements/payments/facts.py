@@ -40,7 +40,9 @@ def seen_since(t: Transaction, merchant_id: str, environment: str, since: dateti
 
 @statement(facts._MERCHANTS)
 def merchants(t: Transaction) -> Rows:
-    return [{"merchant_id": each} for each in sorted(map(str, t.database["payment_intents"].values("merchant")))]
+    return [
+        {"merchant_id": each} for each in sorted(map(str, t.database["payment_intents"].indexes["merchant"].values()))
+    ]
 
 
 def _table(t: Transaction) -> Any:
