@@ -244,6 +244,19 @@ def test_a_lost_capture_is_asked_anew() -> None:
     assert (again.operation, again.asked.amount_minor) == ("capture", 3000)
 
 
+def test_captures_that_get_lost_again_and_again_are_asked_more_and_more_seldom() -> None:
+    play = held()
+    play.capture(3000)
+    pauses = []
+    for _ in range(4):
+        play.answer(Unknown("no answer"))
+        play.answer(NeverArrived())
+        pauses.append((play.waiting[0].due_at - play.now).total_seconds())
+    assert pauses == [1, 2, 4, 8]
+    play.approve()
+    assert play[1].lost == 0
+
+
 def test_an_answer_that_comes_twice_counts_once() -> None:
     play = paying()
     attempt = play.waiting[0]

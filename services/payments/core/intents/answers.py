@@ -94,6 +94,7 @@ def too_late(moves: Moves, attempt: Attempt) -> Attempt | None:
 
 
 def _approved(moves: Moves, intent: Intent, attempt: Attempt, answer: Approved) -> None:
+    intent = moves.change(intent, lost=0)
     match attempt.operation:
         case "authorize":
             _authorized(moves, intent, answer)
@@ -236,7 +237,9 @@ def _not_sent(moves: Moves, intent: Intent, attempt: Attempt, answer: NotSent) -
 def _never_arrived(moves: Moves, intent: Intent, attempt: Attempt) -> None:
     """Nothing moved, and nothing will: what was sent and lost is given up, whatever must be done is asked for anew."""
     if attempt.operation != "authorize":
-        moves.call(intent, attempt.operation, attempt.asked.amount_minor, attempt.connector)
+        intent = moves.change(intent, lost=intent.lost + 1)
+        pause = min(_LATEST, _SOONEST * 2 ** min(intent.lost - 1, 12))
+        moves.call(intent, attempt.operation, attempt.asked.amount_minor, attempt.connector, pause=pause)
     elif attempt.status == "pending":
         # Whoever claimed it died, most likely before it was sent.
         group.authorize(moves, intent)

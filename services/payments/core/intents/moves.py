@@ -225,9 +225,16 @@ class Moves:
         return self._ask(intent, "fact", RecordAuthorizationExpiry(payment_id=_payment(intent)))
 
     def call(
-        self, intent: Intent, operation: Operation, amount_minor: int, connector: str, *, capture: bool = False
+        self,
+        intent: Intent,
+        operation: Operation,
+        amount_minor: int,
+        connector: str,
+        *,
+        capture: bool = False,
+        pause: timedelta = timedelta(0),
     ) -> Intent:
-        """Ask the processor, once this is saved."""
+        """Ask the processor, once this is saved; or after a pause."""
         assert intent.means is not None, "there is something to pay with"
         attempts = intent.attempts + 1
         attempt_id = derived_id("att", intent.payment_intent_id, str(attempts))
@@ -246,7 +253,7 @@ class Moves:
             reference=None if operation == "authorize" else _reference(intent),
             return_url=intent.return_url,
         )
-        self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now))
+        self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now + pause))
         return self.change(intent, step="calling", attempts=attempts, attempt_id=attempt_id)
 
     def refund(self, intent: Intent, amount_minor: int, unmatched_money_id: str) -> Intent:

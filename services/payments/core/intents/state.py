@@ -81,6 +81,8 @@ class Intent:
     lease_until: datetime | None = None
     """At the earliest; `None` while there is no lease."""
     attempts: int = 0
+    lost: int = 0
+    """How many in a row never arrived: the next one waits the longer."""
     attempt_id: str | None = None
     """The attempt that is under way."""
     refunding: tuple[str, ...] = ()
