@@ -71,8 +71,12 @@ def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     open_still = tuple(each for each in intent.refunding if each != attempt.attempt_id)
     intent = moves.change(intent, refunding=open_still)
     if isinstance(answer, NeverArrived):
-        assert attempt.asked.unmatched_money_id is not None, "a refund gives back an item's money"
-        moves.refund(intent, attempt.asked.amount_minor, attempt.asked.unmatched_money_id)
+        asked = attempt.asked
+        assert asked.unmatched_money_id is not None, "a refund gives back an item's money"
+        intent = moves.change(intent, lost=intent.lost + 1)
+        moves.refund(intent, asked.amount_minor, asked.unmatched_money_id, _after_losses(intent))
+    else:
+        moves.change(intent, lost=0)
     return _told(moves, attempt, answer, "ended", moves.now)
 
 
@@ -238,14 +242,18 @@ def _never_arrived(moves: Moves, intent: Intent, attempt: Attempt) -> None:
     """Nothing moved, and nothing will: what was sent and lost is given up, whatever must be done is asked for anew."""
     if attempt.operation != "authorize":
         intent = moves.change(intent, lost=intent.lost + 1)
-        pause = min(_LATEST, _SOONEST * 2 ** min(intent.lost - 1, 12))
-        moves.call(intent, attempt.operation, attempt.asked.amount_minor, attempt.connector, pause=pause)
+        asked, pause = attempt.asked, _after_losses(intent)
+        moves.call(intent, attempt.operation, asked.amount_minor, attempt.connector, pause=pause)
     elif attempt.status == "pending":
         # Whoever claimed it died, most likely before it was sent.
         group.authorize(moves, intent)
     else:
         lost = Declined("not_processed", "The processor never received the request; nothing was charged.")
         _declined(moves, intent, attempt, lost)
+
+
+def _after_losses(intent: Intent) -> timedelta:
+    return min(_LATEST, _SOONEST * 2 ** min(intent.lost - 1, 12))
 
 
 def _ended(moves: Moves, attempt: Attempt, answer: Found) -> Attempt:

@@ -256,8 +256,10 @@ class Moves:
         self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now + pause))
         return self.change(intent, step="calling", attempts=attempts, attempt_id=attempt_id)
 
-    def refund(self, intent: Intent, amount_minor: int, unmatched_money_id: str) -> Intent:
-        """Ask the processor to give back what the order was not owed, once this is saved."""
+    def refund(
+        self, intent: Intent, amount_minor: int, unmatched_money_id: str, pause: timedelta = timedelta(0)
+    ) -> Intent:
+        """Ask the processor to give back what the order was not owed, once this is saved; or after a pause."""
         assert intent.means is not None, "what was collected was paid with something"
         assert intent.connector is not None, "what was collected was taken by somebody"
         attempts = intent.attempts + 1
@@ -275,7 +277,7 @@ class Moves:
             reference=_reference(intent),
             unmatched_money_id=unmatched_money_id,
         )
-        self.attempts.append(Attempt(asked, intent.connector, self.now, self.now, self.now))
+        self.attempts.append(Attempt(asked, intent.connector, self.now, self.now, self.now + pause))
         return self.change(intent, attempts=attempts, refunding=(*intent.refunding, attempt_id))
 
     def _ask(self, intent: Intent, kind: CommandKind, command: OrderCommand) -> Intent:
