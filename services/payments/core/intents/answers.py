@@ -253,7 +253,7 @@ def _never_arrived(moves: Moves, intent: Intent, attempt: Attempt) -> None:
 
 
 def _after_losses(intent: Intent) -> timedelta:
-    return min(_LATEST, _SOONEST * 2 ** min(intent.lost - 1, 12))
+    return min(_LATEST, _SOONEST * (1 << min(intent.lost - 1, 12)))
 
 
 def _ended(moves: Moves, attempt: Attempt, answer: Found) -> Attempt:
