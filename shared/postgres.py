@@ -70,8 +70,10 @@ async def transient_errors() -> AsyncIterator[None]:
     except _TRANSIENT as error:
         if isinstance(error, asyncpg.exceptions.DataError):
             raise
-        if isinstance(error.__context__, asyncio.CancelledError):
-            # A connection that broke while its user was being canceled: whoever retries would never end.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() and isinstance(error.__context__, asyncio.CancelledError):
+            # A connection that broke while its user was being canceled: whoever retries would never end. A time limit
+            # that ran out cancels too, and takes that back.
             raise asyncio.CancelledError from error
         raise Transient(f"database: {type(error).__name__}") from error
 

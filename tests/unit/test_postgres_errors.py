@@ -41,3 +41,9 @@ async def test_a_broken_connection_is_worth_another_try() -> None:
     with pytest.raises(Transient):
         async with transient_errors():
             raise asyncpg.InterfaceError("the underlying connection is closed")
+
+
+async def test_a_time_limit_that_ran_out_is_worth_another_try() -> None:
+    with pytest.raises(Transient):
+        async with transient_errors(), asyncio.timeout(0):
+            await asyncio.Event().wait()
