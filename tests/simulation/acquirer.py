@@ -1,7 +1,7 @@
 """The acquirer as the payments reach it: over a network that delays, loses and repeats, and keeps who asked what."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -108,15 +108,27 @@ class Client:
         """What became of an attempt."""
         return await self._asked(wanted, lambda process: process.acquirer.look_up(wanted))
 
-    async def movements(self, whose: Whose, page_token: str | None = None) -> MovementPage:
+    async def movements(
+        self,
+        whose: Whose,
+        page_token: str | None = None,
+        *,
+        made_from: datetime | None = None,
+        order_ids: Sequence[str] = (),
+    ) -> MovementPage:
         """A page of the ledger."""
-        raise NotImplementedError("no process of the simulation reads the ledger")
+        return await self._sent(
+            lambda process: process.acquirer.movements(whose, page_token, made_from=made_from, order_ids=order_ids)
+        )
 
     async def _asked(
         self, asked: SandboxRequest | SandboxLookUp, work: Callable[[Any], Coroutine[Any, Any, SandboxOutcome]]
     ) -> SandboxOutcome:
+        return await self._sent(work, lambda: self.acquirers.note(asked))
+
+    async def _sent(self, work: Callable[[Any], Coroutine[Any, Any, T]], note: Callable[[], None] = lambda: None) -> T:
         await self.link.travel(lambda: NotReached("cut"))
-        self.acquirers.note(asked)
+        note()
         try:
             answer = await self.acquirers.send(work)
         except ConnectionRefusedError as refused:

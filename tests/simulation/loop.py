@@ -75,6 +75,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.append(call)
         return call
 
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        """There is one thread. An async generator whose reader was killed is ended this way."""
+        return self.call_soon(callback, *args, context=context)
+
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
         return self.call_at(self._now + delay, callback, *args, context=context)
 

@@ -127,3 +127,15 @@ async def test_movements_come_in_the_order_of_time_in_pages(sandbox: Store) -> N
     assert about == ("sbm_3", "hold", "ord_1", "pi_1", "att_3", 900)
     assert (last.source, last.target, last.currency) == ("holder", "held", "EUR")
     assert await store.movements(sandbox.pool, STRANGER, None, 2) == []
+
+
+async def test_movements_of_some_orders_only(sandbox: Store) -> None:
+    for number, order_id in ((1, "ord_1"), (2, "ord_2"), (3, "ord_1")):
+        await saved(sandbox, Change(payment(number, order_id=order_id)).moved(hold(number)), NOW)
+
+    async def found(*order_ids: str, of: Whose = MINE, limit: int = 5) -> list[str]:
+        return [each.movement_id for each in await store.movements_of(sandbox.pool, of, order_ids, None, limit)]
+
+    assert await found("ord_1") == ["sbm_1", "sbm_3"]
+    assert await found("ord_1", "ord_2", limit=2) == ["sbm_1", "sbm_2"]
+    assert [await found("ord_9"), await found("ord_1", of=STRANGER)] == [[], []]

@@ -1,5 +1,6 @@
 """The statements of the simulated acquirer, without late refunds: intents give nothing back."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -130,7 +131,34 @@ def due(t: Transaction, merchant_id: str, environment: str, now: datetime, limit
 def movements(
     t: Transaction, merchant_id: str, environment: str, made_at: datetime | None, movement_id: str | None, limit: int
 ) -> Rows:
-    mine = [row for row in t.scan(t.database["entries"]) if is_mine(row, merchant_id, environment)]
+    return _page_of_movements(t, (merchant_id, environment), made_at, movement_id, limit)
+
+
+@statement(store._MOVEMENTS_OF)
+def movements_of(
+    t: Transaction,
+    merchant_id: str,
+    environment: str,
+    made_at: datetime | None,
+    movement_id: str | None,
+    limit: int,
+    order_ids: list[str],
+) -> Rows:
+    return _page_of_movements(t, (merchant_id, environment), made_at, movement_id, limit, order_ids)
+
+
+def _page_of_movements(
+    t: Transaction,
+    tenant: tuple[str, str],
+    made_at: datetime | None,
+    movement_id: str | None,
+    limit: int,
+    order_ids: Sequence[str] | None = None,
+) -> Rows:
+    mine = [row for row in t.scan(t.database["entries"]) if is_mine(row, *tenant)]
+    if order_ids is not None:
+        theirs = {row["payment_id"] for row in t.scan(t.database["payments"]) if row["order_id"] in order_ids}
+        mine = [row for row in mine if row["payment_id"] in theirs]
     sources = {row["movement_id"]: row["account"] for row in mine if row["amount_minor"] < 0}
     place = itemgetter("made_at", "movement_id")
     wanted = [
