@@ -8,10 +8,10 @@ from prometheus_client import Histogram
 
 from services.payments.core.asking import Approved, Declined, Found
 from services.payments.core.intents import answers
-from services.payments.core.intents.answers import answered, gave_back, may_call, too_late
+from services.payments.core.intents.answers import answered, ended_challenge, gave_back, may_call, too_late
 from services.payments.core.intents.moves import Moves, intent_of
 from services.payments.core.intents.replies import replied
-from services.payments.core.intents.state import Attempt, Intent, Refused
+from services.payments.core.intents.state import Attempt, Intent, Refused, ends_challenge
 from services.payments.core.intents.surplus import item_for_reply
 from services.payments.messages import found_messages
 from services.payments.resolving import given_back
@@ -59,8 +59,6 @@ class Claimed:
     attempt: Attempt
     may_call: bool
     """Whether its processor may be asked for money now."""
-    canceled: bool
-    """Whether nobody wants it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +229,8 @@ def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt
     assert moves is not None, "an attempt has an intent"
     if attempt.operation == "refund" and answer is not None:
         return gave_back(moves, attempt, answer)
+    if ends_challenge(attempt) and answer is not None:
+        return ended_challenge(moves, attempt, answer)
     return too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
 
 
@@ -245,7 +245,7 @@ async def _with_intents(connection: Connection, claimed: Sequence[Attempt], now:
     found = await intents.read_all(connection, sorted({attempt.asked.payment_intent_id for attempt in claimed}))
     known = {intent.payment_intent_id: intent for intent in found}
     pairs = ((attempt, known[attempt.asked.payment_intent_id]) for attempt in claimed)
-    return [Claimed(attempt, may_call(intent, now), intent.cancel_requested) for attempt, intent in pairs]
+    return [Claimed(attempt, may_call(intent, now)) for attempt, intent in pairs]
 
 
 def _is_known_refund(attempt: Attempt) -> bool:

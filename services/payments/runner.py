@@ -13,8 +13,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from services.payments.connectors.port import Connector
 from services.payments.connectors.registry import Connectors
-from services.payments.core.asking import ActionRequired, Asked, Found, NotSent, Unknown
-from services.payments.core.intents.state import Attempt
+from services.payments.core.asking import Asked, Found, NotSent, Unknown
+from services.payments.core.intents.state import Attempt, ends_challenge
 from services.payments.intents import Claimed, Intents
 from shared.batcher import Batcher
 from shared.faults import Transient
@@ -84,6 +84,11 @@ class AttemptRunner:
                     await self._due.wait()
 
     async def _set_about(self, claimed: Claimed) -> None:
+        await self._settle(claimed)
+        if ends_challenge(claimed.attempt):
+            await self.look_up(claimed.attempt.asked.payment_intent_id)
+
+    async def _settle(self, claimed: Claimed) -> None:
         attempt = claimed.attempt
         if attempt.status != "pending" or attempt.claims > 1:
             await self._look_up(claimed)
@@ -107,8 +112,6 @@ class AttemptRunner:
         if connector is None:
             answer: Found = Unknown(f"{attempt.connector} is not connected.")
         else:
-            if attempt.status == "challenged" and claimed.canceled:
-                await _end_challenge(connector, attempt)
             answer = await connector.look_up(attempt.asked)
         _count(attempt, answer)
         await self._save(attempt, answer)
@@ -130,15 +133,6 @@ class AttemptRunner:
             await asyncio.wait(set(self._calls), timeout=_FINISH_S)
         for call in set(self._calls):
             call.cancel()
-
-
-async def _end_challenge(connector: Connector, attempt: Attempt) -> None:
-    """The buyer's page is over, unless the buyer was faster: the look-up tells. Once more does no harm."""
-    asked, answer = attempt.asked, attempt.answer
-    if isinstance(answer, ActionRequired):
-        void_id = f"{asked.attempt_id}_void"
-        void = replace(asked, attempt_id=void_id, operation="void", amount_minor=0, reference=answer.reference)
-        await connector.void(void)
 
 
 async def _operation(connector: Connector, asked: Asked) -> Found:

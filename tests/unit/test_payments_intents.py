@@ -4,7 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.payments.core.asking import ActionRequired, Declined, Means, NeverArrived, NotSent, Unknown
+from services.payments.core.asking import ActionRequired, Approved, Declined, Means, NeverArrived, NotSent, Unknown
+from services.payments.core.intents.answers import ended_challenge
+from services.payments.core.intents.moves import Moves
+from services.payments.core.intents.state import ends_challenge
 from services.payments.core.intents.view import shown
 from shared.contracts.order_commands import AcquireLease, RecordCapture, RecordPaymentFailure, RecordVoid
 from tests.intents import START, Play, intent
@@ -352,3 +355,23 @@ def test_confirming_twice_or_after_a_cancel_is_refused() -> None:
     late = other.confirm()
     assert late is not None
     assert late.code == "INTENT_NOT_IN_STATE"
+
+
+def test_a_challenge_that_nobody_wants_any_more_is_ended_and_looked_up() -> None:
+    play = paying()
+    challenged = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", play.now + timedelta(minutes=15)))
+    assert challenged is not None
+    assert (play.cancel(), play.cancel()) == (None, None)
+    _, ending = play.waiting
+    assert ends_challenge(ending)
+    assert (ending.operation, ending.asked.reference, play[1].settled) == ("void", "psp-1", False)
+    moves = Moves(play.intents.values(), play.now)
+    retried = ended_challenge(moves, ending, NotSent("no connection"))
+    assert retried is not None
+    assert (retried.status, moves["pi_1"].ending) == ("pending", ending.attempt_id)
+    over = ended_challenge(moves, ending, Approved("psp-1", 0))
+    assert over is not None
+    assert (over.status, moves["pi_1"].ending) == ("ended", None)
+    assert ended_challenge(moves, ending, Approved("psp-1", 0)) is None
+    play.answer(Declined("canceled", "It was canceled."), challenged)
+    assert play.statuses == ["canceled"]

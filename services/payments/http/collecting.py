@@ -137,10 +137,6 @@ async def _waited(
     again: bool,
 ) -> Answer:
     access, group_id = request.user, group[0].group_id
-    for intent in group:
-        if intent.step == "challenged" and intent.cancel_requested:
-            # The page that the buyer has is to be over at once.
-            await look_up(wiring, intent)
     headers = {REPLAYED_HEADER: "true"} if again else None
     settled = await wiring.outcomes.wait(group_id, wait_s(request))
     after = in_order(await intents.read_group(wiring.pool, access.merchant, access.environment, group_id))

@@ -80,6 +80,20 @@ def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     return _told(moves, attempt, answer, "ended", moves.now)
 
 
+def ended_challenge(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
+    """The attempt to end a challenge, with its answer; `None` where it had it before. The payment is looked up then."""
+    intent = moves[attempt.asked.payment_intent_id]
+    if intent.ending != attempt.attempt_id:
+        return None
+    pause = min(_LATEST, _SOONEST * 2 ** min(max(attempt.looks, attempt.claims), 12))
+    if isinstance(answer, NotSent) and attempt.status == "pending":
+        return _told(moves, attempt, answer, "pending", moves.now + pause)
+    if isinstance(answer, Unknown | NotSent | ActionRequired):
+        return _told(moves, attempt, answer, "unknown", moves.now + pause)
+    moves.change(intent, ending=None)
+    return _told(moves, attempt, answer, "ended", moves.now)
+
+
 def may_call(intent: Intent, now: datetime) -> bool:
     """Whether the lease lasts for a call, and nobody has thought better of it."""
     return intent.lease_until is not None and intent.lease_until > now + NO_CALL_WITHIN and not intent.cancel_requested

@@ -235,11 +235,40 @@ class Moves:
         pause: timedelta = timedelta(0),
     ) -> Intent:
         """Ask the processor, once this is saved; or after a pause."""
+        intent = self._attempt(intent, operation, amount_minor, connector, capture=capture, pause=pause)
+        return self.change(intent, step="calling", attempt_id=self.attempts[-1].attempt_id)
+
+    def end_challenge(self, intent: Intent) -> Intent:
+        """Ask the processor to end the buyer's challenge; what became of the payment is then looked up."""
+        assert intent.connector is not None, "what is under way is with somebody"
+        intent = self._attempt(intent, "void", 0, intent.connector)
+        return self.change(intent, ending=self.attempts[-1].attempt_id)
+
+    def refund(
+        self, intent: Intent, amount_minor: int, unmatched_money_id: str, pause: timedelta = timedelta(0)
+    ) -> Intent:
+        """Ask the processor to give back what the order was not owed, once this is saved; or after a pause."""
+        assert intent.connector is not None, "what was collected was taken by somebody"
+        intent = self._attempt(
+            intent, "refund", amount_minor, intent.connector, unmatched_money_id=unmatched_money_id, pause=pause
+        )
+        return self.change(intent, refunding=(*intent.refunding, self.attempts[-1].attempt_id))
+
+    def _attempt(
+        self,
+        intent: Intent,
+        operation: Operation,
+        amount_minor: int,
+        connector: str,
+        *,
+        capture: bool = False,
+        unmatched_money_id: str | None = None,
+        pause: timedelta = timedelta(0),
+    ) -> Intent:
         assert intent.means is not None, "there is something to pay with"
         attempts = intent.attempts + 1
-        attempt_id = derived_id("att", intent.payment_intent_id, str(attempts))
         asked = Asked(
-            attempt_id=attempt_id,
+            attempt_id=derived_id("att", intent.payment_intent_id, str(attempts)),
             operation=operation,
             amount_minor=amount_minor,
             currency=intent.currency,
@@ -252,33 +281,10 @@ class Moves:
             partial=intent.completion == "partial_payment",
             reference=None if operation == "authorize" else _reference(intent),
             return_url=intent.return_url,
-        )
-        self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now + pause))
-        return self.change(intent, step="calling", attempts=attempts, attempt_id=attempt_id)
-
-    def refund(
-        self, intent: Intent, amount_minor: int, unmatched_money_id: str, pause: timedelta = timedelta(0)
-    ) -> Intent:
-        """Ask the processor to give back what the order was not owed, once this is saved; or after a pause."""
-        assert intent.means is not None, "what was collected was paid with something"
-        assert intent.connector is not None, "what was collected was taken by somebody"
-        attempts = intent.attempts + 1
-        attempt_id = derived_id("att", intent.payment_intent_id, str(attempts))
-        asked = Asked(
-            attempt_id=attempt_id,
-            operation="refund",
-            amount_minor=amount_minor,
-            currency=intent.currency,
-            means=intent.means,
-            merchant_id=intent.merchant_id,
-            environment=intent.environment,
-            order_id=intent.order_id,
-            payment_intent_id=intent.payment_intent_id,
-            reference=_reference(intent),
             unmatched_money_id=unmatched_money_id,
         )
-        self.attempts.append(Attempt(asked, intent.connector, self.now, self.now, self.now + pause))
-        return self.change(intent, attempts=attempts, refunding=(*intent.refunding, attempt_id))
+        self.attempts.append(Attempt(asked, connector, self.now, self.now, self.now + pause))
+        return self.change(intent, attempts=attempts)
 
     def _ask(self, intent: Intent, kind: CommandKind, command: OrderCommand) -> Intent:
         commands = intent.commands + 1

@@ -85,6 +85,8 @@ class Intent:
     """How many in a row never arrived: the next one waits the longer."""
     attempt_id: str | None = None
     """The attempt that is under way."""
+    ending: str | None = None
+    """The attempt that ends the buyer's challenge, since nobody wants it any more."""
     refunding: tuple[str, ...] = ()
     """The attempts that give something of it back, and are not answered."""
     connector: str | None = None
@@ -172,6 +174,11 @@ class Refused:
     code: str
     detail: str
     param: str | None = None
+
+
+def ends_challenge(attempt: Attempt) -> bool:
+    """Whether it is there to end a challenge; every other one is about an amount."""
+    return attempt.operation == "void" and not attempt.asked.amount_minor
 
 
 def in_order(intents: Sequence[Intent]) -> tuple[Intent, ...]:

@@ -63,6 +63,8 @@ def cancel(moves: Moves, intent: Intent) -> Refused | None:
         return None
     if intent.end is not None:
         return _not_in_state(intent, "canceled")
+    if intent.cancel_requested:
+        return None
     intent = moves.change(intent, cancel_requested=True)
     match intent.step:
         case "idle":
@@ -72,6 +74,8 @@ def cancel(moves: Moves, intent: Intent) -> Refused | None:
             moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
         case "held":
             group.void(moves, intent)
+        case "challenged":
+            moves.end_challenge(intent)
         case _:
             return None
     group.advance(moves)
