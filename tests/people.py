@@ -127,6 +127,10 @@ async def belongs_to_many(stack: Stack, person: Person, count: int, role: str = 
             INSERT INTO merchants (merchant_id, version, name, status, metadata, created_at, updated_at)
             SELECT $2 || n, 1, 'Shop ' || lpad(n::text, 2, '0'), 'active', '{}', now(), now()
             FROM generate_series(1, $3::integer) AS n RETURNING merchant_id
+        ), theirs AS (
+            INSERT INTO environments (environment_id, merchant_id, environment)
+            SELECT 'env_' || environment || merchant_id, merchant_id, environment
+            FROM made, unnest(ARRAY['test', 'live']) AS environment
         )
         INSERT INTO staff_memberships (user_id, merchant_id, role, created_at)
         SELECT user_id, merchant_id, $4, now() FROM person, made

@@ -13,6 +13,8 @@ ENVIRONMENT = "test"
 COMMANDS, EVENTS, REPLIES = "orders.commands", "orders.events", "orders.replies"
 PAYMENTS_EVENTS, APPS_EVENTS = "payments.events", "apps.events"
 OF_INTENTS = "payments.payment_intent_"
+OUR_CHANNEL = "chn_payment_intents"
+"""Of items about what intents collected."""
 DEAD_LETTERS = ".dead-letters"
 
 

@@ -149,7 +149,9 @@ def account_page(
     body = "".join(_merchant(session, each, grants[each.merchant_id], names, place) for each in shown)
     if not shown:
         body = (
-            "<p>None of your merchants is called so.</p>" if place.called else "<p>You belong to no merchant here.</p>"
+            "<p>None of your merchants is called so.</p>"
+            if place.called
+            else "<p>You do not belong to any merchant.</p>"
         )
     if len(memberships) > len(shown):
         following = escape(Place(called=place.called, beyond=shown[-1].merchant_id).path)

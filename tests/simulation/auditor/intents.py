@@ -10,7 +10,7 @@ from tests.simulation.auditor.findings import Invariant
 from tests.simulation.auditor.ledger import ledger_of
 from tests.simulation.auditor.seen import Seen, header, wire_type
 from tests.simulation.books import Collecting
-from tests.simulation.world_api import COMMANDS, OF_INTENTS, PAYMENTS_EVENTS, Json, Row
+from tests.simulation.world_api import COMMANDS, OF_INTENTS, OUR_CHANNEL, PAYMENTS_EVENTS, Json, Row
 
 _PROCESSOR = "sandbox"
 _ENDED = ("succeeded", "canceled", "failed", "expired")
@@ -55,6 +55,7 @@ class _Intents:
         self._orders_know()
         self._collected_once()
         self._asked()
+        self._beyond_what_was_owed()
         for intent_id, intent in self.intents.items():
             self._rests(intent_id, intent)
             self._says(intent_id, intent)
@@ -133,6 +134,18 @@ class _Intents:
             if not any(each.since_s <= at_s <= min(each.until_s, each.released_s) for each in leases):
                 said = f"{attempt['attempt_id']} of {payment['payment_intent_id']} was asked for at {at_s:.3f} s"
                 self.say(Invariant.LEASED_BEFORE_ASKED, f"{said} without a lease", payment["order_id"])
+
+    def _beyond_what_was_owed(self) -> None:
+        """What an order said it was not owed, when it was told of it, is one item, of as much."""
+        beyond: dict[str, int] = {}
+        for (_, command_id), reply in self.seen.replies.items():
+            facts = orjson.loads(reply.value or b"{}").get("facts") or {}
+            if command_id.startswith("pi_") and command_id.split(".")[1] == "fact" and facts.get("surplus_minor"):
+                beyond[command_id] = facts["surplus_minor"]
+        rows = [row for row in self.seen.rows("payments.unmatched_money") if row["channel_id"] == OUR_CHANNEL]
+        items = {row["event_id"]: row["amount_minor"] for row in rows}
+        if items != beyond or len(items) < len(rows):
+            self.say(Invariant.UNMATCHED_AS_EXPECTED, f"beyond what was owed came {beyond}, items are of {items}")
 
     def _rests(self, intent_id: str, intent: _Intent) -> None:
         order_id = intent.row["order_id"]
