@@ -369,6 +369,9 @@ def test_a_challenge_that_nobody_wants_any_more_is_ended_and_looked_up() -> None
     retried = ended_challenge(moves, ending, NotSent("no connection"))
     assert retried is not None
     assert (retried.status, moves["pi_1"].ending) == ("pending", ending.attempt_id)
+    lost = Moves(play.intents.values(), play.now)
+    ended_challenge(lost, ending, NeverArrived())
+    assert lost["pi_1"].ending == lost.attempts[0].attempt_id != ending.attempt_id
     over = ended_challenge(moves, ending, Approved("psp-1", 0))
     assert over is not None
     assert (over.status, moves["pi_1"].ending) == ("ended", None)

@@ -90,7 +90,10 @@ def ended_challenge(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | 
         return _told(moves, attempt, answer, "pending", moves.now + pause)
     if isinstance(answer, Unknown | NotSent | ActionRequired):
         return _told(moves, attempt, answer, "unknown", moves.now + pause)
-    moves.change(intent, ending=None)
+    intent = moves.change(intent, ending=None)
+    if isinstance(answer, NeverArrived) and intent.step == "challenged":
+        intent = moves.change(intent, lost=intent.lost + 1)
+        moves.end_challenge(intent, _after_losses(intent))
     return _told(moves, attempt, answer, "ended", moves.now)
 
 

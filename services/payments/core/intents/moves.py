@@ -238,10 +238,10 @@ class Moves:
         intent = self._attempt(intent, operation, amount_minor, connector, capture=capture, pause=pause)
         return self.change(intent, step="calling", attempt_id=self.attempts[-1].attempt_id)
 
-    def end_challenge(self, intent: Intent) -> Intent:
+    def end_challenge(self, intent: Intent, pause: timedelta = timedelta(0)) -> Intent:
         """Ask the processor to end the buyer's challenge; what became of the payment is then looked up."""
         assert intent.connector is not None, "what is under way is with somebody"
-        intent = self._attempt(intent, "void", 0, intent.connector)
+        intent = self._attempt(intent, "void", 0, intent.connector, pause=pause)
         return self.change(intent, ending=self.attempts[-1].attempt_id)
 
     def refund(
