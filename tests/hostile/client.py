@@ -45,6 +45,20 @@ NOT_IN_A_SCHEMA = {
     "Is no URL.": "what a redirect URI may be takes more than a pattern",
     "must be a URL.": "what an IPv6 address may be takes more than a pattern",
     "may also use http://localhost.": "which redirect URIs there may be depends on who asks",
+    "in the test environment.": "a schema does not know which processors are connected",
+    "in the live environment.": "a schema does not know which processors are connected",
+    "such as sandbox_approve.": "a schema does not know a processor's tokens",
+    "cannot be taken by hand.": "a schema does not know which processors are connected",
+    "needs its reference.": "which methods need one is their connector's to say",
+    "less was handed over.": "a schema cannot compare two amounts",
+    "collects a part.": "a schema cannot compare two amounts",
+    "tendered_money is for cash.": "what a method may say depends on its type",
+    "must be an http or https address.": "what a host may be takes more than a pattern",
+    "each of the legs has its amount: leave out amount_money.": "what may be said depends on whether there are legs",
+    "confirm needs a method.": "what must be said depends on another field",
+    "give order_id, amount_money or both.": "what must be said depends on another field",
+    "give either reference or through_processor.": "what must be said depends on another field",
+    "when the processor has given it back.": "what may be said depends on another field",
 }
 """Codes, or ends of details, of 400 that a request which fits the schema may get, and why."""
 

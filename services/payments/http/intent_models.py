@@ -12,7 +12,7 @@ from shared.contracts.model import Clean, Identifier, Metadata, Money, Reference
 from shared.contracts.order_parts import MethodType, Source
 from shared.contracts.payment_intents import CaptureMethod, CompletionBehavior, IntentStatus, PaymentIntent
 from shared.http.answers import AnswerModel
-from shared.http.bodies import AmountMoney, PositiveAmountMoney, RequestModel, shown
+from shared.http.bodies import AmountMoney, PositiveAmountMoney, RequestModel, exactly_one, shown
 from shared.http.pages import ListQuery, QueryTime
 
 MOST_LEGS = 10
@@ -135,7 +135,7 @@ class LegRequest(RequestModel):
 class PayRequest(Collecting):
     """Pay with one source (`method`), or with several (`legs`)."""
 
-    model_config = shown(examples.PAY)
+    model_config = shown(examples.PAY, oneOf=exactly_one("method", "legs"))
 
     method: MethodRequest | None = None
     amount_money: PositiveAmountMoney | None = None

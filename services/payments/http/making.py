@@ -83,7 +83,7 @@ def _leg(request: ApiRequest, wiring: Wiring, first: Intent, leg: LegRequest, nu
     assert amount is not None, "every leg has an amount"
     tendered = minor_in(leg.method.tendered_money, first.currency, f"{param}.method.tendered_money")
     if tendered is not None and tendered < amount:
-        detail = f"Less was handed over than {format_money(amount, first.currency)}."
+        detail = f"{format_money(amount, first.currency)} is to be paid, and less was handed over."
         raise Problem("VALIDATION_FAILED", detail, param=f"{param}.method.tendered_money")
     intent = replace(
         first,

@@ -21,7 +21,7 @@ def confirm(
         return Refused("VALIDATION_FAILED", "There is nothing to pay with yet.", "method")
     if means.tendered_minor is not None and means.tendered_minor < intent.amount_minor:
         owed = format_money(intent.amount_minor, intent.currency)
-        return Refused("VALIDATION_FAILED", f"Less was handed over than {owed}.", "method.tendered_money")
+        return Refused("VALIDATION_FAILED", f"{owed} is to be paid, and less was handed over.", "method.tendered_money")
     intent = moves.change(
         intent,
         means=means,
