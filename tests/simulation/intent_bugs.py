@@ -27,7 +27,7 @@ bug = plant_into(INTENT_BUGS)
 @bug
 def a_processor_is_asked_within_the_transaction() -> Iterator[None]:
     """Before what is asked is saved: the transaction may still be rolled back."""
-    begin, save, settle = AttemptRunner.__init__, intents._save, Intents.settle
+    begin, save, settle = AttemptRunner.__init__, intents.save, Intents.settle
     connected: ContextVar[Connectors | None] = ContextVar("connected", default=None)
     by_intents: dict[Intents, Connectors] = {}
 
@@ -50,7 +50,7 @@ def a_processor_is_asked_within_the_transaction() -> Iterator[None]:
     with (
         patch.object(AttemptRunner, "__init__", known),
         patch.object(Intents, "settle", settling),
-        patch.object(intents, "_save", hasty),
+        patch.object(intents, "save", hasty),
     ):
         yield
 
