@@ -98,7 +98,7 @@ class Intents:
             await save(connection, known.moves)
             results = [_result(wanted, found) for wanted, found in granted]
             await idempotency.remember(connection, _answers(batch, results), now)
-        self._announce(known.moves)
+        self.announce(known.moves)
         return results
 
     async def remember(self, told: Sequence[Told]) -> list[None]:
@@ -123,10 +123,6 @@ class Intents:
         await outbox.put(connection, found_messages(opened, self._clock()))
         return known.moves
 
-    def announce(self, moves: Sequence[Moves]) -> None:
-        """What was saved has been committed."""
-        self._announce(moves)
-
     async def record(self, told: Sequence[tuple[Attempt, Found | None]]) -> list[None]:
         """What processors answered; `None` where it was too late to ask."""
         async with transaction(self._pool) as connection:
@@ -135,7 +131,7 @@ class Intents:
             after = [attempt for attempt in (_recorded(known, *each) for each in told) if attempt is not None]
             await save(connection, known.moves, after)
             await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], self._clock())
-        self._announce(known.moves)
+        self.announce(known.moves)
         return [None] * len(told)
 
     async def claim(self, limit: int) -> list[Claimed]:
@@ -162,9 +158,10 @@ class Intents:
                 if moves is not None and moves[payment_intent_id].step == "held":
                     answers.run_out(moves, moves[payment_intent_id])
             await save(connection, known.moves)
-        self._announce(known.moves)
+        self.announce(known.moves)
 
-    def _announce(self, moves: Sequence[Moves]) -> None:
+    def announce(self, moves: Sequence[Moves]) -> None:
+        """What was saved has been committed: whoever waits for it is woken."""
         for status, seconds in (left for each in moves for left in each.left):
             IN_STATUS.labels(status).observe(seconds)
         if any(each.commands or each.events for each in moves):

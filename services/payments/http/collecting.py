@@ -17,7 +17,6 @@ from services.payments.http.wiring import Wiring
 from services.payments.intents import Granted, Missing, Result, Wanted, Wish
 from services.payments.store import intents, orders
 from shared.auth.guard import ApiRequest
-from shared.contracts.model import Money
 from shared.contracts.payment_intents import IntentRefusal
 from shared.http.answers import REPLAYED_HEADER, Answer, one_bytes, replayed, stored
 from shared.http.problem_codes import CODES
@@ -180,14 +179,12 @@ def _refusal(group: Sequence[Intent]) -> IntentRefusal | None:
 
 def _problem(refusal: IntentRefusal, intent: Intent) -> Problem:
     """As the order said it."""
-    money: dict[str, Money | None] = {
-        "outstanding_money": refusal.outstanding_money,
-        "available_money": refusal.available_money,
-    }
-    facts = {name: each.model_dump() for name, each in money.items() if each is not None}
-    facts["payment_intent_id"] = intent.payment_intent_id  # type: ignore[assignment]  # facts are of any kind
-    code = refusal.code if refusal.code in CODES else "ORDER_NOT_OPEN"
-    return Problem(code, refusal.detail, blockers=refusal.blockers, facts=facts)
+    money = {"outstanding_money": refusal.outstanding_money, "available_money": refusal.available_money}
+    facts: dict[str, object] = {name: each.model_dump() for name, each in money.items() if each is not None}
+    code = refusal.code if refusal.code in CODES else "INTENT_NOT_IN_STATE"
+    return Problem(
+        code, refusal.detail, blockers=refusal.blockers, facts={"payment_intent_id": intent.payment_intent_id} | facts
+    )
 
 
 def _body(request: ApiRequest, shape: Shape, group: Sequence[Intent]) -> bytes:
