@@ -137,7 +137,7 @@ async def machine(postgres: Mapping[str, str] = MappingProxyType({})) -> AsyncIt
             with LocalServers(Path(directory)) as local:
                 changes = (f"ALTER SYSTEM SET {name} = '{value}'" for name, value in postgres.items())
                 await _machine(local, Path(directory)).execute(*changes)
-        with LocalServers(Path(directory)) as local:
+        with LocalServers(Path(directory), lasting=True) as local:
             here = _machine(local, Path(directory))
             await prepare_database(here.settings)
             await prepare_topics(here.settings)

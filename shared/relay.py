@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from typing import Any
 
 import asyncpg
 import orjson
@@ -24,6 +25,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 from prometheus_client import Counter, Gauge
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
@@ -107,6 +109,7 @@ class Relay:
 
     def __init__(self, settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:
         self._settings, self._service, self._wake, self._outside = settings, service, wake, outside
+        self._pace_s = settings.relay_pace_ms / 1000
         self._in_flight, self._published = IN_FLIGHT.labels(service), PUBLISHED.labels(service)
         self._shards: set[int] = set()
         self._topics = _Topics()
@@ -178,10 +181,12 @@ class Relay:
             self._wake.local.clear()
             if floor.due(loop.time()):
                 floor.looked(*await _running(connection), loop.time())
+            rested = loop.time() + self._pace_s
             rows = await self._read(connection, floor.value) if self._shards else []
             self._failing = None
             if rows:
                 await self._publish(connection, producer, rows)
+                await asyncio.sleep(max(0.0, rested - loop.time()))
             if len(rows) < _ROWS_PER_FLUSH and sum(map(_size, rows)) < _BYTES_PER_FLUSH:
                 floor.reached(rows[-1].seq if rows else floor.newest)
                 await self._rest()
@@ -245,7 +250,7 @@ class Relay:
         for row in rows:
             for topic in row.topics:
                 partitions.setdefault((topic, partition_of(row.key, counts[topic])), []).append(row)
-        sending = (_send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items())
+        sending = [await _send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items()]
         await _keeping_alive(connection, asyncio.gather(*sending))
         await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
         self._in_flight.set(0)
@@ -323,7 +328,7 @@ class _Floor:
             self.value, self._mark, self._passed = self._candidate, None, False
 
 
-async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent: "asyncio.Future[list[None]]") -> None:
+async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent: "asyncio.Future[list[Any]]") -> None:
     """Wait for Kafka, however slow it is: the server would end a session that idles, and all would be sent again."""
     try:
         while not (await asyncio.wait([sent], timeout=_KEEP_ALIVE_S))[0]:
@@ -335,21 +340,39 @@ async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent:
         sent.cancel()
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[_Row]) -> None:
-    """The rows of one partition in as few record batches as they fit in, one after the other."""
-    batch = producer.create_batch()
+async def _send(
+    producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[_Row]
+) -> "asyncio.Future[object]":
+    """The rows of one partition in as few record batches as they fit in, one after the other; done when Kafka has all.
+
+    No task where one batch is enough: each turn of a busy event loop is a delay.
+    """
+    first, *others = _packed(producer, rows)
+    delivered: asyncio.Future[object] = await producer.send_batch(first, topic, partition=partition)
+    if not others:
+        return delivered
+
+    async def rest() -> None:
+        await delivered
+        for batch in others:
+            await (await producer.send_batch(batch, topic, partition=partition))
+
+    return asyncio.create_task(rest())
+
+
+def _packed(producer: AIOKafkaProducer, rows: Sequence[_Row]) -> list[BatchBuilder]:
+    batches = [producer.create_batch()]
     for row in rows:
-        if batch.append(key=row.key, value=row.payload, timestamp=None, headers=row.headers) is None:
-            await _flush(producer, batch, topic, partition)
-            batch = producer.create_batch()
-            if batch.append(key=row.key, value=row.payload, timestamp=None, headers=row.headers) is None:
-                raise ValueError(f"outbox row {row.seq} exceeds a record batch")
-    await _flush(producer, batch, topic, partition)
+        if _added(batches[-1], row):
+            continue
+        batches.append(producer.create_batch())
+        if not _added(batches[-1], row):
+            raise ValueError(f"outbox row {row.seq} exceeds a record batch")
+    return batches
 
 
-async def _flush(producer: AIOKafkaProducer, batch: object, topic: str, partition: int) -> None:
-    delivered = await producer.send_batch(batch, topic, partition=partition)
-    await delivered
+def _added(batch: BatchBuilder, row: _Row) -> bool:
+    return batch.append(key=row.key, value=row.payload, timestamp=None, headers=row.headers) is not None
 
 
 async def announce(settings: Settings, service: str, wake: Wake, outside: Outside = REAL) -> None:

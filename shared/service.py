@@ -86,6 +86,7 @@ class ServiceProcess:
                 handler=handler,
                 dead_letters=self._dead_letters,
                 batch_size=self.settings.consumer_batch_size,
+                pace_s=self.settings.consumer_pace_ms / 1000,
                 session_timeout_ms=self.settings.kafka.session_timeout_ms,
             )
             self._consumers.append(consumer)

@@ -147,6 +147,11 @@ class Settings(BaseSettings):
     """Most messages that a worker takes from Kafka for one transaction."""
     consumer_lanes: int = Field(default=2, ge=1, le=16)
     """Batches of one topic that a process handles at the same time, each from partitions of its own."""
+    consumer_pace_ms: int = Field(default=10, ge=0, le=1_000)
+    """How long after a batch the next one begins at the earliest: under load more messages share a transaction, and a
+    message that comes after a pause does not wait."""
+    relay_pace_ms: int = Field(default=5, ge=0, le=1_000)
+    """The same for what is read from the outbox and published together."""
     http_batch_size: int = Field(default=200, ge=1, le=1_000)
     """Most writing requests that share a transaction; with 1 each has its own, as many at once as the pool allows."""
     command_partitions: int = Field(default=12, ge=1, le=1024)

@@ -18,14 +18,17 @@ class LocalServers:
     A context manager. `start` returns when both answer; on any failure, Ctrl-C included, nothing is left running.
     What stands in the way is raised as a `RuntimeProblem`. Data outlives `stop`, and a kill, and is there at the
     next `start`; the ports may be others then. Start it from a thread that lives as long as the servers should.
+    `lasting` servers take longer to start and are faster from then on.
     """
 
-    def __init__(self, data_dir: Path, ports: Ports | None = None, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, ports: Ports | None = None, cache_dir: Path | None = None, *, lasting: bool = False
+    ) -> None:
         self._data_dir = data_dir.resolve()
         self._ports = ports or Ports.free()
         self._lock = DataDirLock(self._data_dir)
         self._postgres = PostgresServer(self._data_dir, self._ports.postgres)
-        self._kafka = KafkaServer(self._data_dir, cache_dir or default_cache_dir(), self._ports)
+        self._kafka = KafkaServer(self._data_dir, cache_dir or default_cache_dir(), self._ports, lasting=lasting)
 
     @property
     def database_url(self) -> str:

@@ -58,6 +58,7 @@ def acknowledged_before_it_is_durable() -> Iterator[None]:
 
     async def hasty(self: BatchConsumer, records: Sequence[Any]) -> None:
         await self._acknowledge(records)
+        await self._commit()
         await take(self, records)
 
     with patch.object(BatchConsumer, "_take", hasty):
@@ -161,8 +162,8 @@ def relay_removes_before_it_publishes() -> Iterator[None]:
 def relay_reorders_a_key() -> Iterator[None]:
     send = relay._send
 
-    async def backwards(producer: Any, topic: str, partition: int, rows: Sequence[Any]) -> None:
-        await send(producer, topic, partition, list(reversed(rows)))
+    async def backwards(producer: Any, topic: str, partition: int, rows: Sequence[Any]) -> Any:
+        return await send(producer, topic, partition, list(reversed(rows)))
 
     with patch.object(relay, "_send", backwards):
         yield

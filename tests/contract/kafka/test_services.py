@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -30,6 +31,8 @@ class Worker:
         self.kafka, self.clients = kafka, kafka.process()
         self.given: list[tuple[int, bytes | None]] = []
         self.done: list[tuple[int, bytes | None]] = []
+        self.begun: list[float] = []
+        """When the handler was given something."""
         self.first: Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]] | None = None
         """What the handler does instead, once."""
         letters = DeadLetters(kafka.settings, clients=self.clients)
@@ -54,6 +57,7 @@ class Worker:
         return self
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Poison | None]:
+        self.begun.append(asyncio.get_running_loop().time())
         values = [(record.partition, record.value) for record in records]
         self.given += values
         first, self.first = self.first, None
@@ -86,6 +90,36 @@ async def test_a_batch_is_done_and_then_acknowledged(kafka: Place) -> None:
     await _is_committed(kafka, group, topic, 3)
     assert worker.done == [(0, b"1"), (0, b"2"), (0, b"3")]
     assert (worker.lanes[0].alive(), worker.lanes[0].ready()) == (None, None)
+
+
+@on_both
+async def test_what_is_done_is_acknowledged_before_a_consumer_has_stopped(kafka: Place) -> None:
+    topic, group = await kafka.topic(), kafka.name()
+    worker = await Worker(kafka, topic, group).start()
+    await kafka.send(topic, b"1", b"2", b"3")
+
+    async def done() -> bool:
+        return len(worker.done) == 3
+
+    await eventually(done)
+    await worker.lanes[0].stop()
+    assert await kafka.committed(group, TopicPartition(topic, 0)) == 3
+
+
+@on_both
+async def test_batches_keep_their_pace(kafka: Place) -> None:
+    """What comes within the pace shares the next batch."""
+    topic, pace_s = await kafka.topic(), 0.05
+    worker = await Worker(kafka, topic, kafka.name(), pace_s=pace_s).start()
+    for number in range(20):
+        await kafka.send(topic, b"%d" % number)
+
+    async def done() -> bool:
+        return len(worker.done) == 20
+
+    await eventually(done)
+    gaps = [after - before for before, after in pairwise(worker.begun)]
+    assert all(gap > pace_s - 0.002 for gap in gaps), gaps
 
 
 @on_both
