@@ -22,34 +22,34 @@ class NothingLeft(Exception):
     """No task can ever go on: what the run waits for will not happen."""
 
 
-class _Call:
-    """A call that is ready; what callers of `asyncio.Handle` use of it."""
+class _Call(list[Any]):
+    """A call that is ready: what, with which arguments, in which context. Callers use of it what `asyncio.Handle` has."""
 
-    __slots__ = ("args", "callback", "context", "gone")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None) -> None:
-        self.callback, self.args, self.gone = callback, args, False
-        self.context = copy_context() if context is None else context
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.gone = True
+        self[0], self[1] = _nothing, ()
 
     def cancelled(self) -> bool:
-        return self.gone
+        return self[0] is _nothing
+
+
+def _nothing() -> None: ...
 
 
 class _Timer(float):
     """A call at this time; what callers of `asyncio.TimerHandle` use of it."""
 
-    __slots__ = ("args", "callback", "context", "gone", "loop", "waits")
+    __slots__ = ("call", "loop", "waits")
+    call: _Call
 
     def cancel(self) -> None:
-        if not self.gone:
-            self.gone, self.callback, self.args = True, None, None
+        if not self.call.cancelled():
+            self.call.cancel()
             self.loop.gone += self.waits
 
     def cancelled(self) -> bool:
-        return self.gone
+        return self.call.cancelled()
 
     def when(self) -> float:
         return self
@@ -58,7 +58,11 @@ class _Timer(float):
 class VirtualLoop(asyncio.BaseEventLoop):
     """asyncio's loop, with a clock that jumps to the next timer. Threads are refused: they know no virtual time."""
 
-    _ready: "deque[_Call | _Timer]"
+    _ready: deque[_Call]
+    get_debug = staticmethod(bool)
+    """False; asked for every future and every task."""
+    _asyncgen_firstiter_hook = None  # type: ignore[assignment]
+    """Nobody asks for the generators that are left in the end, so that none is noted when it begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +75,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
-        call = _Call(callback, args, context)
+        call = _Call((callback, args, copy_context() if context is None else context))
         self._ready.append(call)
         return call
 
@@ -84,8 +88,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
         timer = _Timer(when)
-        timer.callback, timer.args, timer.loop, timer.gone, timer.waits = callback, args, self, False, True
-        timer.context = copy_context() if context is None else context
+        timer.call = _Call((callback, args, copy_context() if context is None else context))
+        timer.loop, timer.waits = self, True
         heappush(self._timers, timer)
         return timer
 
@@ -93,40 +97,43 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RuntimeError("a thread in a simulation")
 
     def _run_once(self) -> None:
-        """What is ready runs; when nothing is, time goes on to the next timer."""
-        self._drop_cancelled()
+        """One step after the other until the loop is to stop: what is ready runs; when nothing is, time goes on."""
         ready, timers = self._ready, self._timers
-        if not ready and not self._stopping:
-            if not timers:
-                raise NothingLeft
-            self._now += max(0.0, timers[0] - self._now)
-        until = self._now + _RESOLUTION_S
-        while timers and timers[0] < until:
-            timer = heappop(timers)
-            timer.waits = False
-            ready.append(timer)
-        for _ in range(len(ready)):
-            call = ready.popleft()
-            if not call.gone:
+        while True:
+            if self.gone:
+                self._drop_cancelled()
+            if not ready and not self._stopping:
+                if not timers:
+                    raise NothingLeft
+                self._now += max(0.0, timers[0] - self._now)
+            until = self._now + _RESOLUTION_S
+            while timers and timers[0] < until:
+                timer = heappop(timers)
+                timer.waits = False
+                ready.append(timer.call)
+            for _ in range(len(ready)):
+                callback, arguments, context = ready.popleft()
                 try:
-                    call.context.run(call.callback, *call.args)
+                    context.run(callback, *arguments)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as failure:  # noqa: BLE001 - as asyncio does
-                    message = f"Exception in callback {call.callback}"
+                    message = f"Exception in callback {callback}"
                     self.call_exception_handler({"message": message, "exception": failure})
+            if self._stopping:
+                return
 
     def _drop_cancelled(self) -> None:
         """When asyncio does it: the order of equal times depends on it."""
         timers = self._timers
         if len(timers) > _FEW_TIMERS and self.gone * 2 > len(timers):
             for timer in timers:
-                timer.waits = not timer.gone
-            self._timers = [timer for timer in timers if not timer.gone]
-            heapify(self._timers)
+                timer.waits = not timer.cancelled()
+            timers[:] = [timer for timer in timers if timer.waits]
+            heapify(timers)
             self.gone = 0
         else:
-            while timers and timers[0].gone:
+            while timers and timers[0].cancelled():
                 heappop(timers).waits = False
                 self.gone -= 1
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -43,7 +44,12 @@ _STOP_S = 30.0
 
 def virtual_now() -> datetime:
     """What a clock that is right shows."""
-    return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+    return _moment(asyncio.get_running_loop().time())
+
+
+@lru_cache(maxsize=1_000)
+def _moment(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
 
 
 @dataclass

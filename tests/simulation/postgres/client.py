@@ -3,8 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -39,6 +38,8 @@ Result = Rows | str
 """Rows, or the status of a statement that gives none: `UPDATE 2`."""
 Handler = Callable[..., Result | Awaitable[Result]]
 """Called with the transaction and the statement's arguments."""
+_AT_ONCE = (list, str)
+"""What a handler gives that waits for nothing."""
 H = TypeVar("H", bound=Handler)
 
 
@@ -124,7 +125,9 @@ class Connection:
 
         async def work(transaction: Transaction) -> Result:
             for arguments in each:
-                await _done(handler(transaction, *arguments))
+                result = handler(transaction, *arguments)
+                if not isinstance(result, _AT_ONCE):
+                    await result
             return ""
 
         await self._work(work)
@@ -139,21 +142,26 @@ class Connection:
 
         return str(await self._work(work))
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    def transaction(self) -> "_Block":
+        return _Block(self)
+
+    def begin(self) -> None:
+        """A transaction that lasts until it is ended."""
         if self._session.closed:
             raise _gone()
         if self._session.transaction is not None:
             raise NotImplementedError("savepoints")
-        transaction = self._session.transaction = Transaction(self._session.database, self._session)
-        try:
-            yield
-        except BaseException:
-            if not self._link.dead:
-                transaction.roll_back()
-                self._session.transaction = None
-            raise
-        await self._commit(transaction)
+        self._session.transaction = Transaction(self._session.database, self._session)
+
+    async def end(self, *, well: bool) -> None:
+        """Committed, or rolled back. What a dead process has begun is the server's to end."""
+        transaction = self._session.transaction
+        assert transaction is not None, "it has begun"
+        if well:
+            await self._commit(transaction)
+        elif not self._link.dead:
+            transaction.roll_back()
+            self._session.transaction = None
 
     async def _commit(self, transaction: Transaction) -> None:
         try:
@@ -198,10 +206,9 @@ class Connection:
         return self._session.transaction is not None
 
     async def _statement(self, query: str, arguments: Sequence[Any]) -> Result:
-        handler = self._statements.find(query)
-        return await self._work(lambda transaction: handler(transaction, *arguments))
+        return await self._work(self._statements.find(query), *arguments)
 
-    async def _work(self, work: Callable[[Transaction], Result | Awaitable[Result]]) -> Result:
+    async def _work(self, work: Handler, *arguments: Any) -> Result:
         try:
             await self._link.travel(_gone)
         except BACKEND_GONE:
@@ -211,20 +218,23 @@ class Connection:
             raise _gone()
         transaction = self._session.transaction
         if transaction is None:
-            return await self._alone(work)
+            return await self._alone(work, arguments)
         if transaction.failed:
             raise asyncpg.InFailedSQLTransactionError("current transaction is aborted")
         try:
-            return await _done(work(transaction))
+            result = work(transaction, *arguments)
+            return result if isinstance(result, _AT_ONCE) else await result
         except BaseException:
             transaction.failed = True
             raise
 
-    async def _alone(self, work: Callable[[Transaction], Result | Awaitable[Result]]) -> Result:
+    async def _alone(self, work: Handler, arguments: Sequence[Any]) -> Result:
         """A statement that is its own transaction."""
         transaction = self._session.transaction = Transaction(self._session.database, self._session)
         try:
-            result = await _done(work(transaction))
+            result = work(transaction, *arguments)
+            if not isinstance(result, _AT_ONCE):
+                result = await result
         except BaseException:
             transaction.roll_back()
             raise
@@ -236,8 +246,19 @@ class Connection:
         return result
 
 
-async def _done(result: Result | Awaitable[Result]) -> Result:
-    return result if isinstance(result, (list, str)) else await result
+class _Block:
+    """A transaction for as long as the context lasts."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        self._connection.begin()
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        await self._connection.end(well=kind is None)
 
 
 class Pool:
@@ -249,24 +270,34 @@ class Pool:
         self._out = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @asynccontextmanager
-    async def acquire(self, *, timeout: float) -> AsyncIterator[Connection]:
+    def acquire(self, *, timeout: float) -> "_Lent":
+        return _Lent(self, timeout)
+
+    async def lend(self, timeout: float) -> Connection:
+        """One that works, as soon as one is free."""
         if self._out >= self._size:
             async with asyncio.timeout(timeout):
                 await self._turn()
         self._out += 1
         try:
-            connection = await self._take()
-            yield connection
-            if not connection.is_closed() and not connection.is_in_transaction():
-                self._idle.append(connection)
-        finally:
-            self._out -= 1
-            while self._waiting:
-                waiting = self._waiting.popleft()
-                if not waiting.done():
-                    waiting.set_result(None)
-                    break
+            return await self._take()
+        except BaseException:
+            self._one_is_free()
+            raise
+
+    def give_back(self, connection: Connection, *, well: bool) -> None:
+        """It is not used any more; who has waited longest is next."""
+        if well and not connection.is_closed() and not connection.is_in_transaction():
+            self._idle.append(connection)
+        self._one_is_free()
+
+    def _one_is_free(self) -> None:
+        self._out -= 1
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                break
 
     async def _turn(self) -> None:
         """Until one is free."""
@@ -289,6 +320,23 @@ class Pool:
         for connection in self._idle:
             connection.terminate()
         self._idle.clear()
+
+
+class _Lent:
+    """A connection of the pool for as long as the context lasts."""
+
+    __slots__ = ("_connection", "_pool", "_timeout")
+    _connection: Connection
+
+    def __init__(self, pool: Pool, timeout: float) -> None:
+        self._pool, self._timeout = pool, timeout
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._pool.lend(self._timeout)
+        return self._connection
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        self._pool.give_back(self._connection, well=kind is None)
 
 
 class PostgresOf:

@@ -31,7 +31,8 @@ class Transaction:
         self.locks: list[Hashable] = []
         self.advisory: list[Hashable] = []
         self.queues: list[dict[Transaction, bool]] = []
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over = False
+        self._end_awaited: asyncio.Future[None] | None = None
         self.waits_for: Transaction | None = None
         self.notifications: list[tuple[str, str]] = []
         self.failed = False
@@ -110,7 +111,7 @@ class Transaction:
         self.waits_for = holder
         try:
             done, _ = await asyncio.wait(
-                [holder.ended, self.ended], timeout=_LOCK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+                [holder.ended(), self.ended()], timeout=_LOCK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             self.waits_for = None
@@ -231,14 +232,20 @@ class Transaction:
 
     # Ending
 
+    def ended(self) -> "asyncio.Future[None]":
+        """Done when it has ended; only of one that has not."""
+        if self._end_awaited is None:
+            self._end_awaited = asyncio.get_running_loop().create_future()
+        return self._end_awaited
+
     def check(self) -> None:
         """Raises when the session has gone."""
-        if self.ended.done():
+        if self.over:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
     def commit(self) -> None:
         """Everything at one instant."""
-        if not self.ended.done():
+        if not self.over:
             for table, rows in self.writes.items():
                 for key, row in rows.items():
                     table.apply(key, row)
@@ -248,7 +255,7 @@ class Transaction:
 
     def roll_back(self) -> None:
         """As if it had never been; a repeat does nothing."""
-        if not self.ended.done():
+        if not self.over:
             self._end()
 
     def _end(self) -> None:
@@ -260,7 +267,9 @@ class Transaction:
             queue.pop(self, None)
         if self.id is not None:
             del self.database.running[self.id]
-        self.ended.set_result(None)
+        self.over = True
+        if self._end_awaited is not None:
+            self._end_awaited.set_result(None)
 
 
 @dataclass(eq=False)
