@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 Cut = Callable[[], BaseException]
 """Makes the error with which a client library says that its connection is gone."""
@@ -30,7 +29,7 @@ class Link:
         """One way, there or back."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[None] = loop.create_future()
-        loop.call_later(self._delay() + self.slow_s + longer_s, _arrive, arrived)
+        loop.call_at(loop.time() + self._delay() + self.slow_s + longer_s, _arrive, arrived)
         await arrived
         if self._thawed is not None and not self.dead:
             await self._thawed.wait()
@@ -74,10 +73,10 @@ class Link:
                 future.set_result(None)
 
     def _delay(self) -> float:
-        random: Any = self._random.random
-        if random() * _LATE_ONE_IN < 1:
-            return _LATE_S[int(random() * 2)]
-        return _USUAL_S[int(random() * 3)]
+        drawn = self._random.random()
+        if drawn * _LATE_ONE_IN < 1:
+            return _LATE_S[int(drawn * _LATE_ONE_IN * 2)]
+        return _USUAL_S[int(drawn * 3)]
 
 
 def _arrive(arrived: "asyncio.Future[None]") -> None:

@@ -251,9 +251,12 @@ class _Run:
 
         Offsets may stay uncommitted for longer: what was done and could not be acknowledged comes again one day.
         """
-        if any([await node.unwell() for node in self.nodes]):
+        if self._waits() or any([await node.unwell() for node in self.nodes]):
             return True
         # Looked at last and at one instant, so that what is judged next is as it was found here.
+        return self._waits()
+
+    def _waits(self) -> bool:
         databases = self.servers.databases
         outboxes = any(databases[service]["outbox"].rows for service in ("orders", "payments", "apps"))
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())

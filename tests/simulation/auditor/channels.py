@@ -240,32 +240,29 @@ def _dead_letters(seen: Seen) -> None:
     """Garbage has a letter with its reason, its place and its bytes; nothing else has one."""
     letters: dict[tuple[str, str, str], Told] = {}
     lying: set[Record] = set()
+    garbage = {record: entry for record, entry in seen.books.records.items() if isinstance(entry, Garbage)}
     for name in dead_letter_topics(seen.evidence):
         for told in seen.topic(name):
             topic = header(told, "tl_topic")
             letters[topic, header(told, "tl_partition"), header(told, "tl_offset")] = told
             if topic + DEAD_LETTERS != name:
                 seen.say(Invariant.GARBAGE_IS_A_DEAD_LETTER, f"a letter of {topic} lies in {name}")
-    for topic, records in seen.evidence.topics.items():
-        if topic.endswith(DEAD_LETTERS):
-            continue
-        for told in records:
-            record = record_of(told)
-            entry = seen.books.records.get(record)
-            if isinstance(entry, Garbage):
+    for topic in sorted({record[0] for record in garbage} | {topic for topic, _, _ in letters}):
+        for told in seen.topic(topic):
+            record, place = record_of(told), (topic, str(told.partition), str(told.offset))
+            entry = garbage.get(record)
+            if entry is not None:
                 lying.add(record)
-            place = (topic, str(told.partition), str(told.offset))
-            letter = letters.pop(place, None)
-            _letter(seen, entry, letter, told, place)
-    for record, entry in seen.books.records.items():
-        if isinstance(entry, Garbage) and entry.acknowledged and record not in lying:
+            _letter(seen, entry, letters.pop(place, None), told, place)
+    for record, entry in garbage.items():
+        if entry.acknowledged and record not in lying:
             seen.say(Invariant.NOTHING_LOST, f"acknowledged garbage is not on {record[0]}")
     for place in letters:
         seen.say(Invariant.GARBAGE_IS_A_DEAD_LETTER, f"a letter about {place}, where nothing lies")
 
 
-def _letter(seen: Seen, entry: object, letter: Told | None, told: Told, place: tuple[str, str, str]) -> None:
-    if not isinstance(entry, Garbage):
+def _letter(seen: Seen, entry: Garbage | None, letter: Told | None, told: Told, place: tuple[str, str, str]) -> None:
+    if entry is None:
         if letter is not None:
             reason = header(letter, "tl_reason")
             seen.say(Invariant.GARBAGE_IS_A_DEAD_LETTER, f"{place} can be read, and is a dead letter: {reason}")

@@ -139,9 +139,10 @@ class _Intents:
         """What an order said it was not owed, when it was told of it, is one item, of as much."""
         beyond: dict[str, int] = {}
         for (_, command_id), reply in self.seen.replies.items():
-            facts = orjson.loads(reply.value or b"{}").get("facts") or {}
-            if command_id.startswith("pi_") and command_id.split(".")[1] == "fact" and facts.get("surplus_minor"):
-                beyond[command_id] = facts["surplus_minor"]
+            if command_id.startswith("pi_") and command_id.split(".")[1] == "fact":
+                facts = orjson.loads(reply.value or b"{}").get("facts") or {}
+                if facts.get("surplus_minor"):
+                    beyond[command_id] = facts["surplus_minor"]
         rows = [row for row in self.seen.rows("payments.unmatched_money") if row["channel_id"] == OUR_CHANNEL]
         items = {row["event_id"]: row["amount_minor"] for row in rows}
         if items != beyond or len(items) < len(rows):

@@ -25,6 +25,7 @@ class Ledger:
     """By payment, as the acquirer calls it."""
 
     payments: dict[str, Row] = field(default_factory=dict)
+    by_intent: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     accounts: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
     approved: Counter[str] = field(default_factory=Counter)
     """By intent: how many authorizations the acquirer has approved."""
@@ -35,17 +36,16 @@ class Ledger:
 
     def of_intent(self, payment_intent_id: str) -> Account:
         """Of all its payments."""
-        mine = [
-            self.accounts[name]
-            for name, payment in self.payments.items()
-            if payment["payment_intent_id"] == payment_intent_id and name in self.accounts
-        ]
+        payments = self.by_intent.get(payment_intent_id, ())
+        mine = [self.accounts[name] for name in payments if name in self.accounts]
         return Account(sum(each.held for each in mine), sum(each.collected for each in mine))
 
 
 def ledger_of(seen: Seen) -> Ledger:
     """Sums of its movements, in the order in which they were made."""
     ledger = Ledger({row["payment_id"]: row for row in seen.rows("sandbox.payments")})
+    for name, payment in ledger.payments.items():
+        ledger.by_intent[payment["payment_intent_id"]].append(name)
     held: set[str] = set()
     for row in seen.rows("sandbox.entries"):
         account, intent = ledger.accounts[row["payment_id"]], _intent_of(ledger, row)

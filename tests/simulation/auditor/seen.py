@@ -103,7 +103,10 @@ def see(books: Books, evidence: Evidence, finished: bool, only: Callable[[str], 
 
 def header(told: Told, name: str) -> str:
     """Its value, or nothing."""
-    return dict(told.headers).get(name, b"").decode()
+    for known, value in told.headers:
+        if known == name:
+            return value.decode()
+    return ""
 
 
 def wire_type(told: Told) -> str:

@@ -19,7 +19,7 @@ from tests.simulation.kafka.cluster import SESSION_S, Cluster, Group
 from tests.simulation.kafka.log import Record
 from tests.simulation.network import Link
 
-_LONGEST_FETCH_S = 1.0
+_LONGEST_FETCH_S = 5.0
 _RETRY_S = 0.1
 _LOST_COMMIT_ONE_IN = 30
 
@@ -122,6 +122,8 @@ class Consumer:
                 async with asyncio.timeout(_LONGEST_FETCH_S):
                     await self._more.wait()
             except TimeoutError:
+                if self.link.dead:
+                    await self.link.never()
                 return {}
         try:
             await self._ask(longer_s=self._cluster.fetch_s)
