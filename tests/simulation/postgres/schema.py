@@ -136,7 +136,10 @@ def _payments() -> list[Table]:
             claims looks outcome answer created_at updated_at
             """,
             "attempt_id",
-            indexes={"open": lambda row: None if row["status"] == "ended" else True},
+            indexes={
+                "open": Ordered(lambda row: None if row["status"] == "ended" else True, "due_at attempt_id"),
+                "open_of_intent": lambda row: None if row["status"] == "ended" else row["payment_intent_id"],
+            },
         ),
     ]
 

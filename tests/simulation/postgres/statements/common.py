@@ -2,8 +2,8 @@
 
 import re
 from datetime import datetime
-from heapq import nsmallest
 from itertools import takewhile
+from operator import itemgetter
 from typing import Any
 
 from shared.auth import table as grants
@@ -82,8 +82,8 @@ def leave_shard(t: Transaction, group: int, number: int) -> Rows:
     """
 )
 def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_bytes: int) -> Rows:
-    there = t.scan(t.database["outbox"])
-    wanted = (row for row in there if row["seq"] > floor and row["shard"] in shards)
+    mine = frozenset(shards)
+    wanted = [row for row in t.scan(t.database["outbox"]) if row["shard"] in mine and row["seq"] > floor]
     before = 0
 
     def fits(row: Values) -> bool:
@@ -91,7 +91,7 @@ def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_
         fitting, before = before < most_bytes, before + len(row["payload"]) * len(topics_in(row["aggregatetype"]))
         return fitting
 
-    rows = takewhile(fits, nsmallest(limit, wanted, key=lambda row: row["seq"]))
+    rows = takewhile(fits, sorted(wanted, key=itemgetter("seq"))[:limit])
     return picked(rows, ("seq", "aggregatetype", "aggregateid", "headers", "payload"))
 
 

@@ -1,6 +1,7 @@
 """The statements on payment intents and their attempts, without the lists: those are searches."""
 
 from datetime import datetime
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any
 
@@ -84,7 +85,7 @@ async def claim(t: Transaction, now: datetime, until: datetime, limit: int) -> R
         return bool(row["status"] != "ended" and row["due_at"] <= now and free)
 
     table = t.database["payment_attempts"]
-    oldest = sorted(t.find(table, "open", True), key=itemgetter("due_at"))
+    oldest = takewhile(lambda row: bool(row["due_at"] <= now), t.in_order(table, "open", True))
     rows = await t.lock_rows(table, map(table.key, oldest), due, skip=True, limit=limit)
     claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
     for row in claimed:
@@ -99,8 +100,8 @@ async def claim_unknown(t: Transaction, payment_intent_id: str, now: datetime, u
         return bool(row["status"] in ("unknown", "challenged") and free)
 
     table = t.database["payment_attempts"]
-    of_intent = [row for row in t.find(table, "open", True) if row["payment_intent_id"] == payment_intent_id]
-    rows = await t.lock_rows(table, map(table.key, of_intent), open_and_free)
+    of_intent = map(table.key, t.find(table, "open_of_intent", payment_intent_id))
+    rows = await t.lock_rows(table, of_intent, open_and_free)
     claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
     for row in claimed:
         await t.put(table, row)
