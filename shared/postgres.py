@@ -57,25 +57,26 @@ _TRANSIENT = (
 )
 
 
-@asynccontextmanager
-async def transient_errors() -> AsyncIterator[None]:
+class transient_errors:
     """Turns what a later try can cure (lost connections, deadlocks, a server that starts or stops) into `Transient`."""
-    try:
-        yield
-    except asyncpg.InternalClientError as error:
-        # The server has ended the session and said so, and asyncpg has read that, but not yet seen the socket's end.
-        if not str(error).startswith("cannot switch to state"):
-            raise
-        raise Transient("database: the session was ended") from error
-    except _TRANSIENT as error:
-        if isinstance(error, asyncpg.exceptions.DataError):
-            raise
-        task = asyncio.current_task()
-        if task is not None and task.cancelling() and isinstance(error.__context__, asyncio.CancelledError):
-            # A connection that broke while its user was being canceled: whoever retries would never end. A time limit
-            # that ran out cancels too, and takes that back.
-            raise asyncio.CancelledError from error
-        raise Transient(f"database: {type(error).__name__}") from error
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, asyncpg.InternalClientError):
+            # The server has ended the session and said so, and asyncpg has read that, but not yet seen the socket's
+            # end.
+            if str(error).startswith("cannot switch to state"):
+                raise Transient("database: the session was ended") from error
+        elif isinstance(error, _TRANSIENT) and not isinstance(error, asyncpg.exceptions.DataError):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() and isinstance(error.__context__, asyncio.CancelledError):
+                # A connection that broke while its user was being canceled: whoever retries would never end. A time
+                # limit that ran out cancels too, and takes that back.
+                raise asyncio.CancelledError from error
+            raise Transient(f"database: {type(error).__name__}") from error
 
 
 @dataclass(frozen=True, slots=True)

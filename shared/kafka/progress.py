@@ -27,7 +27,7 @@ class Progress:
 
     def __init__(self, group: str, stall_after_s: float = STALL_AFTER_S) -> None:
         self._group = group
-        self._processed = _PROCESSED.labels(group)
+        self._processed, self._last = _PROCESSED.labels(group), _LAST.labels(group)
         self._stall_after_s = stall_after_s
         self._lag: dict[TopicPartition, int] = {}
         self._in_flight: Counter[tuple[str, int]] = Counter()
@@ -48,7 +48,7 @@ class Progress:
     def moved(self) -> None:
         """Something was done."""
         self._moved = True
-        _LAST.labels(self._group).set_to_current_time()
+        self._last.set_to_current_time()
 
     def finished(self, processed: int, dead: Mapping[str, int]) -> None:
         """The batch that was begun is done."""

@@ -10,6 +10,7 @@ from tests.simulation.world_api import Channel, Json, World
 Story = Callable[["Life"], Awaitable[None]]
 
 _AGAIN_ONE_IN, _CONTRADICT_ONE_IN = 6, 25
+_AT_ONCE_ONE_IN = 4
 _LATER_ONE_IN, _LATER_S = 20, (0.5, 5.0)
 _CURRENCIES = ("EUR", "EUR", "EUR", "USD", "JPY")
 
@@ -32,6 +33,14 @@ class Life:
         """A new order, asked for."""
         order = self.order(named=named)
         await self.voice.create(order)
+        return order
+
+    async def placed(self) -> Buying:
+        """A new order, mostly one that is there: who asks payments for one that is not makes them look in vain."""
+        order = self.order()
+        command_id = await self.voice.create(order)
+        if not self.chance(_AT_ONCE_ONE_IN):
+            await self.answered(order, command_id)
         return order
 
     async def tell(

@@ -23,7 +23,7 @@ class NothingLeft(Exception):
 
 
 class _Call(list[Any]):
-    """A call that is ready: what, with which arguments, in which context. Callers use of it what `asyncio.Handle` has."""
+    """A call that is ready: what, with which arguments, in which context. It can be cancelled like asyncio's."""
 
     __slots__ = ()
 

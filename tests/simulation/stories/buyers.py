@@ -96,7 +96,7 @@ class Buyer:
 
 async def paid(life: Life) -> None:
     """In one call; with another card where the first is declined."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     expected = {"expected_outstanding_money": buyer.money(buyer.order.total)} if life.chance(2) else {}
     data = await buyer.pay(buyer.card(), times=life.random.choice((1, 1, 2)), **expected)
     if data.get("status") == "declined":
@@ -105,7 +105,7 @@ async def paid(life: Life) -> None:
 
 async def split(life: Life) -> None:
     """By two or three sources at once, of which some may fail."""
-    buyer, left, legs = Buyer(life, await life.created()), 0, []
+    buyer, left, legs = Buyer(life, await life.placed()), 0, []
     left = buyer.order.total
     for _ in range(life.random.randint(1, 2)):
         amount = life.part(left) if left > 1 else 0
@@ -124,7 +124,7 @@ async def split(life: Life) -> None:
 
 async def held(life: Life) -> None:
     """Held first; captured at once or in parts, and the rest let go; or forgotten."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     intent_id = await buyer.intent(method=buyer.card(), capture_method="manual", confirm=True)
     if intent_id is None:
         return
@@ -145,7 +145,7 @@ async def held(life: Life) -> None:
 
 async def thought_better(life: Life) -> None:
     """Canceled at any moment while it is collected; sometimes paid by another card then."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     intent_id = await buyer.intent(method=buyer.card())
     if intent_id is None:
         return
@@ -160,7 +160,7 @@ async def thought_better(life: Life) -> None:
 
 async def challenged(life: Life) -> None:
     """On the acquirer's page before it is paid."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     token = "sandbox_challenge_fail" if life.chance(5) else "sandbox_challenge"
     data = await buyer.pay(buyer.card(token))
     for intent in data.get("payment_intents", ()):

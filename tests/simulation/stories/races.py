@@ -8,7 +8,7 @@ from tests.simulation.stories.buyers import Buyer
 
 async def double_click(life: Life) -> None:
     """One intent is confirmed twice at once."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     intent_id = await buyer.intent(method=buyer.card())
     if intent_id is None:
         return
@@ -22,7 +22,7 @@ async def double_click(life: Life) -> None:
 
 async def two_tills(life: Life) -> None:
     """Both want the whole balance, with sources of their own; who comes too late may try again."""
-    order = await life.created()
+    order = await life.placed()
     tills = [Buyer(life, order), Buyer(life, order)]
 
     async def take(till: Buyer) -> None:
@@ -36,14 +36,14 @@ async def two_tills(life: Life) -> None:
 
 async def checkout_completed_twice(life: Life) -> None:
     """The same call twice at once, and once more as if it were another."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     card = buyer.card()
     await asyncio.gather(buyer.pay(card, times=2), buyer.pay(card))
 
 
 async def told_by_two(life: Life) -> None:
     """The buyer returns from the page of a challenge while the acquirer's answer is fetched by others too."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     data = await buyer.pay(buyer.card("sandbox_challenge"), times=2)
     for intent in data.get("payment_intents", ()):
         if intent.get("next_action"):
@@ -54,7 +54,7 @@ async def told_by_two(life: Life) -> None:
 
 async def beside_a_channel(life: Life) -> None:
     """A channel collects as well, and asks nobody; what is too much is seen."""
-    order = await life.created()
+    order = await life.placed()
     buyer = Buyer(life, order, alone=False)
     await asyncio.gather(
         buyer.pay(buyer.card()),
@@ -64,7 +64,7 @@ async def beside_a_channel(life: Life) -> None:
 
 async def refund_beside_capture(life: Life) -> None:
     """A part that is captured is given back while the rest is captured."""
-    order = await life.created()
+    order = await life.placed()
     buyer = Buyer(life, order, alone=False)
     intent_id = await buyer.intent(method=buyer.card("sandbox_approve"), capture_method="manual", confirm=True)
     if intent_id is None or order.total < 2:
@@ -92,7 +92,7 @@ async def refund_beside_capture(life: Life) -> None:
 
 async def cancel_beside_capture(life: Life) -> None:
     """What is held is captured and let go at once; perhaps captured twice."""
-    buyer = Buyer(life, await life.created())
+    buyer = Buyer(life, await life.placed())
     intent_id = await buyer.intent(method=buyer.card(), capture_method="manual", confirm=True)
     if intent_id is None:
         return
@@ -108,7 +108,7 @@ async def cancel_beside_capture(life: Life) -> None:
 
 async def order_changes_beside(life: Life) -> None:
     """It is canceled, closed, or becomes dearer, while it is paid."""
-    order = await life.created()
+    order = await life.placed()
     buyer = Buyer(life, order, alone=False)
 
     async def change() -> None:
