@@ -42,9 +42,9 @@ _IDLE_IN_TRANSACTION_S = 10.0
 _STOP_S = 30.0
 
 
-def virtual_now() -> datetime:
-    """What a clock that is right shows."""
-    return _moment(asyncio.get_running_loop().time())
+def virtual_now(skew_s: float = 0.0) -> datetime:
+    """What a clock shows that is this much ahead of one that is right."""
+    return _moment(asyncio.get_running_loop().time() + skew_s)
 
 
 @lru_cache(maxsize=1_000)
@@ -99,7 +99,7 @@ class Node:
         to_kafka, to_postgres, outward = (Link(self._random) for _ in range(3))
         postgres = PostgresOf(self._servers.databases, self._servers.statements, to_postgres)
         outside = Outside(
-            clock=lambda: virtual_now() + timedelta(seconds=self.skew_s),
+            clock=lambda: virtual_now(self.skew_s),
             kafka=kafka.clients(self._servers.cluster, to_kafka),
             postgres=postgres.drivers(),
             outbound=lambda: cast(Outbound, Client(self._servers.receivers, outward)),
