@@ -75,7 +75,8 @@ class _Life:
     stop: asyncio.Event
     task: "asyncio.Task[None] | None" = None
     app: Litestar | None = None
-    killed: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: "dict[asyncio.Future[None], None]" = field(default_factory=dict)
+    """Of those who wait for an answer of it, in the order in which they asked."""
 
 
 class Node:
@@ -132,7 +133,9 @@ class Node:
         for session, _ in life.postgres.sessions:
             session.end()
         self._servers.cluster.went_silent(life.links[0])
-        life.killed.set()
+        for waiting in life.asked:
+            if not waiting.done():
+                waiting.set_exception(ConnectionResetError())
 
     async def terminate(self) -> None:
         """SIGTERM: it stops in order, or is killed when it does not in time."""
@@ -207,14 +210,13 @@ class Node:
 
     async def _answered(self, life: _Life, work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
-        answer = loop.create_task(work)
-        killed = loop.create_task(life.killed.wait())
+        answer, answered = loop.create_task(work), loop.create_future()
+        answer.add_done_callback(lambda _: None if answered.done() else answered.set_result(None))
+        life.asked[answered] = None
         try:
-            await asyncio.wait([answer, killed], return_when=asyncio.FIRST_COMPLETED)
+            await answered
         finally:
-            killed.cancel()
-        if not answer.done() or life.killed.is_set():
-            raise ConnectionResetError
+            del life.asked[answered]
         return answer.result()
 
     async def unwell(self) -> list[str]:
