@@ -7,16 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from multiprocessing import get_context
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tests.simulation.plan import plan_of, size_of
 from tests.simulation.report import tell
-from tests.simulation.run import Outcome, plan_of, run
+from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
 
-PER_RUN = 800
 _TO_WARM = 20
 _MOST_FAILURES = 5
 
@@ -36,9 +37,18 @@ def prepare() -> None:
 
 def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
     """Outcomes as they come. Each run has a process of its own, which ends without looking for what can be freed."""
-    sizes = [PER_RUN] * (lifecycles // PER_RUN) + ([lifecycles % PER_RUN] if lifecycles % PER_RUN else [])
     with get_context("fork").Pool(cores, maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(one, enumerate(sizes, first_seed))
+        yield from pool.imap_unordered(one, _runs(first_seed, lifecycles))
+
+
+def _runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
+    """Seeds, and how many lifecycles each has; the last run has what is left."""
+    for seed in count(first_seed):
+        size = min(size_of(seed), lifecycles)
+        if not size:
+            return
+        lifecycles -= size
+        yield seed, size
 
 
 def processor_s() -> float:

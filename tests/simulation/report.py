@@ -18,4 +18,4 @@ def tell(console: Console, outcome: Outcome) -> None:
         console.print(f"  {fault}")
     for line in outcome.story[:_MOST_LINES]:
         console.print(f"  {line}", highlight=False)
-    console.print(f"Again: make sim SEED={plan.seed} LIFECYCLES={max(plan.lifecycles, default=0) + 1}")
+    console.print(f"Again: make sim SEED={plan.seed} LIFECYCLES={plan.size}")

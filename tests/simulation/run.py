@@ -5,7 +5,7 @@ import logging
 import random as global_random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
@@ -18,60 +18,23 @@ from tests.simulation import faults
 from tests.simulation.acquirer import Acquirers, intents_are_under_way
 from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
-from tests.simulation.faults import Fault
 from tests.simulation.kafka import Cluster
-from tests.simulation.life import Story
 from tests.simulation.loop import run_virtually
 from tests.simulation.merchants import Merchants
 from tests.simulation.models import lifecycle
-from tests.simulation.nodes import COMPOSE, Node, Servers, virtual_now
+from tests.simulation.nodes import Node, Servers, virtual_now
+from tests.simulation.plan import REPLICAS, Plan
 from tests.simulation.postgres.schema import databases
 from tests.simulation.postgres.statements import STATEMENTS
 from tests.simulation.receivers import Receivers, webhooks_are_due
 from tests.simulation.world import PARTITIONS, Everything, LifeWorld
 from tests.simulation.world_api import Evidence
 
-REPLICAS = 2
-_RATES = (40, 200, 1_000, 2_500)
-_FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS, _INTENTS = 0.25, 0.25, 0.25
-_ASKED_FOR_S = 4.0
-"""For so long acquirers are asked, and longer, when no life begins any more."""
 _GLANCES, _GLANCED_AT = 3, 20
 _QUIET_S = 4.0
 _PATIENCE_S = 400.0
 _SANDBOX_SECRET = SecretStr("a secret of the simulated acquirer")
 _SEALING_KEY = SecretStr("c2ltdWxhdGlvbi1zaW11bGF0aW9uLXNpbXVsYXRpb24=")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that a run depends on."""
-
-    seed: int
-    lifecycles: tuple[int, ...]
-    faults: tuple[Fault, ...]
-    rate: int
-    """Lifecycles that begin in a second."""
-    fetch_s: float
-    """How long Kafka takes to hand out records: the longer, the larger the batches."""
-    http: bool
-    apps: bool
-    """Whether the apps service is there."""
-    intents: bool
-    """Whether there is an acquirer, and buyers and tills that collect through it."""
-    story: Story | None = None
-    """What happens in all lifecycles, where it is one thing."""
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Those that run."""
-        return _services(apps=self.apps, intents=self.intents)
-
-    @property
-    def within_s(self) -> float:
-        """In which time all lifecycles begin."""
-        return len(self.lifecycles) / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +48,6 @@ class Outcome:
     virtual_s: float
     story: tuple[str, ...]
     """What was published about the order of the first finding, one line each."""
-
-
-def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bool | None = None) -> Plan:
-    """The run of a seed: one in six without faults, one in four with requests over HTTP, one in four with the apps
-    service and one in four with an acquirer, unless these are given."""
-    random = Random(f"plan {seed}")
-    rate = random.choice(_RATES)
-    count = 0 if random.random() < 1 / 6 else random.randint(1, max(10, lifecycles // 40))
-    if apps is None:
-        apps = Random(f"apps {seed}").random() < _APPS
-    if intents is None:
-        intents = Random(f"intents {seed}").random() < _INTENTS
-    nodes = REPLICAS * len(_services(apps=apps, intents=intents))
-    kinds = faults.OF_INTENTS if intents else faults.KINDS
-    within_s = lifecycles / rate + (_ASKED_FOR_S if intents else 0.0)
-    drawn = faults.draw(random, count, within_s, nodes, kinds)
-    fetch_s, http = random.choice(_FETCHES_S), random.random() < _HTTP
-    return Plan(seed, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents)
-
-
-def _services(*, apps: bool, intents: bool) -> tuple[str, ...]:
-    absent = {"apps": not apps, "sandbox": not intents}
-    return tuple(service for service in COMPOSE if not absent.get(service))
 
 
 def run(plan: Plan) -> Outcome:
@@ -314,12 +254,3 @@ async def _end_all_tasks() -> None:
         for task in others:
             task.cancel()
         await asyncio.wait(others, timeout=1)
-
-
-def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]
-    """The plan without some of it."""
-    return replace(
-        plan,
-        lifecycles=tuple(number for number in plan.lifecycles if number not in lifecycles),
-        faults=tuple(fault for index, fault in enumerate(plan.faults) if index not in hazards),
-    )

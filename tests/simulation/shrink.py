@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from tests.simulation.run import Outcome, Plan, run, without
+from tests.simulation.plan import Plan, without
+from tests.simulation.run import Outcome, run
 
 T = TypeVar("T")
 

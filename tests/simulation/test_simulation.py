@@ -15,7 +15,8 @@ from tests.simulation.bugs import BUGS, Bug
 from tests.simulation.intent_bugs import INTENT_BUGS
 from tests.simulation.life import Story
 from tests.simulation.models import RACES
-from tests.simulation.run import Outcome, plan_of, run
+from tests.simulation.plan import plan_of
+from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,8 @@ def test_what_others_lost_or_doubled_money_by_holds(story: Story, seed: int) -> 
 @pytest.mark.parametrize(("apps", "intents"), [(False, False), (True, False), (False, True)])
 def test_a_seed_repeats_itself_whatever_the_hashes_are(apps: bool, intents: bool) -> None:
     services = f"apps={apps}, intents={intents}"
-    script = f"from tests.simulation.run import *; print(run(plan_of(5, 60, {services})).trace)"
+    imports = "from tests.simulation.plan import plan_of; from tests.simulation.run import run"
+    script = f"{imports}; print(run(plan_of(5, 60, {services})).trace)"
     here = run(plan_of(5, 60, apps=apps, intents=intents)).trace
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}

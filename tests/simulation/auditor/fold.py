@@ -10,6 +10,8 @@ class Fold:
     """One order. `apply` takes the events of its next version."""
 
     __slots__ = (
+        "authorized",
+        "captured",
         "charges",
         "currency",
         "details",
@@ -19,6 +21,7 @@ class Fold:
         "lines",
         "merchant_id",
         "only_leased",
+        "refunded",
         "refunds",
         "returned",
         "status",
@@ -29,6 +32,8 @@ class Fold:
 
     def __init__(self) -> None:
         self.version = self.tip = self.total = self.returned = 0
+        self.authorized = self.captured = self.refunded = 0
+        """Of all legs together."""
         self.status = self.merchant_id = self.currency = ""
         self.lines: dict[str, Json] = {}
         self.charges: dict[str, int] = {}
@@ -41,20 +46,8 @@ class Fold:
         """Whether all money came under a lease that was live and large enough, and none went back."""
 
     @property
-    def authorized(self) -> int:
-        return sum(leg.held for leg in self.legs.values())
-
-    @property
-    def captured(self) -> int:
-        return sum(leg.captured for leg in self.legs.values())
-
-    @property
-    def refunded(self) -> int:
-        return sum(leg.refunded for leg in self.legs.values())
-
-    @property
     def net_collected(self) -> int:
-        return sum(leg.captured - leg.refunded for leg in self.legs.values())
+        return self.captured - self.refunded
 
     @property
     def balance(self) -> int:
@@ -104,6 +97,10 @@ class Fold:
         self.version += 1
         for event in events:
             self._apply(wire_name(event["type"]), event["data"], at)
+        legs = self.legs.values()
+        self.authorized = sum([leg.held for leg in legs])
+        self.captured = sum([leg.captured for leg in legs])
+        self.refunded = sum([leg.refunded for leg in legs])
 
     def _apply(self, kind: str, data: Json, at: datetime) -> None:
         match kind:

@@ -152,7 +152,10 @@ class Transaction:
             return None
         if holder is None:
             self._hold((table.name, key))
-        await self.put(table, row)
+        if table.unique:
+            await self.put(table, row)
+        else:
+            self._write(table, key, row)
         return row
 
     async def upsert(
@@ -184,6 +187,9 @@ class Transaction:
         key = table.key(row)
         for name in table.unique:
             await self._take(table, name, self.get(table, key), row)
+        self._write(table, key, row)
+
+    def _write(self, table: Table, key: Key, row: Values | None) -> None:
         if table not in self.writes:
             self.writes[table] = {}
         self.writes[table][key] = row
@@ -202,7 +208,7 @@ class Transaction:
 
     def remove(self, table: Table, key: Key) -> None:
         """A row whose lock this transaction holds."""
-        self.writes.setdefault(table, {})[key] = None
+        self._write(table, key, None)
 
     def try_advisory(self, number: Hashable) -> bool:
         """`pg_try_advisory_xact_lock`."""

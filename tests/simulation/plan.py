@@ -1,0 +1,99 @@
+"""What happens in a run: how many lifecycles, how fast, with which services, and what goes wrong. All from its seed."""
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from tests.simulation import faults
+from tests.simulation.faults import Fault
+from tests.simulation.life import Story
+from tests.simulation.nodes import COMPOSE
+
+REPLICAS = 2
+_RATES = (40, 200, 1_000, 2_500)
+_FETCHES_S = (0.002, 0.02, 0.05)
+_HTTP, _APPS, _INTENTS = 0.25, 0.25, 0.25
+_ASKED_FOR_S = 4.0
+"""For so long acquirers are asked, and longer, when no life begins any more."""
+_SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 2_400}
+"""Lifecycles by rate."""
+_DEAR = 10
+"""With the apps service or an acquirer one lifecycle costs several times as much; those that begin beside each other
+are what finds mistakes, and not how many there are."""
+_LEAST_FAULTS, _MOST_FAULTS = 10, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run depends on."""
+
+    seed: int
+    size: int
+    """Lifecycles that it was drawn for."""
+    lifecycles: tuple[int, ...]
+    faults: tuple[Fault, ...]
+    rate: int
+    """Lifecycles that begin in a second."""
+    fetch_s: float
+    """How long Kafka takes to hand out records: the longer, the larger the batches."""
+    http: bool
+    apps: bool
+    """Whether the apps service is there."""
+    intents: bool
+    """Whether there is an acquirer, and buyers and tills that collect through it."""
+    story: Story | None = None
+    """What happens in all lifecycles, where it is one thing."""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those that run."""
+        return _services(apps=self.apps, intents=self.intents)
+
+    @property
+    def within_s(self) -> float:
+        """In which time all lifecycles begin."""
+        return len(self.lifecycles) / self.rate
+
+
+def size_of(seed: int) -> int:
+    """How many lifecycles the run of a seed has, so that no run takes much longer than others."""
+    size = _SIZES[_rate_of(Random(f"plan {seed}"))]
+    return size // _DEAR if _has("apps", seed, _APPS) or _has("intents", seed, _INTENTS) else size
+
+
+def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bool | None = None) -> Plan:
+    """The run of a seed: one in six without faults, one in four with requests over HTTP, one in four with the apps
+    service and one in four with an acquirer, unless these are given."""
+    random = Random(f"plan {seed}")
+    rate, fetch_s = _rate_of(random), random.choice(_FETCHES_S)
+    most = min(_MOST_FAULTS, max(_LEAST_FAULTS, lifecycles // 40))
+    count = 0 if random.random() < 1 / 6 else random.randint(1, most)
+    http = _has("http", seed, _HTTP)
+    apps = _has("apps", seed, _APPS) if apps is None else apps
+    intents = _has("intents", seed, _INTENTS) if intents is None else intents
+    nodes = REPLICAS * len(_services(apps=apps, intents=intents))
+    kinds = faults.OF_INTENTS if intents else faults.KINDS
+    within_s = lifecycles / rate + (_ASKED_FOR_S if intents else 0.0)
+    drawn = faults.draw(random, count, within_s, nodes, kinds)
+    return Plan(seed, lifecycles, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents)
+
+
+def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]
+    """The plan without some of it."""
+    return replace(
+        plan,
+        lifecycles=tuple(number for number in plan.lifecycles if number not in lifecycles),
+        faults=tuple(fault for index, fault in enumerate(plan.faults) if index not in hazards),
+    )
+
+
+def _rate_of(random: Random) -> int:
+    return random.choice(_RATES)
+
+
+def _has(what: str, seed: int, chance: float) -> bool:
+    return Random(f"{what} {seed}").random() < chance
+
+
+def _services(*, apps: bool, intents: bool) -> tuple[str, ...]:
+    absent = {"apps": not apps, "sandbox": not intents}
+    return tuple(service for service in COMPOSE if not absent.get(service))
