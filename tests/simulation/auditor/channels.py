@@ -169,7 +169,7 @@ class _Facts:
             missing = Counter({item: count for item, count in missing.items() if item[0] != "conflict"})
         if extra or missing:
             sentence = f"{fact}: items {list(extra)} are too many, {list(missing)} are missing"
-            self.say(Invariant.UNMATCHED_AS_EXPECTED, sentence, stands.order_id)
+            self.say(Invariant.UNMATCHED_AS_EXPECTED, sentence, stands.order_id or self.kept[fact]["order_id"])
 
     def _sums(self) -> None:
         """Per merchant, currency and kind: what was said is what orders took and what is open."""
