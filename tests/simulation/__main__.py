@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tests.simulation.plan import plan_of, size_of
+from tests.simulation.plan import Plan, plan_of, size_of
 from tests.simulation.report import tell
 from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
@@ -51,6 +51,12 @@ def _runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
         yield seed, size
 
 
+def _kind_of(plan: Plan) -> str:
+    """What there is beside orders and payments that are told of by Kafka."""
+    there = {"HTTP": plan.http, "apps": plan.apps, "an acquirer": plan.intents}
+    return " and ".join(name for name, is_there in there.items() if is_there) or "Kafka alone"
+
+
 def processor_s() -> float:
     """What this process has used of the processors, and those of its children that have ended."""
     return sum(os.times()[:4])
@@ -66,7 +72,7 @@ def main() -> int:
     console = Console()
     prepare()
     began, used = time.perf_counter(), processor_s()
-    done, records, runs, faults, failed = 0, 0, 0, Counter[str](), list[Outcome]()
+    records, runs, kinds, faults, failed = 0, 0, Counter[str](), Counter[str](), list[Outcome]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=1
@@ -74,7 +80,7 @@ def main() -> int:
         bar = progress.add_task("lifecycles", total=options.lifecycles)
         for outcome in outcomes(options.seed, options.lifecycles, options.cores):
             runs, records = runs + 1, records + outcome.records
-            done += len(outcome.plan.lifecycles)
+            kinds[_kind_of(outcome.plan)] += len(outcome.plan.lifecycles)
             faults.update(fault.kind for fault in outcome.plan.faults)
             progress.advance(bar, len(outcome.plan.lifecycles))
             if outcome.findings:
@@ -82,6 +88,7 @@ def main() -> int:
                 progress.console.print(f"[red]seed {outcome.plan.seed}: {outcome.findings[0]}")
                 if len(failed) == _MOST_FAILURES:
                     break
+    done = kinds.total()
     wall, used = time.perf_counter() - began, processor_s() - used
     console.print(
         f"{done:,} lifecycles in {runs:,} runs, {records:,} messages, {faults.total():,} faults; "
@@ -91,7 +98,8 @@ def main() -> int:
         f"{done / used:,.0f} lifecycles per second of processor time, of all processes together; "
         f"{wall:,.0f} s in {options.cores} processes, {done / wall:,.0f} lifecycles per second"
     )
-    console.print(", ".join(f"{count:,} {kind}" for kind, count in sorted(faults.items())))
+    for counted in (kinds, faults):
+        console.print(", ".join(f"{times:,} {kind}" for kind, times in sorted(counted.items())))
     for outcome in failed[:1]:
         console.print("Looking for the shortest way to it ...")
         tell(console, shrink(outcome))
