@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 from tests.chaos.audit_events import audit_events
+from tests.chaos.audit_payments import audit_payments
 from tests.chaos.audit_topics import audit_topics, dead_positions
 from tests.chaos.evidence import Evidence, Json
 from tests.chaos.findings import Findings
@@ -22,6 +23,7 @@ def audit(journal: Journal, evidence: Evidence) -> Findings:
     _Audit(journal, evidence, findings).run()
     audit_topics(journal, evidence, findings)
     audit_events(journal, evidence, findings)
+    audit_payments(journal, evidence, findings)
     return findings
 
 
@@ -206,7 +208,7 @@ def _sums(order: Promised, shown: Json) -> list[tuple[str, object, object]]:
     captured = sum(leg.captured for leg in order.legs.values())
     refunded = sum(leg.refunded for leg in order.legs.values())
     net_total = pricing["net_total_money"]["amount"]
-    legs = {leg["reference"]: leg for leg in shown["payments"]}
+    legs = {leg["reference"]: leg for leg in shown["payments"] if leg["status"] != "failed"}
     sums: list[tuple[str, object, object]] = [
         ("the tip", order.tip, pricing["tip_money"]["amount"]),
         ("the total", order.price + order.tip, pricing["total_money"]["amount"]),
@@ -216,9 +218,10 @@ def _sums(order: Promised, shown: Json) -> list[tuple[str, object, object]]:
         ("outstanding", max(0, net_total - captured + refunded), settlement["outstanding_money"]["amount"]),
         ("credit", max(0, captured - refunded - net_total), settlement["credit_money"]["amount"]),
         ("its payments", sorted(order.legs), sorted(legs)),
+        ("declined payments", order.declined, len(shown["payments"]) - len(legs)),
     ]
     for reference, leg in order.legs.items():
         if (told := legs.get(reference)) is not None:
-            of_leg = (told["captured_money"]["amount"], told["refunded_money"]["amount"])
-            sums.append((f"payment {reference}", (leg.captured, leg.refunded), of_leg))
+            of_leg = tuple(told[f"{name}_money"]["amount"] for name in ("captured", "refunded", "authorized"))
+            sums.append((f"payment {reference}", (leg.captured, leg.refunded, leg.held), of_leg))
     return sums

@@ -28,6 +28,12 @@ _TABLES = {
     "FROM payments.channel_events",
     "unmatched": "SELECT unmatched_money_id, channel_event_id, kind, status, amount_minor, payment_reference, order_id "
     "FROM payments.unmatched_money",
+    "intents": "SELECT payment_intent_id, order_id, status, settled, "
+    "coalesce((state ->> 'commands')::int, 0) AS commands FROM payments.payment_intents",
+    "attempts": "SELECT attempt_id, payment_intent_id, status FROM payments.payment_attempts",
+    "acquired": "SELECT payment_id, order_id, payment_intent_id FROM sandbox.payments",
+    "ledger": "SELECT movement_id, payment_id, account, kind, amount_minor FROM sandbox.entries "
+    "ORDER BY made_at, movement_id",
     "known_orders": "SELECT order_id, version FROM payments.known_orders",
     **{f"{name}_grants": f"SELECT credential_hash, grant_id, status FROM {name}.grants" for name in SERVICES},
     **{f"{name}_signing_keys": f"SELECT kid, status FROM {name}.signing_keys" for name in SERVICES},
@@ -65,6 +71,7 @@ class Evidence:
     topics: dict[str, list[Message]] = field(default_factory=dict)
     shown: dict[str, Json] = field(default_factory=dict)
     shown_unmatched: list[Json] = field(default_factory=list)
+    shown_intents: list[Json] = field(default_factory=list)
     past: dict[tuple[str, int], Json] = field(default_factory=dict)
     """Some orders at some version of theirs."""
     events: dict[str, list[Json]] = field(default_factory=dict)
@@ -100,6 +107,7 @@ async def gather(database_url: str, bootstrap_servers: str, clients: Mapping[str
             found.past[row["order_id"], version] = answer.json().get("data", {})
     for merchant_id, of_one in clients.items():
         found.shown_unmatched += await _listed(of_one.payments, "/v1/unmatched-money")
+        found.shown_intents += await _listed(of_one.payments, "/v1/payment-intents")
         found.events[merchant_id] = (await _listed(of_one.apps, "/v1/events"))[::-1]
     return found
 

@@ -51,6 +51,39 @@ class Told:
     """Partition and offset of every time that Kafka acknowledged it."""
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What a request about a payment was answered: intents as they then were, or why it was refused."""
+
+    status: int
+    intents: tuple[Json, ...] = ()
+    code: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing is under way any more."""
+        return self.status != 202
+
+
+@dataclass
+class Collecting:
+    """One HTTP request about a payment with its idempotency key; told again until its answer is final."""
+
+    key: str
+    kind: str
+    """`pay`, `rival` (pays while another does), `hold`, `capture` or `cancel`."""
+    path: str
+    body: Json
+    order_id: str
+    attempts: int = 0
+    answers: list[Answered] = field(default_factory=list)
+
+    @property
+    def final(self) -> Answered | None:
+        """The first answer that was final."""
+        return next((answer for answer in self.answers if answer.final), None)
+
+
 @dataclass
 class Leg:
     """What one payment of an order must come to."""
@@ -58,6 +91,11 @@ class Leg:
     authorized: int = 0
     captured: int = 0
     refunded: int = 0
+    voided: int = 0
+
+    @property
+    def held(self) -> int:
+        return max(0, self.authorized - self.captured - self.voided)
 
 
 @dataclass
@@ -70,6 +108,8 @@ class Promised:
     tip: int = 0
     notes: list[str] = field(default_factory=list)
     legs: dict[str, Leg] = field(default_factory=dict)
+    declined: int = 0
+    """How many payments were."""
 
 
 @dataclass
@@ -112,6 +152,7 @@ class Journal:
 
     writes: list[Write] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    collecting: list[Collecting] = field(default_factory=list)
     orders: dict[str, Promised] = field(default_factory=dict)
     installs: list[Install] = field(default_factory=list)
     read: dict[tuple[int, int], str] = field(default_factory=dict)

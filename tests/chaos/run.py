@@ -13,6 +13,7 @@ import httpx
 
 from tests.chaos import probe
 from tests.chaos.audit import audit
+from tests.chaos.buyers import Buyer
 from tests.chaos.coming_and_going import come_and_go
 from tests.chaos.evidence import Clients, Evidence, gather
 from tests.chaos.findings import Findings
@@ -32,6 +33,7 @@ from tests.lag import SERVICE_GROUPS, unacknowledged
 from tests.receiver import receiving
 
 CLIENTS = 8
+BUYERS = 4
 _QUIET_S = 3.0
 _DRAIN_S = 300.0
 _FINISH_S = 300.0
@@ -70,6 +72,7 @@ async def _storm(this: Run, plan: Plan, plugin: Plugin, merchants: Sequence[Merc
     stopped = asyncio.Event()
     clients = [
         *(Teller(merchants[number % 2].world, Random(this.random.random())).run(stopped) for number in range(CLIENTS)),
+        *(Buyer(merchants[number % 2].world, Random(this.random.random())).run(stopped) for number in range(BUYERS)),
         come_and_go(this.system, plugin, merchants[1], Random(this.random.random()), stopped),
     ]
     busy = [asyncio.create_task(client) for client in clients]
@@ -154,6 +157,7 @@ _WAITING = {
     "payments.outbox": "payments.outbox",
     "apps.outbox": "apps.outbox",
     "apps.webhook_deliveries": "apps.webhook_deliveries WHERE status = 'pending'",
+    "payments.payment_intents": "payments.payment_intents WHERE NOT settled",
     "payments.channel_events": "payments.channel_events WHERE status = 'sent'",
 }
 _NEWEST_EVENT = "SELECT event_id FROM apps.events WHERE merchant_id = $1 ORDER BY position DESC LIMIT 1"

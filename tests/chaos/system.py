@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -32,6 +33,7 @@ SERVICES = {
     "apps worker 1": ("apps", "worker"),
     "apps worker 2": ("apps", "worker"),
     "apps api": ("apps", "api"),
+    "sandbox": ("sandbox", "api"),
 }
 _GRACE_S = 30
 _START_S = 90
@@ -187,6 +189,8 @@ def build(directory: Path) -> System:
         "PLATFORM_KEY_HASH": hash_credential(platform_key),
         "SEALING_KEY": new_sealing_key(),
         "OUTBOUND_LOCAL": "true",
+        "SANDBOX_URL": f"http://{HOST}:{port_of['sandbox']}",
+        "SANDBOX_SECRET": secrets.token_urlsafe(),
     }
     services = {name: ServiceProcess(name, port, environment, directory) for name, port in port_of.items()}
     return System(directory, postgres, kafka, postgres_proxy, kafka_proxy, services, platform_key)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.audit import audit
+from tests.chaos.audit_topics import audit_topics
 from tests.chaos.evidence import SERVICES, Evidence, Message
 from tests.chaos.findings import Findings
 from tests.chaos.journal import Journal, Leg, Promised, Told, Write
@@ -52,7 +53,16 @@ def evidence() -> Evidence:
         "version": 3,
         "pricing": {"tip_money": money(0), "total_money": money(1000), "net_total_money": money(1000)},
         "settlement": {f"{name}_money": money(amount) for name, amount in settlement.items()},
-        "payments": [{"reference": "p1", "captured_money": money(500), "refunded_money": money(0)}],
+        "payments": [
+            {
+                "reference": "p1",
+                "status": "captured",
+                **{
+                    f"{name}_money": money(amount)
+                    for name, amount in {"captured": 500, "refunded": 0, "authorized": 0}.items()
+                },
+            }
+        ],
     }
     history = [
         version(1, "orders.order_created.v1"),
@@ -75,6 +85,7 @@ def evidence() -> Evidence:
             "unmatched": [],
             "known_orders": [{"order_id": "ord_1", "version": 3}],
             "apps_outbox": [],
+            **{name: [] for name in ("intents", "attempts", "acquired", "ledger")},
             "pending_webhooks": [],
             **{f"{name}_grants": [granted()] for name in SERVICES},
             **{f"{name}_signing_keys": [{"kid": "ord_1", "status": "active"}] for name in SERVICES},
@@ -115,6 +126,26 @@ def further_command(seen: Evidence, effect_at: int) -> None:
     seen.topics["orders.replies"].append(
         message("orders.replies", 1, {"command_id": "cev_2", "order_version": effect_at + 1})
     )
+
+
+def by_intent(seen: Evidence, commands: int) -> None:
+    """The command was not of a channel's event but of an intent, which says that it sent so many."""
+    seen.tables["intents"].append({"payment_intent_id": "pi_1", "commands": commands, "settled": True})
+    seen.tables["channel_events"].clear()
+    seen.topics["payments.events"].clear()
+    seen.tables["inbox"][0].update(command_id="pi_1.fact.1")
+    seen.tables["history"][1]["payload"]["command_id"] = "pi_1.fact.1"
+    seen.topics["orders.commands"] = [message("orders.commands", 0, ce_id="pi_1.fact.1")]
+    reply = {"command_id": "pi_1.fact.1", "order_version": 2}
+    seen.topics["orders.replies"] = [message("orders.replies", 0, reply)]
+
+
+def on_topics(spoil: Callable[[Evidence], Any]) -> Findings:
+    """What is wrong with the topics alone."""
+    seen, findings = evidence(), Findings()
+    spoil(seen)
+    audit_topics(journal(), seen, findings)
+    return findings
 
 
 def found(spoil: Callable[[Journal, Evidence], Any]) -> Findings:
@@ -160,6 +191,12 @@ def test_a_clean_world_is_clean() -> None:
         lambda told, _: setattr(told.told[0], "accepted", False),
         lambda told, _: setattr(told.told[0], "fate", "conflict"),
         lambda told, _: setattr(told.orders["ord_1"], "tip", 5),
+        lambda told, _: setattr(told.orders["ord_1"], "declined", 1),
+        lambda _, seen: seen.shown["ord_1"]["payments"].append({"reference": "att_1", "status": "failed"}),
+        lambda told, _: setattr(told.orders["ord_1"].legs["p1"], "authorized", 501),
+        lambda _, seen: seen.tables["intents"].append(
+            {"payment_intent_id": "pi_1", "status": "unknown", "commands": 0}
+        ),
     ],
 )
 def test_what_is_lost_is_found(spoil: Callable[[Journal, Evidence], Any]) -> None:
@@ -217,6 +254,27 @@ def test_disorder_is_found(spoil: Callable[[Journal, Evidence], Any]) -> None:
 def test_a_second_command_in_its_order_is_fine() -> None:
     findings = found(lambda _told, seen: further_command(seen, effect_at=2))
     assert (findings.disorder, findings.double) == ([], [])
+
+
+def test_the_commands_of_intents_are_accounted_for() -> None:
+    assert on_topics(lambda seen: by_intent(seen, 1)).clean()
+    assert on_topics(lambda seen: by_intent(seen, 2)).lost == ["orders.commands has [1] of the 2 commands of pi_1"]
+    assert on_topics(lambda seen: by_intent(seen, 0)).double == ["orders.commands has [1] of the 0 commands of pi_1"]
+
+    def of_nobody(seen: Evidence) -> None:
+        by_intent(seen, 1)
+        seen.tables["intents"].clear()
+
+    assert on_topics(of_nobody).double == ["nobody needed command pi_1.fact.1 on ord_1"]
+
+
+def test_messages_about_intents_are_no_outcomes_of_channel_events() -> None:
+    def told(kind: str) -> Callable[[Evidence], Any]:
+        about = {"ce_id": "pi_1.told.1", "ce_type": f"payments.{kind}.v1"}
+        return lambda seen: seen.topics["payments.events"].append(message("payments.events", 1, **about))
+
+    assert on_topics(told("payment_intent_failed")).clean()
+    assert on_topics(told("unmatched_money_found")).double == ["payments.events has pi_1.told.1 for nothing"]
 
 
 def test_what_nobody_expected_is_odd() -> None:
