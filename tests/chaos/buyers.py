@@ -1,6 +1,7 @@
 """Buyers who pay their orders with cards of the sandbox, and ask again with the same key until they are answered."""
 
 import asyncio
+import time
 from random import Random
 
 import httpx
@@ -120,10 +121,12 @@ class Buyer:
         """The answered request: sent again with the same key after errors and 503, and while it is under way."""
         one = Collecting(new_id("idem"), kind, path, body, order.order_id)
         self._journal.collecting.append(one)
+        began = time.monotonic()
         while one.final is None:
             await self._attempt(one, self._random.choice(_TIMEOUTS_S))
             if one.final is None:
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
+        one.took_s = time.monotonic() - began
         self._mine.append(one)
         return one
 

@@ -77,6 +77,8 @@ class Collecting:
     order_id: str
     attempts: int = 0
     answers: list[Answered] = field(default_factory=list)
+    took_s: float = 0.0
+    """Until it was answered for good."""
 
     @property
     def final(self) -> Answered | None:

@@ -51,6 +51,7 @@ def print_report(found: dict[str, Any], path: Path) -> None:
         _longest("Seconds that something was open after a revocation, while nothing was at fault", found["open_s"])
     )
     console.print(_longest("The same, during faults and soon after", found["open_during_faults_s"]))
+    console.print(_longest("Seconds until requests about payments were answered for good", found["answered_s"]))
     console.print(_counts("Looked at", found["counted"]))
     console.print(_counts("Errors on the way, all tried again", found["errors"]))
     console.print(_counts("Errors in the services' logs", found["logged"]))

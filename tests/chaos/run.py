@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -184,8 +185,20 @@ def _judged(this: Run, planned: Plan, evidence: Evidence, drained: bool) -> dict
         late = [seconds for seconds in times if seconds > plan.revocation_limit_s]
         findings.late += [f"{door} was open for {seconds:.1f} s after a revocation" for seconds in late]
     findings.odd += mistakes(logged(this.system.directory))
-    times = {"handed_over_s": handed_over, "open_s": undisturbed, "open_during_faults_s": disturbed}
+    times = {
+        "handed_over_s": handed_over,
+        "open_s": undisturbed,
+        "open_during_faults_s": disturbed,
+        "answered_s": _answered_s(this.world.journal),
+    }
     return _as_json(this, plan, findings, times)
+
+
+def _answered_s(journal: Journal) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for one in journal.collecting:
+        found[one.kind].append(one.took_s)
+    return dict(found)
 
 
 def _judge_recovery(injected: Sequence[Injected], plan: Plan, findings: Findings) -> None:
