@@ -19,6 +19,9 @@ _SHOWN_AS = {
     "orders.refund_recorded.v1": "order.refunded",
     "orders.payment_authorized.v1": "order.payment_authorized",
     "orders.payment_captured.v1": "order.payment_captured",
+    "orders.payment_failed.v1": "order.payment_failed",
+    "orders.lease_granted.v1": "order.lease_granted",
+    "orders.lease_released.v1": "order.lease_released",
 }
 """What the load makes happen; anything else is an update of the order."""
 _OF_PAYMENTS = ("payment_intent", "unmatched_money")
