@@ -110,7 +110,11 @@ async def claim(connection: Connection, keys: Sequence[IdempotencyKey | None], n
 
 
 async def remember(connection: Connection, rows: Sequence[tuple[IdempotencyKey, int, bytes]], now: datetime) -> None:
-    """Keeps the answers (status and body) with the effects that this transaction saves; one statement."""
+    """Keeps the answers (status and body) with the effects that this transaction saves; one statement.
+
+    202 says that there is no outcome yet, and is replaced by it. Any other answer stays as long as the key: of several
+    repeats that waited for the outcome, one may read it late, when more has happened since.
+    """
     if not rows:
         return
     await connection.execute(
@@ -121,6 +125,7 @@ async def remember(connection: Connection, rows: Sequence[tuple[IdempotencyKey, 
         [status for _, status, _ in rows],
         [body for _, _, body in rows],
         now,
+        now - KEPT_FOR,
     )
 
 
@@ -180,6 +185,7 @@ FROM unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[])
     AS new (scope, key, fingerprint, status, body)
 ON CONFLICT (scope, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body, created_at = excluded.created_at
+WHERE idempotency_keys.status = 202 OR idempotency_keys.created_at <= $7
 """
 _FORGET = """
 DELETE FROM idempotency_keys AS old USING (

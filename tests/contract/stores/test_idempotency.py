@@ -85,18 +85,31 @@ async def test_a_key_is_not_remembered_twice_at_once(either: Store) -> None:
     assert await either.rows("idempotency_keys") == []
 
 
-async def test_who_remembers_a_key_that_is_being_remembered_waits_and_replaces_it(either: Store) -> None:
+async def test_who_remembers_a_key_that_is_being_remembered_waits_and_replaces_only_what_was_no_outcome(
+    either: Store,
+) -> None:
     async def again() -> None:
         async with transaction(either.pool) as connection:
-            await remember(connection, [(key("a"), 200, b"two")], NOW + SECOND)
+            await remember(connection, [(key("a"), 200, b"two"), (key("b"), 200, b"two")], NOW + SECOND)
 
     async with transaction(either.pool) as first:
-        await remember(first, [(key("a"), 201, b"one")], NOW)
+        await remember(first, [(key("a"), 202, b"one"), (key("b"), 201, b"one")], NOW)
         second = asyncio.create_task(again())
         assert await waits(second)
     await second
-    [row] = await either.rows("idempotency_keys")
-    assert (row["status"], row["body"], row["created_at"]) == (200, b"two", NOW + SECOND)
+    rows = {
+        row["key"]: (row["status"], row["body"], row["created_at"]) for row in await either.rows("idempotency_keys")
+    }
+    assert rows == {"a": (200, b"two", NOW + SECOND), "b": (201, b"one", NOW)}
+
+
+async def test_a_key_that_is_over_is_remembered_anew(either: Store) -> None:
+    await used(either, key("a"), key("b"))
+    for name, later in (("a", KEPT_FOR - SECOND), ("b", KEPT_FOR)):
+        async with transaction(either.pool) as connection:
+            await remember(connection, [(key(name), 200, b"anew")], NOW + later)
+    rows = {row["key"]: (row["status"], row["body"]) for row in await either.rows("idempotency_keys")}
+    assert rows == {"a": (201, b"a"), "b": (200, b"anew")}
 
 
 async def test_the_oldest_keys_are_forgotten_first_without_those_that_somebody_has(either: Store) -> None:

@@ -135,9 +135,13 @@ def stored_answers(t: Transaction, scopes: list[str], keys: list[str], after: da
 
 @statement(_REMEMBER)
 async def remember_answers(t: Transaction, *columns: Any) -> str:
-    names, now = ("scope", "key", "fingerprint", "status", "body"), columns[-1]
-    rows = [row | {"created_at": now} for row in rows_of(names, *columns[:-1])]
-    done = await t.upsert(t.database["idempotency_keys"], rows, lambda known, new: known | new)
+    names, (*values, now, over) = ("scope", "key", "fingerprint", "status", "body"), columns
+    rows = [row | {"created_at": now} for row in rows_of(names, *values)]
+
+    def replaced(known: Values, new: Values) -> Values | None:
+        return known | new if known["status"] == 202 or known["created_at"] <= over else None
+
+    done = await t.upsert(t.database["idempotency_keys"], rows, replaced)
     return f"INSERT 0 {len(done)}"
 
 
