@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
 
 from services.payments.connectors.sandbox_http import NotReached
 from shared.contracts.sandbox import MovementPage, SandboxLookUp, SandboxOutcome, SandboxRequest, Whose
 from shared.faults import OutcomeUnknown, Poison, Transient
 from tests.simulation.network import Link
 from tests.simulation.postgres.engine import Database
-from tests.simulation.world_api import Question
+from tests.simulation.world_api import NEVER_HEARD, Question, Row
 
 if TYPE_CHECKING:
     from tests.simulation.nodes import Node
@@ -23,6 +25,7 @@ _USUAL_S, _LATE_S, _AGAIN_S = (0.001, 0.02), (0.5, 15.0), (0.001, 20.0)
 _HANGS_S = 9.0
 """How long a client waits for an answer that does not come."""
 _MERCHANTS = ("mer_one", "mer_two")
+_A_MOMENT = timedelta(seconds=1)
 
 
 @dataclass
@@ -143,12 +146,20 @@ def intents_are_under_way(databases: dict[str, Database], now: datetime) -> bool
     """Whether any intent, or what was asked for one, waits for something that comes without a buyer's doing."""
     payments, known = databases["payments"], databases["sandbox"]["attempts"]
     attempts, intents = payments["payment_attempts"], payments["payment_intents"]
-    if intents.found("under_way", True):
+    opened = [attempts.rows[key] for key in attempts.found("open", True)]
+    in_vain = {row["payment_intent_id"] for row in opened if _is_in_vain(row, now)}
+    if set(intents.found("under_way", True)) - in_vain:
         return True
-    for row in (attempts.rows[key] for key in attempts.found("open", True)):
+    for row in (row for row in opened if row["payment_intent_id"] not in in_vain):
         # A challenge waits for its buyer, until the acquirer knows how it ended.
         there = known.rows.get((row["merchant_id"], row["environment"], row["attempt_id"]))
         if row["status"] != "challenged" or there is None or there["outcome"] is not None:
             return True
     ends = [intents.rows[key]["authorization_ends_at"] for key in intents.found("holding", True)]
     return any(end is not None and end <= now for end in ends)
+
+
+def _is_in_vain(attempt: Row, now: datetime) -> bool:
+    """Whether it gets lost however often it is made, and is not made again within a moment."""
+    asked = orjson.loads(attempt["asked"])
+    return NEVER_HEARD.get(asked["means"]["token"]) == asked["operation"] and attempt["due_at"] > now + _A_MOMENT

@@ -156,6 +156,21 @@ def a_processor_is_asked_beside_the_order() -> Iterator[None]:
 
 
 @bug
+def what_never_arrived_is_given_up() -> Iterator[None]:
+    """What must be done: the money stays held, and whoever asked is told that nothing is under way any more."""
+
+    def given_up(moves: Moves, intent: Intent, attempt: Attempt) -> None:
+        if attempt.operation == "authorize":
+            never_arrived(moves, intent, attempt)
+        else:
+            moves.change(intent, step="held", cancel_requested=False)
+
+    never_arrived = answers._never_arrived
+    with patch.object(answers, "_never_arrived", given_up):
+        yield
+
+
+@bug
 def an_attempt_of_a_process_that_died_stays_its_own() -> Iterator[None]:
     with patch.object(attempts, "CLAIMED_FOR", timedelta(days=10)):
         yield

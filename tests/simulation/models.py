@@ -49,6 +49,7 @@ COLLECTING: dict[Story, int] = {
     buyers.paid: 6,
     buyers.split: 5,
     buyers.held: 5,
+    buyers.unheard: 1,
     buyers.thought_better: 3,
     buyers.challenged: 3,
     buyers.standalone: 2,

@@ -47,7 +47,8 @@ def hold(world: ToyWorld, number: int, amount: int) -> None:
     """The acquirer is asked, and the order told."""
     world.evidence.questions.append(Question(1.0, f"att_{number}", "authorize", ORDER, f"pi_{number}", amount))
     about: Json = {"payment_id": f"sbp_{number}", "attempt_id": f"att_{number}"}
-    world.rows("sandbox.payments").append(about | {"payment_intent_id": f"pi_{number}", "order_id": ORDER})
+    of: Json = {"payment_intent_id": f"pi_{number}", "order_id": ORDER, "token": "sandbox_approve"}
+    world.rows("sandbox.payments").append(about | of)
     world.rows("sandbox.attempts").append(about | {"answer": '{"status":"approved"}'})
     move(world, number, "hold", amount)
     said: Json = fact(number, amount) | {"lease_id": f"ls_{number}"}
@@ -130,6 +131,14 @@ def promised(world: ToyWorld, *names: str) -> None:
     world.books.collecting[0].answers.append((200, {"data": data}))
 
 
+def unheard(world: ToyWorld) -> None:
+    """The first is to be captured, and the acquirer never hears of it."""
+    world.rows("sandbox.payments")[0]["token"] = "sandbox_lost_request_on_capture"
+    wish = Collecting(ORDER, "key_2", "/v1/payment-intents/pi_1/capture", {})
+    wish.answers.append((202, {"data": {"payment_intent_id": "pi_1", "order_id": ORDER}}))
+    world.books.collecting.append(wish)
+
+
 SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES)[-1].update(amount_minor=399)),
     (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES).pop()),
@@ -146,6 +155,7 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.LEASED_BEFORE_ASKED, released),
     (Invariant.INTENTS_COME_TO_REST, lambda world: world.rows(INTENTS)[0].update(settled=False)),
     (Invariant.INTENTS_COME_TO_REST, kept),
+    (Invariant.TRIED_AGAIN, unheard),
     (Invariant.ALL_OR_NONE, failed),
     (Invariant.ALL_OR_NONE, early),
     (Invariant.INTENTS_SAY_WHAT_IS, lambda world: state(world, 0, captured_minor=599)),
@@ -162,6 +172,13 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
 def test_an_honest_world_is_right() -> None:
     world = honest()
     assert list(map(str, audit(world.books, world.evidence, finished=True))) == []
+
+
+def test_what_is_never_heard_is_tried_for_ever() -> None:
+    world = honest()
+    unheard(world)
+    world.rows(INTENTS)[0].update(settled=False)
+    assert list(audit(world.books, world.evidence, finished=True)) == []
 
 
 @pytest.mark.parametrize(("invariant", "spoil"), SPOILT)

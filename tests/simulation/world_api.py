@@ -15,6 +15,8 @@ PAYMENTS_EVENTS, APPS_EVENTS = "payments.events", "apps.events"
 OF_INTENTS = "payments.payment_intent_"
 OUR_CHANNEL = "chn_payment_intents"
 """Of items about what intents collected."""
+NEVER_HEARD = {"sandbox_lost_request_on_capture": "capture", "sandbox_lost_request_on_void": "void"}
+"""Tokens with what the acquirer never hears that is asked for them, however often."""
 DEAD_LETTERS = ".dead-letters"
 
 

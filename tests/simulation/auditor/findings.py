@@ -49,6 +49,7 @@ class Invariant(Enum):
     SAVED_BEFORE_ASKED = "What a processor is asked was saved before (concepts/payments, 2)"
     LEASED_BEFORE_ASKED = "No processor moves money without a lease on its order (concepts/payments, 1)"
     INTENTS_COME_TO_REST = "Every intent comes to rest, and leases nothing then (concepts/payments, Unknown)"
+    TRIED_AGAIN = "A capture or void that never arrives is asked for again (concepts/payments, Unknown)"
     ALL_OR_NONE = "Several sources collect when all hold their part, or none does (concepts/payments, legs)"
     INTENTS_SAY_WHAT_IS = "Intents say what their orders and the acquirer say (concepts/payments)"
 

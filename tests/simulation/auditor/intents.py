@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import orjson
 
 from tests.simulation.auditor.findings import Invariant
-from tests.simulation.auditor.ledger import ledger_of
+from tests.simulation.auditor.ledger import Ledger, ledger_of
 from tests.simulation.auditor.seen import Seen, header, wire_type
 from tests.simulation.books import Collecting
-from tests.simulation.world_api import COMMANDS, OF_INTENTS, OUR_CHANNEL, PAYMENTS_EVENTS, Json, Row
+from tests.simulation.world_api import COMMANDS, NEVER_HEARD, OF_INTENTS, OUR_CHANNEL, PAYMENTS_EVENTS, Json, Row
 
 _PROCESSOR = "sandbox"
 _ENDED = ("succeeded", "canceled", "failed", "expired")
@@ -49,6 +49,7 @@ class _Intents:
         rows = seen.rows("payments.payment_intents")
         self.intents = {row["payment_intent_id"]: _Intent(row, orjson.loads(row["state"])) for row in rows}
         self.leases = _leases(seen)
+        self.unheard = set(_unheard(seen, self.ledger))
 
     def judge(self) -> None:
         self._told()
@@ -150,7 +151,10 @@ class _Intents:
 
     def _rests(self, intent_id: str, intent: _Intent) -> None:
         order_id = intent.row["order_id"]
-        if not intent.row["settled"]:
+        if intent_id in self.unheard:
+            if intent.row["settled"]:
+                self.say(Invariant.TRIED_AGAIN, f"{intent_id} is {intent.row['status']}, and was not heard", order_id)
+        elif not intent.row["settled"]:
             self.say(Invariant.INTENTS_COME_TO_REST, f"{intent_id} is {intent.row['status']} for ever", order_id)
         fold = self.seen.folds.get(order_id)
         if fold is not None and intent.row["status"] != "requires_action":
@@ -208,6 +212,16 @@ class _Intents:
         for order_id, count in there.items():
             if count > may[order_id]:
                 self.say(Invariant.NOTHING_INVENTED, f"{count} intents, asked for were {may[order_id]}", order_id)
+
+
+def _unheard(seen: Seen, ledger: Ledger) -> Iterator[str]:
+    """Intents that somebody was told are being captured or canceled, of which the acquirer never hears."""
+    asked = {one.path for one in seen.books.collecting if any(status in (200, 202) for status, _ in one.answers)}
+    for payment in ledger.payments.values():
+        operation = NEVER_HEARD.get(payment["token"])
+        wish = "cancel" if operation == "void" else operation
+        if f"/v1/payment-intents/{payment['payment_intent_id']}/{wish}" in asked:
+            yield payment["payment_intent_id"]
 
 
 def _leases(seen: Seen) -> dict[str, list[_Lease]]:

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.simulation.life import Life
 from tests.simulation.voice import Buying
-from tests.simulation.world_api import Json
+from tests.simulation.world_api import NEVER_HEARD, Json
 
 _INTENTS = "/v1/payment-intents"
 _CARDS = {
@@ -62,6 +62,11 @@ class Buyer:
     async def wish(self, intent_id: str, what: str, **body: object) -> tuple[int, Json]:
         """`confirm`, `capture`, `cancel`."""
         return await self.post(f"{_INTENTS}/{intent_id}/{what}", **body)
+
+    async def ask_once(self, intent_id: str, what: str) -> None:
+        """Whoever asks does not wait for what comes of it."""
+        one = self.voice.collecting(self.order, f"{_INTENTS}/{intent_id}/{what}", {})
+        one.answers.append(await self.voice.ask_payments(self.order, "POST", one.path, one.body, one.key))
 
     async def look(self, intent_id: str) -> Json:
         """The intent, of which the acquirer may be asked now."""
@@ -141,6 +146,15 @@ async def held(life: Life) -> None:
             await buyer.wish(intent_id, "cancel")
         case _:
             await buyer.look(intent_id)
+
+
+async def unheard(life: Life) -> None:
+    """Held; and the acquirer never hears that it is to be captured, or let go. That is tried for ever."""
+    buyer = Buyer(life, await life.created())
+    token, operation = life.random.choice(list(NEVER_HEARD.items()))
+    intent_id = await buyer.intent(method=buyer.card(token), capture_method="manual", confirm=True)
+    if intent_id is not None:
+        await buyer.ask_once(intent_id, "cancel" if operation == "void" else operation)
 
 
 async def thought_better(life: Life) -> None:
