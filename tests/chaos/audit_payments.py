@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 from tests.chaos.audit_topics import OF_INTENTS, first_of_each
 from tests.chaos.evidence import Evidence, Json
@@ -65,6 +66,9 @@ class _Payments:
                 account.collections.append(amount)
         return dict(found)
 
+    def _account(self, intent: Json) -> _Account:
+        return self.accounts.get(intent["payment_reference"] or "", _Account())
+
     @cached_property
     def recorded(self) -> dict[tuple[str, str, str], list[tuple[int, int]]]:
         """By type, order and payment: in which version the order recorded which amount."""
@@ -91,7 +95,7 @@ class _Payments:
                     f"{name} is at the acquirer for {row['payment_intent_id']}, which is not its"
                 )
         for intent_id, intent in self.intents.items():
-            account = self.accounts.get(intent["payment_reference"] or "", _Account())
+            account = self._account(intent)
             sums_there = (intent["authorized_money"]["amount"], intent["captured_money"]["amount"])
             if sums_there != (account.held, account.collected):
                 self.findings.lost.append(
@@ -213,17 +217,16 @@ class _Payments:
             told[said["payment_intent_id"]].append((said["version"], what))
         for intent_id in told.keys() - self.intents.keys():
             self.findings.double.append(f"payments.events tells of {intent_id}, which does not exist")
-        for intent_id, intent in self.intents.items():
-            self._told_of_one(intent_id, told[intent_id], list(_stages(intent)))
         asked = Counter(row["payment_intent_id"] for row in self.evidence.tables["attempts"])
-        for intent_id, each in told.items():
-            unknown = [version for version, what in each if what == "unknown"]
+        for intent_id, intent in self.intents.items():
+            self._told_of_one(intent, told[intent_id])
+            unknown = [version for version, what in told[intent_id] if what == "unknown"]
             if len(unknown) > asked[intent_id]:
-                self.findings.double.append(
-                    f"{intent_id} was unknown at {unknown}, and {asked[intent_id]} times asked for"
-                )
+                times = f"{asked[intent_id]} times asked for"
+                self.findings.double.append(f"{intent_id} was unknown at {unknown}, and {times}")
 
-    def _told_of_one(self, intent_id: str, told: list[tuple[int, str]], wanted: list[str]) -> None:
+    def _told_of_one(self, intent: Json, told: list[tuple[int, str]]) -> None:
+        intent_id, wanted = intent["payment_intent_id"], list(_stages(intent, self._account(intent)))
         self.findings.counted["events of intents"] += len(told)
         versions = [version for version, _ in told]
         if versions != sorted(versions):
@@ -246,11 +249,14 @@ class _Payments:
             self.findings.double.append(f"{where}: {intent_id} at version {version} is told in two ways")
 
 
-def _stages(intent: Json) -> Iterable[str]:
-    """As what an intent must have been told, of which the money was wanted once."""
+def _stages(intent: Json, account: _Account) -> Iterable[str]:
+    """As what an intent must have been told, of which the money was wanted once: also as what is still held after a
+    capture."""
     yield "processing"
-    if intent["capture_method"] == "manual" and intent["payment_reference"] is not None:
-        yield "requires_capture"
+    held = sum(account.holds)
+    for collected in (0, *accumulate(account.collections)):
+        if held > collected:
+            yield "requires_capture"
     if intent["status"] in _END_TOLD:
         yield _END_TOLD[intent["status"]]
 

@@ -156,6 +156,18 @@ def a_processor_is_asked_beside_the_order() -> Iterator[None]:
 
 
 @bug
+def what_is_held_again_is_not_told() -> Iterator[None]:
+    tell = answers._tell_if_held
+
+    def once(moves: Moves, intent: Intent) -> None:
+        if intent.uncaptured:
+            tell(moves, intent)
+
+    with patch.object(answers, "_tell_if_held", once):
+        yield
+
+
+@bug
 def what_never_arrived_is_given_up() -> Iterator[None]:
     """What must be done: the money stays held, and whoever asked is told that nothing is under way any more."""
 

@@ -134,6 +134,7 @@ def test_authorize_capture_in_two_parts_and_void_the_rest() -> None:
         play.approve(reference="cap")
         play.accept()
     assert (play[1].captured_minor, play[1].authorized_minor, play.statuses) == (4000, 1000, ["requires_capture"])
+    assert play.told == ["processing", *["requires_capture"] * 3]
     captures = [each.command for each in play.all_commands if isinstance(each.command, RecordCapture)]
     assert len({capture.capture_reference for capture in captures}) == 2
     assert play.cancel() is None
@@ -170,6 +171,15 @@ def test_another_decline_of_a_capture_leaves_the_hold() -> None:
     play.answer(Declined("do_not_honor", "No."))
     assert play.statuses == ["requires_capture"]
     assert play[1].authorized_minor == 5000
+    assert play.told == ["processing", "requires_capture", "requires_capture"]
+
+
+def test_the_public_hears_what_came_of_what_was_unknown() -> None:
+    play = held()
+    play.capture(3000)
+    play.answer(Unknown("no answer"))
+    play.approve(reference="cap")
+    assert play.told == ["processing", "requires_capture", "unknown", "requires_capture"]
 
 
 def test_a_canceled_intent_that_waits_for_its_lease_gives_it_back() -> None:

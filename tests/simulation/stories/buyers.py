@@ -135,7 +135,7 @@ async def held(life: Life) -> None:
         return
     await buyer.a_moment()
     part = buyer.money(life.part(buyer.order.total))
-    match life.random.randrange(4):
+    match life.random.randrange(5):
         case 0:
             await asyncio.gather(buyer.wish(intent_id, "capture"), buyer.watch(intent_id))
         case 1:
@@ -144,6 +144,8 @@ async def held(life: Life) -> None:
             await buyer.wish(intent_id, "cancel")
         case 2:
             await buyer.wish(intent_id, "cancel")
+        case 3:
+            await buyer.wish(intent_id, "capture", amount_money=part)
         case _:
             await buyer.look(intent_id)
 

@@ -159,8 +159,7 @@ def _authorized(moves: Moves, intent: Intent, answer: Approved) -> None:
         group.void(moves, intent)
     else:
         group.advance(moves)
-    if moves[intent.payment_intent_id].step == "held":
-        moves.tell(intent, PaymentIntentRequiresCapture)
+    _tell_if_held(moves, intent)
 
 
 def _after_capture(moves: Moves, intent: Intent) -> None:
@@ -172,6 +171,13 @@ def _after_capture(moves: Moves, intent: Intent) -> None:
     if intent.cancel_requested:
         group.void(moves, intent)
     group.advance(moves)
+    _tell_if_held(moves, intent)
+
+
+def _tell_if_held(moves: Moves, intent: Intent) -> None:
+    """The public hears what is held, and what still is; unless more is done with it at once."""
+    if moves[intent.payment_intent_id].step == "held":
+        moves.tell(intent, PaymentIntentRequiresCapture)
 
 
 def _canceled(moves: Moves, intent: Intent) -> None:
@@ -205,7 +211,7 @@ def _held_still(moves: Moves, intent: Intent, answer: Declined) -> None:
         intent = moves.change(intent, authorized_minor=0, voided_minor=voided)
         _canceled(moves, moves.voided(intent, None))
     else:
-        moves.change(intent, step="held", cancel_requested=False)
+        _tell_if_held(moves, moves.change(intent, step="held", cancel_requested=False))
 
 
 def run_out(moves: Moves, intent: Intent) -> None:
