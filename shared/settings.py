@@ -170,7 +170,8 @@ class Settings(BaseSettings):
     unmatched_money_days: int = Field(default=30, ge=1, le=3_650)
     """How long money that fits no order may wait for somebody; after that it is overdue."""
     unmatched_money_policy: Literal["hold", "return"] = "hold"
-    """What is then to happen to it: it goes on waiting, or it is due to go back (`return_due`)."""
+    """What is then to happen to it: it goes on waiting, or it is due to go back (`return_due`), and a processor that
+    collected it is asked for that."""
 
     sealing_key: SecretStr = SecretStr("")
     """Encrypts the secrets that `apps` must be able to read again; see `shared/sealing.py`."""

@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from prometheus_client import Gauge
 
-from services.payments import matching
+from services.payments import matching, resolving
 from services.payments.store import unmatched
 from shared.clock import Clock
 from shared.contracts.payment_intents import IntentStatus
@@ -33,6 +33,8 @@ UNKNOWN_AGE = Gauge(
 UNDER_WAY = Gauge("throughline_payments_intents_under_way", "Intents that wait for something", ["status"])
 UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without a reply for more than a minute")
 
+_GIVEN_BACK_AT_ONCE = 100
+"""In one run, so that a processor is not flooded when much becomes due on one day."""
 _KINDS = ("unknown_order", "closed_order", "currency", "surplus", "conflict")
 
 _DAYS = {"day": 1, "week": 7, "month": 30}
@@ -97,7 +99,8 @@ class MatchWaitingJob:
 
 
 class MarkOverdueJob:
-    """Marks the items whose time is over; under the policy `return` they are then due to go back."""
+    """Marks the items whose time is over; under the policy `return` they are then due to go back, and where a processor
+    collected them it is asked for it, once."""
 
     def __init__(self, pool: Pool, clock: Clock, settings: Settings) -> None:
         self._pool, self._clock = pool, clock
@@ -111,6 +114,16 @@ class MarkOverdueJob:
             marked = await unmatched.mark_overdue(connection, now - self._time, self._status, now)
         if marked:
             log.info("unmatched_money_overdue", items=marked)
+        if self._status == "return_due":
+            await self._give_back(now)
+
+    async def _give_back(self, now: datetime) -> None:
+        asked = 0
+        for due in await unmatched.to_give_back(self._pool, _GIVEN_BACK_AT_ONCE):
+            async with transaction(self._pool) as connection:
+                asked += await resolving.return_overdue(connection, due, now)
+        if asked:
+            log.info("unmatched_money_goes_back", items=asked)
 
 
 class MeasureJob:

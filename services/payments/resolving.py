@@ -1,6 +1,7 @@
 """Unmatched money that somebody decides about: claimed in one transaction, ended by the order's reply."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import datetime
 
 from services.payments.core import resolving as core
@@ -22,10 +23,15 @@ from services.payments.core.state import Item, Leg
 from services.payments.messages import asking_message, ended_messages, found_messages
 from services.payments.saving import save
 from services.payments.store import events, intents, orders, unmatched
+from services.payments.store.unmatched import Due
 from shared import outbox
+from shared.contracts.model import Actor
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable
 from shared.postgres import Connection
+
+_OVERDUE = Actor(type="system", id="jobs.mark_overdue_money")
+"""Who gives back what nobody has decided about in time."""
 
 
 @immutable
@@ -65,6 +71,20 @@ async def resolve(
     asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
     await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
     return claimed.item
+
+
+async def return_overdue(connection: Connection, due: Due, now: datetime) -> bool:
+    """Whether its processor is asked to give the money back from now on; not where somebody has just decided about it.
+
+    What cannot go back any more says why from now on, and waits for somebody.
+    """
+    place = Place(due.unmatched_money_id, due.merchant_id, due.environment)
+    found = await resolve(connection, place, Wish(_OVERDUE, expected_version=due.version), GiveBack(), now)
+    if isinstance(found, Denied) and found.code != "VERSION_CONFLICT":
+        locked = await unmatched.lock_item(connection, *astuple(place))
+        assert locked is not None, "it was found by its version"
+        await unmatched.change_items(connection, [core.kept(locked[0], found.code)])
+    return isinstance(found, Item)
 
 
 async def given_back(connection: Connection, attempts: Sequence[Attempt], now: datetime) -> None:

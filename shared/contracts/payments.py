@@ -62,7 +62,7 @@ class UnmatchedMoney(Part):
     """The return as it is called where it was made."""
     note: str | None = None
     refusal: str | None = None
-    """Why the order did not take it when it was last asked."""
+    """Why the order did not take it, or its processor did not give it back, when it was last asked."""
     created_at: datetime
     resolved_at: datetime | None = None
 

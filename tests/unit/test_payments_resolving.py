@@ -90,13 +90,14 @@ def test_the_order_is_told_of_the_whole_as_of_a_capture_of_its_own() -> None:
 
 
 def test_the_rest_of_a_part_is_an_item_of_its_own() -> None:
-    claimed = attached(item(status="return_due", overdue_at=NOW, version=4), wish(6000))
+    claimed = attached(item(status="return_due", overdue_at=NOW, version=4, refusal="refund_failed"), wish(6000))
     assert isinstance(claimed.command, RecordCapture)
     assert (claimed.command.amount_minor, claimed.item.money.amount_money) == (6000, eur(6000))
     assert claimed.rest is not None
     rest = claimed.rest.money
     assert (rest.amount_money, rest.status, rest.split_from, rest.version) == (eur(3000), "return_due", "um_1", 1)
     assert (rest.created_at, rest.overdue_at, claimed.rest.attempt) == (NOW, NOW, 0)
+    assert rest.refusal == "refund_failed", "what its processor refused waits for a person, in parts too"
     again = attached(item(version=5), wish(6000)).rest
     assert again is not None
     assert len({"um_1", rest.unmatched_money_id, again.money.unmatched_money_id}) == 3

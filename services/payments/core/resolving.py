@@ -274,7 +274,6 @@ def _divided(item: Item, part: PositiveMoney | None) -> tuple[Item, Item | None]
         "unmatched_money_id": derived_id("um", money.unmatched_money_id, "rest", str(money.version)),
         "amount_money": _like(whole, whole.amount - part.amount),
         "split_from": money.unmatched_money_id,
-        "refusal": None,
         "version": 1,
     }
     left = replace(item, money=money.model_copy(update=rest), attempt=0, asked_at=None)

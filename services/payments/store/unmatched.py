@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from services.payments.core.reconciling import AT_THE_ACQUIRER
+from services.payments.core.resolving import OUR_CHANNEL
 from services.payments.core.state import EventStatus, Item
 from shared.conditions import value, where
 from shared.contracts.model import Actor, Money
@@ -73,6 +75,24 @@ FROM unnest($1::text[], {", ".join(f"${number}::{kind}[]" for number, (_, kind) 
     AS new (unmatched_money_id, {", ".join(name for name, _ in _CHANGING)})
 WHERE item.unmatched_money_id = new.unmatched_money_id
 """
+
+
+# What was refused once waits for a person, and nobody but a person hands out cash.
+_TO_GIVE_BACK = """
+SELECT unmatched_money_id, merchant_id, environment, version FROM unmatched_money
+WHERE status = 'return_due' AND refusal IS NULL AND channel_id = $1 AND event #>> '{method,type}' = ANY($2::text[])
+ORDER BY created_at LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An item whose money is to go back, as it was when that was found."""
+
+    unmatched_money_id: str
+    merchant_id: str
+    environment: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +200,12 @@ async def mark_overdue(connection: Connection, before: datetime, status: Unmatch
         now,
     )
     return int(done.rpartition(" ")[2])
+
+
+async def to_give_back(pool: Pool, limit: int) -> list[Due]:
+    """At most `limit` items that are due to go back and whose processor can give the money back, the oldest first."""
+    rows = await pool.fetch(_TO_GIVE_BACK, OUR_CHANNEL, AT_THE_ACQUIRER, limit)
+    return [Due(**row) for row in rows]
 
 
 async def settled(pool: Pool, unmatched_money_ids: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from services.payments import jobs
 from services.payments.core.state import Item
 from services.payments.store import events, unmatched
-from services.payments.store.unmatched import End, ItemFilter
+from services.payments.store.unmatched import Due, End, ItemFilter
 from shared.clock import utc_now
 from shared.contracts.payments import UnmatchedStatus
 from shared.postgres import transaction
@@ -156,6 +156,28 @@ async def test_what_is_overdue_is_marked_once(payments: Store) -> None:
     assert await overdue(payments, NOW + SECOND, "return_due") == 0
     [end] = await ended(payments, End("um_1", "attached", "ord_1"))
     assert (end.money.status, end.money.version) == ("attached", 3)
+
+
+async def test_what_is_due_to_go_back_is_found_where_its_processor_has_not_refused(payments: Store) -> None:
+    due: dict[str, Any] = {"status": "return_due", "channel_id": "chn_payment_intents", "kind": "surplus"}
+    due["event"] = {"payment_reference": "sbp_1", "method": {"type": "card", "last4": None}}
+    cash, unsaid = {"event": {"method": {"type": "cash"}}}, {"event": {"method": None}}
+    await opened(
+        payments,
+        item("um_1", **due, at=NOW + SECOND),
+        item("um_2", **due),
+        item("um_3", **due | {"status": "open"}),
+        item("um_4", **due | {"channel_id": "chn_web"}),
+        item("um_5", **due | cash),
+        item("um_6", **due | unsaid),
+        item("um_7", **due),
+    )
+    async with transaction(payments.pool) as connection:
+        refused = item("um_7", **due, refusal="refund_failed", version=2)
+        await unmatched.change_items(connection, [refused])
+    found = await unmatched.to_give_back(payments.pool, 10)
+    assert found == [Due("um_2", "mer_1", "test", 1), Due("um_1", "mer_1", "test", 1)]
+    assert await unmatched.to_give_back(payments.pool, 1) == found[:1]
 
 
 async def test_what_somebody_decides_about_is_not_marked_and_does_not_hold_up_the_rest(payments: Store) -> None:

@@ -1,10 +1,12 @@
 """The statements on unmatched money."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import eq, ge, itemgetter, lt
 from typing import Any
+
+import orjson
 
 from services.payments.store import unmatched
 from tests.simulation.postgres.client import Rows, Statements
@@ -74,6 +76,17 @@ async def mark_overdue(t: Transaction, before: datetime, status: str, now: datet
         due = {"status": status} if row["kind"] != "conflict" and came_in else {}
         await t.put(table, row | due | {"overdue_at": now, "version": row["version"] + 1})
     return f"UPDATE {len(rows)}"
+
+
+@statement(unmatched._TO_GIVE_BACK)
+def to_give_back(t: Transaction, channel_id: str, methods: Sequence[str], limit: int) -> Rows:
+    def due(row: Values) -> bool:
+        waits = row["status"] == "return_due" and row["refusal"] is None and row["channel_id"] == channel_id
+        return waits and (orjson.loads(row["event"]).get("method") or {}).get("type") in methods
+
+    rows = filter(due, t.find(t.database["unmatched_money"], "unresolved", True))
+    oldest = sorted(rows, key=itemgetter("created_at"))[:limit]
+    return picked(oldest, ("unmatched_money_id", "merchant_id", "environment", "version"))
 
 
 @statement(f"SELECT {unmatched._ALL} FROM unmatched_money WHERE {unmatched._MINE}")

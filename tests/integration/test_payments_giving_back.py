@@ -1,0 +1,216 @@
+"""Overdue money that a processor can give back goes back by itself: once, whoever else asks and whatever gets lost.
+What the processor refuses, what the order needs by now, and cash wait for a person."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.payments import resolving
+from services.payments.core.asking import Means
+from services.payments.core.resolving import Denied, GiveBack, Wish
+from services.payments.core.state import Item, KnownOrder
+from services.payments.jobs import MarkOverdueJob
+from services.payments.resolving import Place
+from services.payments.store import orders, unmatched
+from services.payments.store.unmatched import ItemFilter
+from shared.contracts.model import Actor
+from shared.contracts.order_commands import RecordCapture
+from shared.contracts.payments import UnmatchedMoney
+from shared.contracts.sandbox import SandboxRequest
+from shared.ids import new_id
+from shared.postgres import Pool, transaction
+from shared.settings import Settings
+from tests.carried import Pools, Shop, card, confirming, moved, own_pools
+from tests.killable import Killed
+from tests.servers import Servers
+
+pytestmark = pytest.mark.servers
+
+DAYS = 30
+TURNED_S = (DAYS + 1) * 24 * 60 * 60
+
+
+@pytest.fixture(scope="module")
+async def pools(servers: Servers) -> AsyncIterator[Pools]:
+    async with own_pools(servers) as opened:
+        yield opened
+
+
+async def surplus(shop: Shop, means: Means) -> UnmatchedMoney:
+    """An intent collects what a channel has collected before, between its lease and the call; 31 days ago."""
+    await shop.restart(after_s=0, calls=False)
+    made = shop.intent(means=means)
+    assert await shop.wish(confirming(made), [made]) is None
+    await shop.settle(lambda group: group[0].step == "calling")
+    await shop.command(RecordCapture(payment_id="pay_1", payment_reference="psp-1", amount_minor=5000, currency="EUR"))
+    await shop.restart(after_s=0)
+    [paid] = await shop.settle()
+    assert paid.status == "succeeded"
+    item = await only(shop)
+    assert (item.kind, item.status) == ("surplus", "open")
+    shop.clock.turn(TURNED_S)
+    return item
+
+
+async def only(shop: Shop) -> UnmatchedMoney:
+    """The merchant's only item."""
+    wanted = ItemFilter(shop.merchant_id, "test")
+    [item] = await unmatched.list_items(shop.pools.of["payments"], wanted, None, 20)
+    return item
+
+
+def job(shop: Shop, pool: Pool | None = None, policy: Any = "return") -> MarkOverdueJob:
+    settings = Settings(unmatched_money_days=DAYS, unmatched_money_policy=policy)
+    return MarkOverdueJob(pool or shop.pools.of["payments"], shop.clock, settings)
+
+
+async def given_back(shop: Shop) -> None:
+    """Until nothing is asked any more."""
+    await shop.settle(lambda group: all(intent.settled and not intent.refunding for intent in group))
+
+
+async def refunds(shop: Shop) -> list[Any]:
+    return [attempt for attempt in await shop.attempts() if '"refund"' in attempt["asked"]]
+
+
+async def went_back_once(shop: Shop) -> None:
+    item = await only(shop)
+    assert (item.status, item.refusal) == ("returned", None)
+    assert item.resolved_by == Actor(type="system", id="jobs.mark_overdue_money")
+    assert (await moved(shop))["refund", 5000] == 1
+    order = await shop.order()
+    assert (order.refunded, order.captured, order.payment_status) == (5000, 10_000, "paid")
+
+
+async def test_what_is_overdue_goes_back_once_however_many_ask(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        item = await surplus(shop, card())
+        await asyncio.gather(*(job(shop)() for _ in range(4)))
+        await given_back(shop)
+        for _ in range(2):
+            await job(shop)()
+            await given_back(shop)
+        await went_back_once(shop)
+        assert len(await refunds(shop)) == 1
+        assert (await only(shop)).version == item.version + 4
+
+
+@pytest.mark.parametrize("token", ["sandbox_lost_reply_on_refund", "sandbox_duplicate_reply"])
+async def test_a_lost_answer_is_looked_up(pools: Pools, token: str) -> None:
+    async with Shop(pools) as shop:
+        await surplus(shop, card(token))
+        await job(shop)()
+        await given_back(shop)
+        await went_back_once(shop)
+
+
+async def test_what_the_processor_refuses_is_asked_once_and_waits_for_a_person(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        item = await surplus(shop, card())
+        await by_hand(shop, item)
+        for _ in range(4):
+            await job(shop)()
+            await given_back(shop)
+            shop.clock.turn(TURNED_S)
+        assert [attempt["outcome"] for attempt in await refunds(shop)] == ["Declined"]
+        after = await only(shop)
+        assert (after.status, after.refusal, after.resolved_by) == ("return_due", "exceeds_captured", None)
+        assert after.overdue_at is not None
+        # A person may still ask for it again.
+        asked = await decide(shop, after)
+        assert isinstance(asked, Item)
+        await given_back(shop)
+        assert len(await refunds(shop)) == 2
+
+
+async def by_hand(shop: Shop, item: UnmatchedMoney) -> None:
+    """Somebody has given it back at the acquirer, and told nobody."""
+    answer = await shop.acquirer.ask(
+        SandboxRequest(
+            merchant_id=shop.merchant_id,
+            environment="test",
+            attempt_id=new_id("att"),
+            operation="refund",
+            amount_minor=5000,
+            currency="EUR",
+            token="sandbox_approve",
+            reference=item.payment_reference,
+            order_id=shop.order_id,
+            payment_intent_id="pi_by_hand",
+        )
+    )
+    assert answer.status == "approved"
+
+
+async def decide(shop: Shop, item: UnmatchedMoney) -> Item | Denied | None:
+    place, person = Place(item.unmatched_money_id, shop.merchant_id, "test"), Actor(type="key", id="key_1")
+    async with transaction(shop.pools.of["payments"]) as connection:
+        return await resolving.resolve(connection, place, Wish(person), GiveBack(), shop.clock())
+
+
+async def test_of_a_person_and_the_job_one_asks(pools: Pools) -> None:
+    for number in range(6):
+        async with Shop(pools) as shop:
+            item = await surplus(shop, card())
+            both = [job(shop)(), decide(shop, item)]
+            await asyncio.gather(*(both if number % 2 else reversed(both)))
+            await given_back(shop)
+            assert len(await refunds(shop)) == 1
+            assert (await only(shop)).status == "returned"
+            assert (await moved(shop))["refund", 5000] == 1
+
+
+async def test_what_the_order_no_longer_has_is_not_given_back(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        await surplus(shop, card())
+        known = KnownOrder(shop.order_id, shop.merchant_id, "test", None, "EUR", "open", 0, 99, credit_minor=4999)
+        async with transaction(pools.of["payments"]) as connection:
+            await orders.save_orders(connection, [known])
+        for _ in range(3):
+            await job(shop)()
+        after = await only(shop)
+        assert (after.status, after.refusal, after.resolved_by) == ("return_due", "SURPLUS_GONE", None)
+        assert await refunds(shop) == []
+
+
+async def test_cash_is_given_back_by_people_and_under_the_policy_hold_nothing_is(pools: Pools) -> None:
+    for means, policy, status in ((Means("cash"), "return", "return_due"), (card(), "hold", "open")):
+        async with Shop(pools) as shop:
+            await surplus(shop, means)
+            await job(shop, policy=policy)()
+            await given_back(shop)
+            after = await only(shop)
+            assert (after.status, after.refusal, after.overdue_at) == (status, None, shop.clock())
+            assert await refunds(shop) == []
+
+
+@pytest.mark.timeout(600)
+async def test_killed_at_each_await_of_the_job_it_goes_back_once(pools: Pools) -> None:
+    deaths, died = 0, True
+    while died:
+        async with Shop(pools) as shop:
+            await surplus(shop, card())
+            first = shop.worker
+            first.process.die_after(deaths + 1)
+            died = await survived(shop, first.pool) is False
+            await given_back(shop)
+            await job(shop)()
+            await given_back(shop)
+            await went_back_once(shop)
+            assert len(await refunds(shop)) == 1
+            deaths += died
+    # To mark what is overdue, to find what is due, to ask for it, and to save that.
+    assert deaths > 10
+
+
+async def survived(shop: Shop, pool: Pool) -> bool:
+    """Whether the process came to the end of the job, and of what follows from it."""
+    process = shop.worker.process
+    try:
+        await process.do(job(shop, pool)())
+        await given_back(shop)
+    except Killed:
+        return False
+    return not process.dead
