@@ -64,6 +64,7 @@ ATTEMPT: Json = {
     "connector": "sandbox",
     "status": "ended",
     "amount_money": {"amount": 9000, "currency": "EUR"},
+    "method": {"type": "card", "brand": "visa", "last4": "4242"},
     "outcome": "declined",
     "code": "insufficient_funds",
     "detail": "The card has not enough money on it.",

@@ -10,7 +10,13 @@ from services.payments.core.asking import Means, Operation
 from services.payments.http import intent_examples as examples
 from shared.contracts.model import Clean, Identifier, Metadata, Money, Reference, Text
 from shared.contracts.order_parts import MethodType, Source
-from shared.contracts.payment_intents import CaptureMethod, CompletionBehavior, IntentStatus, PaymentIntent
+from shared.contracts.payment_intents import (
+    CaptureMethod,
+    CompletionBehavior,
+    IntentStatus,
+    PaymentIntent,
+    PaymentMethodShown,
+)
 from shared.http.answers import AnswerModel
 from shared.http.bodies import AmountMoney, PositiveAmountMoney, RequestModel, exactly_one, shown
 from shared.http.pages import ListQuery, QueryTime
@@ -196,6 +202,8 @@ class PaymentAttempt(AnswerModel):
     status: Literal["pending", "unknown", "challenged", "ended"]
     """`pending` is on its way; `unknown` got no answer and is looked up; `challenged` waits for the buyer."""
     amount_money: Money
+    method: PaymentMethodShown
+    """What the money was taken with, or is to be."""
     outcome: str | None
     """`approved`, `declined`, `action_required`, `unknown`, `not_sent` or `never_arrived`."""
     answered_money: Money | None = None

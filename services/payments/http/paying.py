@@ -10,7 +10,7 @@ from services.payments.core.asking import Found
 from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Attempt, Intent, Refused
-from services.payments.core.intents.view import shown
+from services.payments.core.intents.view import method_shown, shown
 from services.payments.http.collecting import Shape, collect, order_for
 from services.payments.http.intent_models import (
     OrderIntentRequest,
@@ -164,6 +164,7 @@ def _status(legs: Sequence[Intent], captured: int) -> PayStatus:
 def _shown(attempt: Attempt) -> PaymentAttempt:
     asked, answer = attempt.asked, attempt.answer
     approved = getattr(answer, "amount_minor", None)
+    brand, last4 = getattr(answer, "brand", None), getattr(answer, "last4", None)
     return PaymentAttempt(
         attempt_id=attempt.attempt_id,
         payment_intent_id=asked.payment_intent_id,
@@ -172,6 +173,7 @@ def _shown(attempt: Attempt) -> PaymentAttempt:
         connector=attempt.connector,
         status=attempt.status,
         amount_money=Money(amount=asked.amount_minor, currency=asked.currency),
+        method=method_shown(asked.means, asked.currency, brand, last4),
         outcome=None if answer is None else _OUTCOMES[type(answer).__name__],
         answered_money=None if approved is None else Money(amount=approved, currency=asked.currency),
         payment_reference=getattr(answer, "reference", asked.reference),

@@ -1,5 +1,6 @@
 """An intent as clients see it."""
 
+from services.payments.core.asking import Means
 from services.payments.core.intents.state import Intent
 from shared.contracts.model import Money
 from shared.contracts.payment_intents import PaymentIntent, PaymentMethodShown
@@ -41,21 +42,27 @@ def shown(intent: Intent) -> PaymentIntent:
     )
 
 
+def method_shown(means: Means, currency: str, brand: str | None = None, last4: str | None = None) -> PaymentMethodShown:
+    """What a buyer pays with; `brand` and `last4` as the processor says them, where it does."""
+    tendered = means.tendered_minor
+    return PaymentMethodShown(
+        type=means.type,
+        brand=brand or means.brand,
+        last4=last4 or means.last4,
+        reference=means.reference,
+        tendered_money=None if tendered is None else Money(amount=tendered, currency=currency),
+    )
+
+
 def _method(intent: Intent) -> PaymentMethodShown | None:
     means = intent.means
     if means is None:
         return None
-    tendered, change = means.tendered_minor, None
-    if tendered is not None:
-        change = tendered - (intent.captured_minor or intent.amount_minor)
-    return PaymentMethodShown(
-        type=means.type,
-        brand=intent.shown_brand or means.brand,
-        last4=intent.shown_last4 or means.last4,
-        reference=means.reference,
-        tendered_money=None if tendered is None else _money(intent, tendered),
-        change_money=None if change is None else _money(intent, change),
-    )
+    method = method_shown(means, intent.currency, intent.shown_brand, intent.shown_last4)
+    if means.tendered_minor is None:
+        return method
+    change = means.tendered_minor - (intent.captured_minor or intent.amount_minor)
+    return method.model_copy(update={"change_money": _money(intent, change)})
 
 
 def _money(intent: Intent, amount_minor: int) -> Money:
