@@ -18,11 +18,13 @@ _OVERLAP = timedelta(minutes=5)
 """A movement can be seen later than one that was made after it, by as much as a transaction takes."""
 _MOVEMENT = ("movement_id", "order_id", "reference", "currency", "kind", "amount", "made_at")
 _PAYMENT = ("order_id", "reference", "currency", "payment_id", "held", "captured", "refunded", "version", "updated_at")
+_ELSEWHERE = ("order_id", "payment_id", "reference", "currency", "refund_reference", "amount")
 _TABLES = f"""
 CREATE TABLE movements ({", ".join(_MOVEMENT)}, PRIMARY KEY (movement_id));
 CREATE INDEX movements_by_payment ON movements (order_id, reference);
 CREATE TABLE payments ({", ".join(_PAYMENT)}, PRIMARY KEY (order_id, payment_id));
 CREATE INDEX payments_by_payment ON payments (order_id, reference);
+CREATE TABLE elsewhere ({", ".join(_ELSEWHERE)}, PRIMARY KEY (order_id, payment_id, refund_reference));
 """
 _SUMS = """
     sum(CASE kind WHEN 'hold' THEN amount WHEN 'capture' THEN -amount WHEN 'void' THEN -amount
@@ -89,6 +91,8 @@ class Books:
 
     def note_orders(self, orders: Iterable[Json]) -> None:
         """What the orders say of money that intents moved at the acquirer; the newest reading of an order counts."""
+        legs = [(order, leg) for order in orders for leg in order["payments"] if _is_at_the_acquirer(leg)]
+        elsewhere = [_elsewhere(order, leg) for order, leg in legs]
         rows = [
             (
                 order["order_id"],
@@ -97,15 +101,19 @@ class Books:
                 leg["payment_id"],
                 leg["authorized_money"]["amount"],
                 leg["captured_money"]["amount"],
-                leg["refunded_money"]["amount"],
+                leg["refunded_money"]["amount"] - sum(refund["amount"] for refund in refunds),
                 order["version"],
                 order["updated_at"],
             )
-            for order in orders
-            for leg in order["payments"]
-            if _is_at_the_acquirer(leg)
+            for (order, leg), refunds in zip(legs, elsewhere, strict=True)
         ]
         self._insert("payments", len(_PAYMENT), rows)
+        known = (refund for refunds in elsewhere for refund in refunds)
+        self._insert("elsewhere", len(_ELSEWHERE), [tuple(refund.values()) for refund in known])
+
+    def elsewhere(self) -> list[Json]:
+        """What people gave back in ways of which the acquirer knows nothing, as their orders say."""
+        return self._read("SELECT * FROM elsewhere ORDER BY order_id, payment_id, refund_reference")
 
     def newest(self) -> datetime | None:
         """From when on the ledger may have movements that were not read; None where none were read."""
@@ -141,7 +149,7 @@ class Books:
             ),
         )
 
-    def _read(self, query: str, key: Key) -> list[Json]:
+    def _read(self, query: str, key: Key | tuple[()] = ()) -> list[Json]:
         rows = self._database.execute(query, key)
         names = [column[0] for column in rows.description]
         return [{name: value or 0 for name, value in zip(names, row, strict=True)} for row in rows]
@@ -158,3 +166,20 @@ def _is_at_the_acquirer(leg: Json) -> bool:
     by_intent = leg["payment_intent_id"] is not None and leg["channel_id"] is None
     moved = any(leg[name]["amount"] for name in ("authorized_money", "captured_money", "refunded_money"))
     return by_intent and moved and method is not None and method["type"] in _AT_THE_ACQUIRER
+
+
+def _elsewhere(order: Json, leg: Json) -> list[Json]:
+    """Returns of a payment that no processor made."""
+    return [
+        {
+            "order_id": order["order_id"],
+            "payment_id": leg["payment_id"],
+            "reference": leg["reference"],
+            "currency": sent["amount_money"]["currency"],
+            "refund_reference": sent["refund_reference"],
+            "amount": sent["amount_money"]["amount"],
+        }
+        for refund in order["refunds"]
+        for sent in refund["legs"]
+        if sent["payment_id"] == leg["payment_id"] and sent["method"] == "external" and sent["status"] == "refunded"
+    ]

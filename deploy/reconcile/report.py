@@ -21,6 +21,8 @@ class Report:
     payments: int
     orders: int
     differences: tuple[Difference, ...]
+    elsewhere: tuple[Json, ...]
+    """What people gave back in ways of which the ledger knows nothing: explained, so no differences."""
 
     def for_programs(self) -> Json:
         """As JSON; amounts are in minor units."""
@@ -34,6 +36,10 @@ class Report:
         )
         for difference in self.differences:
             _tell_difference(difference, console)
+        for refund in self.elsewhere:
+            amount = format_money(refund["amount"], refund["currency"])
+            place = f"{refund['order_id']}, payment {refund['reference']}"
+            console.print(f"{place}: {amount} was given back elsewhere ({refund['refund_reference']}).")
         number = len(self.differences)
         color = "red" if number else "green"
         console.print(f"[bold {color}]{number} {'difference' if number == 1 else 'differences'}.[/bold {color}]")

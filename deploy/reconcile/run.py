@@ -54,6 +54,7 @@ def reconcile(sides: Sides, reading: Reading) -> Report:
             payments=books.count("payments"),
             orders=orders,
             differences=tuple(books.difference(*key) for key in different),
+            elsewhere=tuple(books.elsewhere()),
         )
 
 

@@ -44,6 +44,11 @@ class _Tender(Part):
         by_intent = self.payment_intent_id is not None and self.channel_id is None
         return by_intent and self.method is not None and self.method.type in AT_THE_ACQUIRER
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it went back in a way of which no acquirer knows."""
+        return self.method is not None and self.method.type == "external"
+
 
 class _Moved(Part):
     """What matters of any of these events."""
@@ -67,7 +72,7 @@ def facts_in(version: Told, merchant_id: str, environment: str) -> list[Fact]:
             continue
         moved = _Moved.model_validate(entry.data)
         tendered = entry.type in _TENDERED
-        if tendered and not moved.tender.at_the_acquirer:
+        if (tendered and not moved.tender.at_the_acquirer) or (kind == "refunded" and moved.tender.elsewhere):
             continue
         found.append(
             Fact(

@@ -20,7 +20,7 @@ from services.payments.connectors.sandbox_http import HttpAcquirer
 from services.payments.core.reconciling import Difference
 from services.payments.reconciling import DIFFERENCES, ReconcileJob
 from shared.clock import utc_now
-from shared.contracts.order_commands import RecordCapture
+from shared.contracts.order_commands import RecordCapture, RecordRefund
 from shared.contracts.order_parts import Method, Tender
 from shared.contracts.sandbox import SandboxRequest
 from shared.faults import Transient
@@ -181,6 +181,48 @@ async def test_what_differs_is_found_with_the_records_of_both_sides(scene: Scene
     assert "3 differences." in told.getvalue()
     assert "the order says   held 0.00 EUR, captured 4.99 EUR" in told.getvalue()
     assert json.loads(json.dumps(report.for_programs()))["differences"][0]["order_id"] == order_id
+
+
+async def test_what_a_person_gave_back_elsewhere_is_told_and_is_no_difference(scene: Scene) -> None:
+    order_id = await order_of(scene.shop)
+    await pay(scene.shop, order_id, method=card())
+    await give_back(scene, order_id, "transfer-1", 700, Method(type="external"))
+    await heard_of(scene, 1)
+    report = await scene.compared()
+    assert report.differences == ()
+    [told] = report.elsewhere
+    assert (told["order_id"], told["refund_reference"], told["amount"]) == (order_id, "transfer-1", 700)
+    text = StringIO()
+    report.tell(Console(file=text, width=200))
+    assert (
+        f"{order_id}, payment {told['reference']}: 7.00 EUR was given back elsewhere (transfer-1)." in text.getvalue()
+    )
+    assert await scene.found() == []
+    await give_back(scene, order_id, "sbm_never", 300, Method(type="card"))
+    await heard_of(scene, 2)
+    assert [each.orders["refunded"] for each in (await scene.compared()).differences] == [300]
+    assert [each.order.refunded_minor for each in await scene.found()] == [300]
+
+
+async def give_back(scene: Scene, order_id: str, reference: str, amount: int, method: Method) -> None:
+    """The order is told that money of its only payment went back, and both sides have heard of it."""
+    before = await order(scene.shop, order_id)
+    command = RecordRefund(
+        refund_id=new_id("ref"),
+        refund_reference=reference,
+        payment_id=before["payments"][0]["payment_id"],
+        amount_minor=amount,
+        currency="EUR",
+        effect="reopen_balance",
+        tender=Tender(method=method),
+    )
+    await scene.stack.command(scene.shop, order_id, command)
+
+    async def heard() -> bool:
+        query = "SELECT version FROM known_orders WHERE order_id = $1"
+        return int(await scene.pool.fetchval(query, order_id)) > before["version"]
+
+    await eventually(heard)
 
 
 async def test_the_job_counts_what_differs_until_it_does_no_more(scene: Scene) -> None:

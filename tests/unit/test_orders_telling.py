@@ -61,6 +61,12 @@ LATER = "2026-11-22T12:05:00Z"
             0,
             "Card visa 4242 at the register: 2.00 EUR refunded (too small).",
         ),
+        (
+            [RefundRecorded(refund_id="ref_1", refund_reference="r", payment_id="pay_1", amount_minor=200,
+                            returned_minor=0, effect="reopen_balance", tender=Tender(method=Method(type="external")))],
+            0,
+            "2.00 EUR given back elsewhere.",
+        ),
         ([LeaseGranted(lease_id="ls_1", holder=Holder(type="payment_intent", id="pi_1"), amount_minor=5000,
                        expires_at=LATER)], 5000, "50.00 EUR reserved for a payment."),
         ([LeaseExtended(lease_id="ls_1", expires_at=LATER)], 5000, "Reserved for longer, until 12:05 UTC."),

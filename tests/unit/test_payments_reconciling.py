@@ -180,6 +180,15 @@ def test_money_that_no_acquirer_of_ours_moved_is_none(tender: dict[str, Any]) ->
     assert heard(captured(tender=tender)) == []
 
 
+def test_what_a_person_gave_back_elsewhere_is_none() -> None:
+    refund = {"payment_id": "pay_1", "refund_id": "ref_1", "refund_reference": "transfer-1", "amount_minor": 5}
+    elsewhere = ("refund_recorded", refund | {"tender": {"method": {"type": "external"}}})
+    came_back = ("refund_reversed", {"refund_id": "ref_1", "refund_reference": "transfer-1"})
+    assert differences([moved("sale", 5000)], heard(captured(), elsewhere, came_back)) == []
+    by_card = ("refund_recorded", refund | {"tender": {"method": {"type": "card"}}})
+    assert len(differences([moved("sale", 5000)], heard(captured(), by_card))) == 1
+
+
 def test_live_money_is_none() -> None:
     assert heard(captured(), environment="live") == []
 

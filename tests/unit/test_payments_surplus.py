@@ -4,13 +4,24 @@ from datetime import timedelta
 
 import pytest
 
-from services.payments.core.asking import Approved, NeverArrived, NotSent, Unknown
+from services.payments.core.asking import Approved, Means, NeverArrived, NotSent, Unknown
 from services.payments.core.intents.answers import gave_back
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent
 from services.payments.core.intents.surplus import item_for_reply
-from services.payments.core.resolving import Claimed, Denied, Found, GiveBack, Wish, decide, given_back, kept
+from services.payments.core.resolving import (
+    Claimed,
+    Denied,
+    Found,
+    GiveBack,
+    Return,
+    Wish,
+    decide,
+    given_back,
+    kept,
+)
 from shared.contracts.model import Actor
+from shared.contracts.order_commands import RecordRefund
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import replace
 from tests.intents import CARD, START, intent
@@ -106,3 +117,18 @@ def test_only_what_an_intent_collected_goes_back_through_its_processor() -> None
     denied = decide(Found(elsewhere, None, None), wish, GiveBack(), NOW)
     assert isinstance(denied, Denied)
     assert denied.code == "UNMATCHED_MONEY_NOT_MOVABLE"
+
+
+@pytest.mark.parametrize(("means", "told"), [(CARD, "external"), (Means("cash"), "cash")])
+def test_what_a_person_gives_back_is_known_from_what_the_processor_does(means: Means, told: str) -> None:
+    """Else the processor's ledger and the order would differ for ever."""
+    item = item_for_reply(replace(collected(), means=means), accepted(surplus_minor=1200), NOW)
+    assert item is not None
+    claimed = decide(Found(item, None, None), Wish(Actor(type="key", id="key_1")), Return("transfer-1"), NOW)
+    assert isinstance(claimed, Claimed)
+    assert isinstance(claimed.command, RecordRefund)
+    assert claimed.command.tender.method is not None
+    assert claimed.command.tender.method.type == told
+    _, by_its_processor = given_back(claimed.item, "ref-1", NOW)
+    assert by_its_processor.tender.method is not None
+    assert by_its_processor.tender.method.type == means.type

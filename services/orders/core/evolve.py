@@ -293,7 +293,8 @@ def _refund_recorded(order: Order, event: RefundRecorded, at: datetime) -> Order
     leg = replace(leg, refunded=leg.refunded + event.amount_minor)
     known_refund = order.refund(event.refund_id)
     refund = known_refund or Refund(event.refund_id, event.effect, reason=event.reason)
-    sent = RefundLeg(event.refund_reference, leg.payment_id, event.amount_minor, event.returned_minor)
+    method = event.tender.method.type if event.tender.method else None
+    sent = RefundLeg(event.refund_reference, leg.payment_id, event.amount_minor, event.returned_minor, method=method)
     refund = replace(refund, legs=(*refund.legs, sent))
     return replace(
         order,

@@ -12,6 +12,7 @@ from shared.contracts.order_parts import (
     Discount,
     Holder,
     LineItem,
+    MethodType,
     PaymentStatus,
     RefundEffect,
     RefundStatus,
@@ -129,6 +130,8 @@ class RefundLeg:
     amount: int
     returned: int
     reversed: bool = False
+    method: MethodType | None = None
+    """How it went back, where that was said."""
 
 
 @immutable

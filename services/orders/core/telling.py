@@ -152,6 +152,8 @@ def _refund(event: RefundReserved | RefundRecorded | RefundReleased | RefundReve
         case RefundReserved():
             return f"{told.money(event.amount_minor)} set aside for a refund{_because(event.reason)}"
         case RefundRecorded():
+            if event.tender.method is not None and event.tender.method.type == "external":
+                return f"{told.money(event.amount_minor)} given back elsewhere{_because(event.reason)}"
             return told.paid(event.tender, event.amount_minor, f"refunded{_because(event.reason)}")
         case RefundReleased():
             return f"{told.money(event.amount_minor)} no longer set aside for a refund{_because(event.reason)}"

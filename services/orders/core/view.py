@@ -195,6 +195,7 @@ def _refund(refund: Refund, money: ToMoney) -> Json:
                 "payment_id": leg.payment_id,
                 "amount_money": money(leg.amount),
                 "status": "reversed" if leg.reversed else "refunded",
+                "method": leg.method,
             }
             for leg in refund.legs
         ],

@@ -122,6 +122,8 @@ class RefundLegView(AnswerModel):
     payment_id: str
     amount_money: Money
     status: str
+    method: parts.MethodType | None
+    """How it went back, where that was said: `external` by no processor that is known here."""
 
 
 class RefundView(AnswerModel):

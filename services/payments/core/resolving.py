@@ -9,11 +9,12 @@ from typing import Literal, assert_never
 
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id
+from services.payments.core.reconciling import AT_THE_ACQUIRER
 from services.payments.core.state import EventStatus, Item, KeptEvent, KnownOrder
 from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent, ChannelPaymentCaptured, ChannelPaymentRefunded
 from shared.contracts.model import Actor, Money, PositiveMoney
 from shared.contracts.order_commands import MoneyFact, RecordRefund
-from shared.contracts.order_parts import Tender
+from shared.contracts.order_parts import Method, Tender
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable, replace
 from shared.money import format_money
@@ -145,7 +146,8 @@ def _give_back(found: Found, wish: Wish, way: Return, now: datetime) -> Claimed 
     if item.money.kind not in _ON_ITS_ORDER:
         return Claimed(_ended(item, "returned", wish, now, return_reference=way.reference), rest)
     item = _asked(item, "returning", wish, now, return_reference=way.reference)
-    return Claimed(item, rest, _refund(item, wish, way))
+    command = _refund(item, wish, way)
+    return Claimed(item, rest, command.model_copy(update={"tender": _elsewhere(item, command.tender)}))
 
 
 def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed | Denied:
@@ -335,6 +337,14 @@ def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
         refunded_at=way.returned_at,
         reason=wish.note,
     )
+
+
+def _elsewhere(item: Item, tender: Tender) -> Tender:
+    """What a person gave back although a processor had collected it: its ledger has nothing of that."""
+    at_a_processor = tender.method is not None and tender.method.type in AT_THE_ACQUIRER
+    if item.money.channel_id != OUR_CHANNEL or not at_a_processor:
+        return tender
+    return tender.model_copy(update={"method": Method(type="external")})
 
 
 def _like(money: Money | None, amount: int) -> Money:
