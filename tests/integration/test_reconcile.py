@@ -18,7 +18,8 @@ from deploy.reconcile.run import reconcile
 from deploy.reconcile.sides import Sides
 from services.payments.connectors.sandbox_http import HttpAcquirer
 from services.payments.core.reconciling import Difference
-from services.payments.reconciling import DIFFERENCES, ReconcileJob
+from services.payments.reconciling import DIFFERENCES, WHOLE_FOR, ReconcileJob
+from services.payments.store import reconciliations
 from shared.clock import utc_now
 from shared.contracts.order_commands import RecordCapture, RecordRefund
 from shared.contracts.order_parts import Method, Tender
@@ -239,6 +240,46 @@ async def test_the_job_counts_what_differs_until_it_does_no_more(scene: Scene) -
     assert len(await scene.found()) == 3
     await scene.tell(order_id, untold, 700)
     assert {each.reference for each in await scene.found()} == {"sbp_never", more}
+
+
+async def test_another_process_goes_on_where_one_has_stopped(scene: Scene) -> None:
+    order_id = await lively(scene)
+    await heard_of(scene, 7)
+    untold = await scene.take(order_id, 700)
+    assert [each.reference for each in await scene.found()] == [untold]
+    tenant = (scene.shop.merchant_id, "test")
+    compared_to = (await reconciliations.marks(scene.pool, tenant)).compared_to
+    assert compared_to > utc_now() - timedelta(minutes=3)
+    # Longer than anything is looked back: what differed is known from the database.
+    scene.clock.ahead = timedelta(days=2)
+    scene.job = ReconcileJob(scene.pool, scene.clock, scene.ledger)
+    assert [each.reference for each in await scene.found()] == [untold]
+    await scene.tell(order_id, untold, 700)
+    assert await scene.found() == []
+    assert await reconciliations.differing(scene.pool, tenant, "", 10) == []
+
+
+async def test_what_agrees_for_a_month_is_summed_up_and_still_compared(scene: Scene) -> None:
+    order_id = await lively(scene)
+    await heard_of(scene, 7)
+    assert await scene.found() == []
+    scene.clock.ahead = WHOLE_FOR + timedelta(days=1)
+    assert await scene.found() == []
+    # Two captures are one fact now; what was held and let go of them is none, what is held still stays as it was told.
+    kinds = await scene.pool.fetch(
+        "SELECT kind, amount_minor FROM order_facts WHERE merchant_id = $1 ORDER BY kind, amount_minor",
+        scene.shop.merchant_id,
+    )
+    assert [tuple(row) for row in kinds] == [
+        ("authorized", 5000),
+        ("captured", 2500),
+        ("captured", 5000),
+        ("captured", 5000),
+    ]
+    untold = await scene.take(order_id, 700)
+    # The job's clock is a month ahead of the acquirer's, so it is to compare everything once more.
+    await scene.pool.execute("DELETE FROM reconciliations WHERE merchant_id = $1", scene.shop.merchant_id)
+    assert [each.reference for each in await scene.found()] == [untold]
 
 
 async def test_what_moved_just_now_is_not_counted_yet(scene: Scene) -> None:

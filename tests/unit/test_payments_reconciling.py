@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.payments.core.reconciling import Difference, Fact, Sums, differences
+from services.payments.core.reconciling import Difference, Fact, Sums, differences, summed
 from services.payments.facts import facts_in
 from services.payments.told import Told
 from shared.contracts.sandbox import SandboxMovement
@@ -200,3 +200,56 @@ def test_live_money_is_none() -> None:
 def test_what_could_not_be_kept_is_refused(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         heard(captured(**nonsense))
+
+
+LATER = NOW + timedelta(days=1)
+
+
+def test_what_agrees_and_rests_is_summed_up() -> None:
+    movements = [moved("hold", 5000), moved("capture", 2000), moved("capture", 1000), moved("void", 2000),
+                 moved("refund", 700), moved("refund", 300), moved("refund_reversal", 300),
+                 moved("hold", 900, 2), moved("void", 900, 2)]  # fmt: skip
+    facts = [
+        told(3, "authorized", 5000),
+        told(4, "captured", 2000),
+        told(5, "captured", 1000),
+        told(6, "voided", None),
+        told(7, "refunded", 700, refund="ref_1/a"),
+        told(8, "refunded", 300, refund="ref_1/b"),
+        told(9, "reversed", None, None, refund="ref_1/b"),
+        told(10, "authorized", 900, 2),
+        told(11, "voided", 900, 2),
+    ]
+    kept, gone = summed(movements, facts, LATER)
+    assert kept == [told(4, "captured", 3000), told(7, "refunded", 700, refund="ref_1/a")]
+    assert sorted(fact.version for fact in gone) == [3, 5, 6, 8, 9, 10, 11]
+    assert differences(movements, kept) == []
+    came_back = moved("refund_reversal", 700, at=LATER)
+    assert differences([*movements, came_back], [*kept, told(12, "reversed", None, None, refund="ref_1/a")]) == []
+    assert len(differences([*movements, came_back], kept)) == 1
+
+
+@pytest.mark.parametrize(
+    ("movements", "facts", "before"),
+    [
+        ([moved("hold", 50), moved("capture", 20)], [told(2, "authorized", 50), told(3, "captured", 20)], LATER),
+        ([moved("hold", 50), moved("void", 50)], [told(2, "authorized", 50)], LATER),
+        ([moved("hold", 50), moved("void", 50)], [told(2, "authorized", 50), told(3, "voided", None)], NOW),
+        ([moved("hold", 50), moved("void", 50)],
+         [told(2, "authorized", 50), told(3, "voided", None, recorded_at=LATER)], LATER),
+        ([moved("hold", 50), moved("void", 50, at=LATER)],
+         [told(2, "authorized", 50), told(3, "voided", None)], LATER),
+    ],
+    ids=["holding", "differing", "new", "heard of lately", "moved lately"],
+)  # fmt: skip
+def test_what_holds_differs_or_is_new_stays_as_it_was_told(movements: Any, facts: Any, before: datetime) -> None:
+    assert summed(movements, facts, before) == ([], [])
+
+
+def test_what_is_one_fact_already_stays_one() -> None:
+    assert summed([moved("sale", 50)], [told(2, "captured", 50)], LATER) == ([], [])
+
+
+def test_refunds_of_what_no_acquirer_took_are_not_kept() -> None:
+    cash = told(2, "refunded", 5000, refund="ref_1/a")
+    assert summed([], [cash], LATER) == ([], [cash])

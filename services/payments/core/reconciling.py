@@ -72,6 +72,27 @@ def differences(movements: Iterable[SandboxMovement], facts: Iterable[Fact]) -> 
     ]
 
 
+def summed(
+    movements: Iterable[SandboxMovement], facts: Iterable[Fact], before: datetime
+) -> tuple[list[Fact], list[Fact]]:
+    """Facts that say from now on what others said too, and those others, which are not needed any more.
+
+    Of whole orders of which both sides say the same, hold nothing, and have heard nothing since `before`: whatever is
+    heard of them later, the same follows as if all facts were there. What was collected of a payment becomes one fact;
+    refunds stay, since each may still come back.
+    """
+    moved, told = list(movements), list(facts)
+    busy = {each.order_id for each in moved if each.made_at >= before}
+    busy |= {fact.order_id for fact in told if fact.recorded_at >= before}
+    busy |= {difference.order_id for difference in differences(moved, told)}
+    busy |= _holding(moved)
+    resting = [fact for fact in told if fact.order_id not in busy]
+    kept = {(fact.order_id, fact.version, fact.ordinal): fact for fact in _fewest(resting)}
+    gone = [fact for fact in resting if (fact.order_id, fact.version, fact.ordinal) not in kept]
+    shorter = {fact.order_id for fact in gone}
+    return [fact for fact in kept.values() if fact.order_id in shorter], gone
+
+
 _Key = tuple[str, str, str]
 """An order, the acquirer's name of the payment, and the currency."""
 
@@ -144,6 +165,28 @@ def _after(sums: Sums, fact: Fact, given: dict[str | None, int]) -> Sums:
             return replace(sums, refunded_minor=sums.refunded_minor + amount)
         case "reversed":
             return replace(sums, refunded_minor=sums.refunded_minor - given.pop(fact.refund, 0))
+
+
+def _holding(movements: Iterable[SandboxMovement]) -> set[str]:
+    """Orders for which the acquirer holds something."""
+    book = _Book()
+    for movement in movements:
+        book.move(movement)
+    return {key[0] for key in book.keys if book.sums(key).held_minor}
+
+
+def _fewest(facts: Iterable[Fact]) -> list[Fact]:
+    """From which the same follows; nothing is held."""
+    kept: list[Fact] = []
+    for payment in _by_payment(facts):
+        captures = [fact for fact in payment if fact.kind == "captured"]
+        came_back = {fact.refund for fact in payment if fact.kind == "reversed"}
+        refunds = [fact for fact in payment if fact.kind == "refunded" and fact.refund not in came_back]
+        if captures:
+            kept += [replace(captures[0], amount_minor=sum(fact.amount_minor or 0 for fact in captures)), *refunds]
+        elif refunds and any(fact.reference is not None for fact in payment):
+            kept += payment
+    return kept
 
 
 def _by_payment(facts: Iterable[Fact]) -> list[list[Fact]]:

@@ -1,6 +1,7 @@
 """Unmatched money, what the payment service measures, and what must hold in it."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -158,23 +159,27 @@ async def test_what_is_overdue_is_marked_once(payments: Store) -> None:
     assert (end.money.status, end.money.version) == ("attached", 3)
 
 
+def due(name: str, method: Any, **fields: Any) -> Item:
+    """Surplus of an intent that is due to go back."""
+    known = {"status": "return_due", "channel_id": "chn_payment_intents", "kind": "surplus"}
+    made = item(name, **known | fields)
+    return replace(made, money=made.money.model_copy(update={"event": {"method": method}}))
+
+
 async def test_what_is_due_to_go_back_is_found_where_its_processor_has_not_refused(payments: Store) -> None:
-    due: dict[str, Any] = {"status": "return_due", "channel_id": "chn_payment_intents", "kind": "surplus"}
-    due["event"] = {"payment_reference": "sbp_1", "method": {"type": "card", "last4": None}}
-    cash, unsaid = {"event": {"method": {"type": "cash"}}}, {"event": {"method": None}}
+    card = {"type": "card", "last4": None}
     await opened(
         payments,
-        item("um_1", **due, at=NOW + SECOND),
-        item("um_2", **due),
-        item("um_3", **due | {"status": "open"}),
-        item("um_4", **due | {"channel_id": "chn_web"}),
-        item("um_5", **due | cash),
-        item("um_6", **due | unsaid),
-        item("um_7", **due),
+        due("um_1", card, created_at=NOW + SECOND),
+        due("um_2", {"type": "wallet"}),
+        due("um_3", card, status="open"),
+        due("um_4", card, channel_id="chn_web"),
+        due("um_5", {"type": "cash"}),
+        due("um_6", None),
+        due("um_7", card),
     )
     async with transaction(payments.pool) as connection:
-        refused = item("um_7", **due, refusal="refund_failed", version=2)
-        await unmatched.change_items(connection, [refused])
+        await unmatched.change_items(connection, [due("um_7", card, refusal="refund_failed", version=2)])
     found = await unmatched.to_give_back(payments.pool, 10)
     assert found == [Due("um_2", "mer_1", "test", 1), Due("um_1", "mer_1", "test", 1)]
     assert await unmatched.to_give_back(payments.pool, 1) == found[:1]

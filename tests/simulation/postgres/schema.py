@@ -124,10 +124,17 @@ def _payments() -> list[Table]:
             "order_facts",
             """
             order_id version ordinal merchant_id environment kind currency recorded_at payment_id reference
-            amount_minor refund seen_at
+            amount_minor refund seen_at summed_to
             """,
             "order_id version ordinal",
             indexes={"order": itemgetter("order_id"), "tenant": _tenant},
+        ),
+        Table("reconciliations", "merchant_id environment compared_to summed_to", "merchant_id environment"),
+        Table(
+            "differing_orders",
+            "merchant_id environment order_id found_at",
+            "merchant_id environment order_id",
+            indexes={"tenant": _tenant},
         ),
         Table(
             "payment_attempts",

@@ -1,7 +1,16 @@
 """The statements of the payment service."""
 
 from tests.simulation.postgres.client import Statements
-from tests.simulation.postgres.statements.payments import channels, events, facts, intents, jobs, orders, unmatched
+from tests.simulation.postgres.statements.payments import (
+    channels,
+    events,
+    facts,
+    intents,
+    jobs,
+    orders,
+    reconciliations,
+    unmatched,
+)
 
 statement = Statements(
     channels.statement,
@@ -11,4 +20,5 @@ statement = Statements(
     jobs.statement,
     intents.statement,
     facts.statement,
+    reconciliations.statement,
 )
