@@ -77,6 +77,17 @@ WHERE item.unmatched_money_id = new.unmatched_money_id
 """
 
 
+_LOCK_EVENT = """
+SELECT e.status, e.body <> item.event AS told_otherwise
+FROM unmatched_money AS item JOIN channel_events AS e USING (channel_event_id)
+WHERE item.unmatched_money_id = $1 AND item.merchant_id = $2 AND item.environment = $3 FOR UPDATE OF e
+"""
+_LOCK_ITEM = f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE} FOR UPDATE"
+_LOCK_ASKED = f"""
+SELECT {_ALL} FROM unmatched_money
+WHERE command_id = ANY($1::text[]) AND status IN ('attaching', 'returning')
+ORDER BY unmatched_money_id FOR UPDATE
+"""
 # What was refused once waits for a person, and nobody but a person hands out cash.
 _TO_GIVE_BACK = """
 SELECT unmatched_money_id, merchant_id, environment, version FROM unmatched_money
@@ -144,15 +155,8 @@ async def lock_item(
     Both are locked, the event first, as by replies. Another tenant's is not there.
     """
     mine = (unmatched_money_id, merchant_id, environment)
-    counts = await connection.fetchrow(
-        """
-        SELECT e.status, e.body <> item.event AS told_otherwise
-        FROM unmatched_money AS item JOIN channel_events AS e USING (channel_event_id)
-        WHERE item.unmatched_money_id = $1 AND item.merchant_id = $2 AND item.environment = $3 FOR UPDATE OF e
-        """,
-        *mine,
-    )
-    row = await connection.fetchrow(f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE} FOR UPDATE", *mine)
+    counts = await connection.fetchrow(_LOCK_EVENT, *mine)
+    row = await connection.fetchrow(_LOCK_ITEM, *mine)
     if row is None:
         return None
     return (_item(row), counts["status"], counts["told_otherwise"]) if counts else (_item(row), None, False)
@@ -160,14 +164,7 @@ async def lock_item(
 
 async def lock_asked(connection: Connection, command_ids: Sequence[str]) -> dict[str, Item]:
     """By command id: the items whose newest command is one of these and has had no answer; locked."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {_ALL} FROM unmatched_money
-        WHERE command_id = ANY($1::text[]) AND status IN ('attaching', 'returning')
-        ORDER BY unmatched_money_id FOR UPDATE
-        """,
-        command_ids,
-    )
+    rows = await connection.fetch(_LOCK_ASKED, command_ids)
     items = map(_item, rows)
     return {item.command_id: item for item in items if item.command_id is not None}
 

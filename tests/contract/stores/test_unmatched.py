@@ -159,6 +159,49 @@ async def test_what_is_overdue_is_marked_once(payments: Store) -> None:
     assert (end.money.status, end.money.version) == ("attached", 3)
 
 
+async def locked(payments: Store, *place: str) -> Any:
+    async with transaction(payments.pool) as connection:
+        found = await unmatched.lock_item(connection, *place)
+    return found and (found[0].money.unmatched_money_id, *found[1:])
+
+
+async def test_an_item_is_locked_with_the_event_that_counts_for_it(payments: Store) -> None:
+    event = kept("a")
+    async with transaction(payments.pool) as connection:
+        await events.insert_events(connection, [event], NOW)
+    same = item("um_1", event="cev_a")
+    said = {"event": event.event.model_dump(mode="json", exclude_none=True)}
+    await opened(payments, replace(same, money=same.money.model_copy(update=said)), item("um_2", event="cev_a"))
+    await opened(payments, item("um_3", event="cev_none"))
+    whose = ("mer_1", "test")
+    assert await locked(payments, "um_1", *whose) == ("um_1", event.status, False)
+    assert await locked(payments, "um_2", *whose) == ("um_2", event.status, True)
+    assert await locked(payments, "um_3", *whose) == ("um_3", None, False)
+    for nobody in (("um_1", "mer_2", "test"), ("um_1", "mer_1", "live"), ("um_9", *whose)):
+        assert await locked(payments, *nobody) is None
+    async with transaction(payments.pool) as first:
+        assert await unmatched.lock_item(first, "um_3", *whose) is not None
+        task = asyncio.create_task(locked(payments, "um_3", *whose))
+        assert await waits(task)
+    assert await task == ("um_3", None, False)
+
+
+async def test_items_are_found_by_what_their_order_was_asked_last(payments: Store) -> None:
+    await opened(payments, *(item(f"um_{number}") for number in range(1, 5)))
+    asked = [
+        replace(item("um_1", status="returning", return_reference="r"), attempt=1, asked_at=NOW),
+        replace(item("um_2", status="attaching", attaching_to="ord_1", note="n"), attempt=2, asked_at=NOW),
+        replace(item("um_3", status="returned", resolved_at=NOW), attempt=1, asked_at=NOW),
+        replace(item("um_4", status="open", refusal="NO"), attempt=1, asked_at=NOW),
+    ]
+    async with transaction(payments.pool) as connection:
+        await unmatched.change_items(connection, asked)
+    async with transaction(payments.pool) as connection:
+        found = await unmatched.lock_asked(connection, ["um_2.2", "um_1.1", "um_2.1", "um_3.1", "um_4.1", "um_9.1"])
+    assert found == {"um_1.1": asked[0], "um_2.2": asked[1]}
+    assert [(await read(payments, f"um_{number}")) for number in (3, 4)] == [asked[2].money, asked[3].money]
+
+
 def due(name: str, method: Any, **fields: Any) -> Item:
     """Surplus of an intent that is due to go back."""
     known = {"status": "return_due", "channel_id": "chn_payment_intents", "kind": "surplus"}

@@ -78,11 +78,50 @@ async def mark_overdue(t: Transaction, before: datetime, status: str, now: datet
     return f"UPDATE {len(rows)}"
 
 
+@statement(unmatched._LOCK_EVENT)
+async def lock_event(t: Transaction, item_id: str, merchant_id: str, environment: str) -> Rows:
+    for item in there(t, "unmatched_money", [item_id]):
+        if is_mine(item, merchant_id, environment):
+            events = await t.lock_rows(t.database["channel_events"], [item["channel_event_id"]])
+            return [{"status": row["status"], "told_otherwise": _json(row["body"]) != _json(item["event"])}
+                    for row in events]  # fmt: skip
+    return []
+
+
+@statement(unmatched._LOCK_ITEM)
+async def lock_item(t: Transaction, item_id: str, merchant_id: str, environment: str) -> Rows:
+    mine = await t.lock_rows(
+        t.database["unmatched_money"], [item_id], lambda row: is_mine(row, merchant_id, environment)
+    )
+    return picked(mine, _ITEM)
+
+
+@statement(unmatched._LOCK_ASKED)
+async def lock_asked(t: Transaction, command_ids: list[str]) -> Rows:
+    table, wanted = t.database["unmatched_money"], set(command_ids)
+
+    def asked(row: Values) -> bool:
+        return row["command_id"] in wanted and row["status"] in ("attaching", "returning")
+
+    found = sorted(row["unmatched_money_id"] for each in wanted for row in t.find(table, "command", each))
+    return picked(await t.lock_rows(table, found, asked), _ITEM)
+
+
+@statement(unmatched._CHANGE)
+async def change_items(t: Transaction, ids: list[str], *columns: list[Any]) -> str:
+    table = t.database["unmatched_money"]
+    new = by_first(ids, rows_of([name for name, _ in unmatched._CHANGING], *columns))
+    rows = await t.lock_rows(table, new)
+    for row in rows:
+        await t.put(table, row | new[row["unmatched_money_id"]])
+    return f"UPDATE {len(rows)}"
+
+
 @statement(unmatched._TO_GIVE_BACK)
 def to_give_back(t: Transaction, channel_id: str, methods: Sequence[str], limit: int) -> Rows:
     def due(row: Values) -> bool:
         waits = row["status"] == "return_due" and row["refusal"] is None and row["channel_id"] == channel_id
-        return waits and (orjson.loads(row["event"]).get("method") or {}).get("type") in methods
+        return waits and (_json(row["event"]).get("method") or {}).get("type") in methods
 
     rows = filter(due, t.find(t.database["unmatched_money"], "unresolved", True))
     oldest = sorted(rows, key=itemgetter("created_at"))[:limit]
@@ -107,6 +146,10 @@ def list_items(t: Transaction, merchant_id: str, environment: str, *arguments: A
     for condition in match["conditions"].split(" AND ")[1:]:
         rows = [row for row in rows if _holds(condition, row, arguments)]
     return picked(sorted(rows, key=place, reverse=True)[: int(match["limit"])], _ITEM)
+
+
+def _json(text: str) -> Any:
+    return orjson.loads(text)
 
 
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {"=": eq, ">=": ge, "<": lt}
