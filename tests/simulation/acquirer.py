@@ -14,7 +14,7 @@ from shared.contracts.sandbox import MovementPage, SandboxLookUp, SandboxOutcome
 from shared.faults import OutcomeUnknown, Poison, Transient
 from tests.simulation.network import Link
 from tests.simulation.postgres.engine import Database
-from tests.simulation.world_api import NEVER_HEARD, Question, Row
+from tests.simulation.world_api import NEVER_HEARD, OUR_CHANNEL, Question, Row
 
 if TYPE_CHECKING:
     from tests.simulation.nodes import Node
@@ -163,3 +163,18 @@ def _is_in_vain(attempt: Row, now: datetime) -> bool:
     """Whether it gets lost however often it is made, and is not made again within a moment."""
     asked = orjson.loads(attempt["asked"])
     return NEVER_HEARD.get(asked["means"]["token"]) == asked["operation"] and attempt["due_at"] > now + _A_MOMENT
+
+
+def money_is_to_go_back(payments: Database) -> bool:
+    """Whether a processor is to give something back that it has not refused yet, or its order is to hear of it."""
+    items = payments["unmatched_money"]
+    return any(
+        row["status"] in ("open", "return_due", "returning") and may_go_back(row) and row["refusal"] is None
+        for row in (items.rows[key] for key in items.found("unresolved", True))
+    )
+
+
+def may_go_back(item: Row) -> bool:
+    """Whether a processor has collected it for an order that has it."""
+    method = (orjson.loads(item["event"]).get("method") or {}).get("type")
+    return item["channel_id"] == OUR_CHANNEL and item["kind"] in ("surplus", "closed_order") and method == "card"

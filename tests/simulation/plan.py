@@ -11,7 +11,7 @@ from tests.simulation.nodes import COMPOSE
 REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS, _INTENTS = 0.25, 0.25, 0.25
+_HTTP, _APPS, _INTENTS, _OVERDUE = 0.25, 0.25, 0.25, 0.5
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
 _SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 2_400}
@@ -40,6 +40,8 @@ class Plan:
     """Whether the apps service is there."""
     intents: bool
     """Whether there is an acquirer, and buyers and tills that collect through it."""
+    overdue: bool = False
+    """Whether unmatched money is overdue at once, and goes back where it can."""
     story: Story | None = None
     """What happens in all lifecycles, where it is one thing."""
 
@@ -74,7 +76,8 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
     kinds = faults.OF_INTENTS if intents else faults.KINDS
     within_s = lifecycles / rate + (_ASKED_FOR_S if intents else 0.0)
     drawn = faults.draw(random, count, within_s, nodes, kinds)
-    return Plan(seed, lifecycles, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents)
+    overdue = intents and _has("overdue", seed, _OVERDUE)
+    return Plan(seed, lifecycles, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents, overdue)
 
 
 def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 import shared.ids
 from shared.settings import UNLIMITED, SandboxSettings, Settings
 from tests.simulation import faults
-from tests.simulation.acquirer import Acquirers, intents_are_under_way
+from tests.simulation.acquirer import Acquirers, intents_are_under_way, money_is_to_go_back
 from tests.simulation.auditor import Finding, Invariant, audit, glance
 from tests.simulation.books import Books
 from tests.simulation.kafka import Cluster
@@ -93,6 +93,9 @@ class _Run:
             sealing_key=_SEALING_KEY,
             sandbox=SandboxSettings(secret=_SANDBOX_SECRET),
         )
+        if self.plan.overdue:
+            at_once = {"unmatched_money_policy": "return", "unmatched_money_days": 0}
+            settings = settings.model_copy(update=at_once)
         made = databases(virtual_now)
         receivers = Receivers(Random(f"receivers {seed}"))
         acquirers = Acquirers(Random(f"acquirer {seed}"), made["payments"])
@@ -201,6 +204,7 @@ class _Run:
         outboxes = any(databases[service]["outbox"].rows for service in ("orders", "payments", "apps"))
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
         asked = self.servers.acquirers.under_way or intents_are_under_way(databases, virtual_now())
+        asked = asked or (self.plan.overdue and money_is_to_go_back(databases["payments"]))
         return bool(outboxes or behind or asked or webhooks_are_due(databases["apps"], virtual_now()))
 
     async def _judge(self) -> None:

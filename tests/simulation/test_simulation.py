@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from tests.simulation.bugs import BUGS, Bug
 from tests.simulation.intent_bugs import INTENT_BUGS
 from tests.simulation.life import Story
 from tests.simulation.models import RACES
-from tests.simulation.plan import plan_of
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.return_bugs import RETURN_BUGS
 from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
+from tests.simulation.stories.races import beside_a_channel
 
 ROOT = Path(__file__).parents[2]
 LIFECYCLES = 200
@@ -26,7 +29,7 @@ APP_LIFECYCLES = 60
 INTENT_LIFECYCLES = 100
 """Of runs with an acquirer, which payments are asked for by requests."""
 RACED_LIFECYCLES = 30
-RUNS, APP_RUNS, INTENT_RUNS = 15, 8, 8
+RUNS, APP_RUNS, INTENT_RUNS, RETURN_RUNS = 15, 8, 8, 6
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
 MOST_INTENT_SEEDS = 40
@@ -61,6 +64,17 @@ def test_what_others_lost_or_doubled_money_by_holds(story: Story, seed: int) -> 
     assert _words(run(replace(plan, story=story))) == []
 
 
+@pytest.mark.parametrize("seed", range(401, 401 + RETURN_RUNS))
+def test_what_is_overdue_goes_back_once(seed: int) -> None:
+    assert _words(run(_returns(seed))) == []
+
+
+def _returns(seed: int) -> Plan:
+    """A channel collects beside the intents of a run, so that some is too much, and goes back at once."""
+    plan = plan_of(seed, RACED_LIFECYCLES, apps=False, intents=True)
+    return replace(plan, story=beside_a_channel, overdue=True)
+
+
 @pytest.mark.parametrize(("apps", "intents"), [(False, False), (True, False), (False, True)])
 def test_a_seed_repeats_itself_whatever_the_hashes_are(apps: bool, intents: bool) -> None:
     services = f"apps={apps}, intents={intents}"
@@ -85,29 +99,36 @@ def test_seeds_differ() -> None:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str) -> None:
-    _find(name, BUGS[name], LIFECYCLES)
+    _find(name, BUGS[name], _plans(LIFECYCLES))
 
 
 @pytest.mark.parametrize("name", APP_BUGS)
 def test_a_bug_planted_into_the_apps_service_is_found(name: str) -> None:
-    _find(name, APP_BUGS[name], APP_LIFECYCLES, apps=True)
+    _find(name, APP_BUGS[name], _plans(APP_LIFECYCLES, apps=True))
 
 
 @pytest.mark.parametrize("name", INTENT_BUGS)
 def test_a_bug_planted_into_intents_is_found(name: str) -> None:
-    _find(name, INTENT_BUGS[name], INTENT_LIFECYCLES, intents=True, seeds=MOST_INTENT_SEEDS)
+    _find(name, INTENT_BUGS[name], _plans(INTENT_LIFECYCLES, intents=True, seeds=MOST_INTENT_SEEDS))
 
 
-def _find(
-    name: str, bug: Bug, lifecycles: int, *, apps: bool = False, intents: bool = False, seeds: int = MOST_SEEDS
-) -> None:
-    for seed in range(1, seeds + 1):
+@pytest.mark.parametrize("name", RETURN_BUGS)
+def test_a_bug_planted_into_what_goes_back_is_found(name: str) -> None:
+    _find(name, RETURN_BUGS[name], map(_returns, range(1, MOST_SEEDS + 1)))
+
+
+def _plans(lifecycles: int, *, apps: bool = False, intents: bool = False, seeds: int = MOST_SEEDS) -> Iterator[Plan]:
+    return (plan_of(seed, lifecycles, apps=apps, intents=intents) for seed in range(1, seeds + 1))
+
+
+def _find(name: str, bug: Bug, plans: Iterable[Plan]) -> None:
+    for number, plan in enumerate(plans, start=1):
         with bug():
-            outcome = run(plan_of(seed, lifecycles, apps=apps, intents=intents))
+            outcome = run(plan)
         if outcome.findings:
-            _found[name] = (seed, _words(outcome)[0])
+            _found[name] = (number, _words(outcome)[0])
             return
-    pytest.fail(f"not found in {seeds} runs")
+    pytest.fail("not found")
 
 
 def test_how_soon_bugs_are_found(capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,8 @@ class _Facts:
         """Items that are there, less those whose cause has come to an end."""
         there: Counter[Expected] = Counter()
         for row in self.items.get(fact, ()):
-            item: Expected = (row["kind"], row["status"], row["amount_minor"], row["currency"], row["order_id"])
+            status = "open" if row["status"] == "return_due" else row["status"]
+            item: Expected = (row["kind"], status, row["amount_minor"], row["currency"], row["order_id"])
             ended = row["kind"] == "unknown_order" and row["status"] in ("attached", "replaced")
             if ended and self.kept[fact]["status"] in ("applied", "refused"):
                 if row["order_id"] != self.kept[fact]["order_id"] or row["amount_minor"] != stands.amount:
@@ -186,7 +187,7 @@ class _Facts:
                 found[one.merchant_id, currency, fact[1]] += one.amount or 0
         for fact, rows in self.items.items():
             for row in rows:
-                if row["status"] == "open" and row["kind"] in _NOT_ON_ORDER:
+                if row["status"] in ("open", "return_due") and row["kind"] in _NOT_ON_ORDER:
                     found[row["merchant_id"], row["currency"], fact[1]] += row["amount_minor"] or 0
         for account in said.keys() | found.keys():
             if account[2] in _MOVES_MONEY and said[account] != found[account]:

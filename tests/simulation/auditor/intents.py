@@ -8,6 +8,7 @@ import orjson
 
 from tests.simulation.auditor.findings import Invariant
 from tests.simulation.auditor.ledger import Ledger, ledger_of
+from tests.simulation.auditor.returns import audit_returns
 from tests.simulation.auditor.seen import Seen, header, wire_type
 from tests.simulation.books import Collecting
 from tests.simulation.world_api import COMMANDS, NEVER_HEARD, OF_INTENTS, OUR_CHANNEL, PAYMENTS_EVENTS, Json, Row
@@ -57,6 +58,7 @@ class _Intents:
         self._collected_once()
         self._asked()
         self._beyond_what_was_owed()
+        audit_returns(self.seen, self.ledger)
         for intent_id, intent in self.intents.items():
             self._rests(intent_id, intent)
             self._says(intent_id, intent)

@@ -18,6 +18,7 @@ class Account:
 
     held: int = 0
     collected: int = 0
+    """Of which some may have gone back."""
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Ledger:
     """By intent: how many authorizations the acquirer has approved."""
     acted: list[Row] = field(default_factory=list)
     """Authorizations by which it held or collected something, or asked the buyer."""
+    refunds: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    """By the acquirer's name of each: the payment, the attempt, and how much went back."""
     collected_first: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """An intent of which something is collected, and the intents that had held something until then."""
 
@@ -52,6 +55,8 @@ def ledger_of(seen: Seen) -> Ledger:
         if row["account"] == "held":
             account.held += row["amount_minor"]
             held.add(intent)
+        elif row["account"] == "merchant" and row["kind"] == "refund":
+            ledger.refunds[row["movement_id"]] = (row["payment_id"], row["attempt_id"], -row["amount_minor"])
         elif row["account"] == "merchant":
             account.collected += row["amount_minor"]
             if row["kind"] in _COLLECTS:

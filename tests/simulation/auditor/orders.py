@@ -12,7 +12,7 @@ from tests.simulation.auditor.parts import moment, wire_name
 from tests.simulation.auditor.seen import Asked, CommandKey, Outcome, Placed, Seen, header
 from tests.simulation.auditor.sums import reckoned, shown
 from tests.simulation.books import Fact
-from tests.simulation.world_api import Json, Told
+from tests.simulation.world_api import OUR_CHANNEL, Json, Told
 
 _BALANCES = ("balance_before", "balance_after")
 _ANNOUNCEMENTS = ("order_paid", "order_partially_paid", "order_overpaid")
@@ -198,7 +198,8 @@ class _Order:
                 self.seen.notes[event["data"]["text"]] += 1
             kind, data = _CHANNEL_FACTS.get(wire_name(event["type"])), event["data"]
             channel_id = data.get("tender", {}).get("channel_id")
-            if kind is not None and channel_id is not None:
+            # What went back of an intent's money no channel told: `audit_returns` judges it.
+            if kind is not None and channel_id not in (None, OUR_CHANNEL):
                 detail = data.get("refund_reference" if kind == "refunded" else "capture_reference")
                 fact: Fact = (channel_id, kind, data["payment_reference"], detail)
                 fold, amount = self.fold, data.get("amount_minor")
