@@ -22,6 +22,8 @@ KINDS = (
 )
 OF_INTENTS = (*KINDS, "kill", "freeze_for_a_minute", "cut_outward")
 """Where there is an acquirer; a claim of an attempt runs out after a minute."""
+AWAY = ("orders_away", "kafka_away")
+"""The order service, all of it, or Kafka is away for a minute and more."""
 _LASTS_S = {
     "kill": (0.05, 3.0),
     "terminate": (0.05, 2.0),
@@ -36,6 +38,8 @@ _LASTS_S = {
     "clock_jump": (0.0, 0.0),
     "freeze_for_a_minute": (61.0, 90.0),
     "cut_outward": (0.2, 20.0),
+    "orders_away": (61.0, 120.0),
+    "kafka_away": (61.0, 120.0),
 }
 
 _FROM_S = 0.8
@@ -108,7 +112,14 @@ async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
             await asyncio.sleep(fault.lasts_s)
             for database in servers.databases.values():
                 database.down = False
-        case "kafka_down":
+        case "orders_away":
+            away = [each for each in nodes if each.service == "orders"]
+            for each in away:
+                each.kill()
+            await asyncio.sleep(fault.lasts_s)
+            for each in away:
+                each.start()
+        case "kafka_down" | "kafka_away":
             servers.cluster.down = True
             await asyncio.sleep(fault.lasts_s)
             servers.cluster.down = False

@@ -271,6 +271,8 @@ async def _answer(
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
+            told_when = any(name.lower() == b"retry-after" for name, _ in message["headers"])
+            assert status != 503 or told_when, "whoever is to come again is told when"
         else:
             chunks.append(message.get("body", b""))
 

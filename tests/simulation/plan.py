@@ -11,7 +11,7 @@ from tests.simulation.nodes import COMPOSE
 REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS, _INTENTS, _OVERDUE = 0.25, 0.25, 0.25, 0.5
+_HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY = 0.25, 0.25, 0.25, 0.5, 0.1
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
 _SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 2_400}
@@ -76,6 +76,8 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
     kinds = faults.OF_INTENTS if intents else faults.KINDS
     within_s = lifecycles / rate + (_ASKED_FOR_S if intents else 0.0)
     drawn = faults.draw(random, count, within_s, nodes, kinds)
+    if intents and _has("away", seed, _AWAY):
+        drawn += faults.draw(Random(f"away for long {seed}"), 1, within_s, nodes, faults.AWAY)
     overdue = intents and _has("overdue", seed, _OVERDUE)
     return Plan(seed, lifecycles, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents, overdue)
 

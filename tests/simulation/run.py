@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random as global_random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Outcome:
     virtual_s: float
     story: tuple[str, ...]
     """What was published about the order of the first finding, one line each."""
+    answers: Counter[int]
+    """How often payments answered a request that collects with this status."""
 
 
 def run(plan: Plan) -> Outcome:
@@ -113,7 +116,9 @@ class _Run:
                 await node.end()
             await _end_all_tasks()
         story = tuple(self._story(self.findings[0].order_id or "")) if self.findings else ()
-        return Outcome(self.plan, tuple(self.findings), self._hash(), len(self.everything.trace), self.rested_s, story)
+        answers = Counter(status for one in self.books.collecting for status, _ in one.answers)
+        records, trace = len(self.everything.trace), self._hash()
+        return Outcome(self.plan, tuple(self.findings), trace, records, self.rested_s, story, answers)
 
     async def _from_start_to_rest(self) -> None:
         for node in self.nodes:

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.auditor import Invariant, audit
 from tests.simulation.books import Collecting
 from tests.simulation.toy import MERCHANT, ToyWorld
-from tests.simulation.world_api import COMMANDS, PAYMENTS_EVENTS, Json, Question
+from tests.simulation.world_api import COMMANDS, OUR_CHANNEL, PAYMENTS_EVENTS, Json, Question
 
 ORDER = "ord_A"
 _WAYS = {"hold": ("holder", "held"), "capture": ("held", "merchant"), "sale": ("holder", "merchant")}
@@ -139,6 +139,36 @@ def unheard(world: ToyWorld) -> None:
     world.books.collecting.append(wish)
 
 
+def said_to_have(world: ToyWorld, status: str) -> None:
+    """Whoever asked about the first leg was told so."""
+    shown = {"payment_intent_id": "pi_1", "order_id": ORDER, "status": status}
+    second = {"payment_intent_id": "pi_2", "order_id": ORDER}
+    world.books.collecting[0].answers.append((202, {"data": {"payment_intents": [shown, second]}}))
+
+
+def went_back(
+    world: ToyWorld, *, told: bool = True, amounts: tuple[int, ...] = (400,), status: str = "returned"
+) -> None:
+    """The second leg was too much, and is given back by the acquirer."""
+    item: Json = {"unmatched_money_id": "um_1", "channel_id": OUR_CHANNEL, "event_id": "pi_2.fact.3"}
+    item |= {"status": status, "kind": "surplus", "amount_minor": 400, "refusal": None, "order_id": ORDER}
+    world.rows("payments.unmatched_money").append(item)
+    for number, amount in enumerate(amounts):
+        asked = orjson.dumps({"unmatched_money_id": "um_1"}).decode()
+        attempt = {"attempt_id": f"att_back{number}", "asked": asked, "outcome": "Approved" if amount else "Declined"}
+        world.rows("payments.payment_attempts").append(attempt)
+        if amount:
+            about: Json = {"movement_id": f"sbm_{number}", "kind": "refund", "attempt_id": f"att_back{number}"}
+            for account, minor in (("merchant", -amount), ("holder", amount)):
+                row = about | {"account": account, "amount_minor": minor, "payment_id": "sbp_2"}
+                world.rows(ENTRIES).append(row)
+    if told:
+        body: Json = {"refund_id": "ref_1", "refund_reference": "sbm_0", "payment_id": "pay_2", "amount_minor": 400}
+        world.ask(ORDER, "um_1.1", "record_refund", ours=False, **body, currency="EUR", effect="reopen_balance")
+        said = body | {"payment_reference": "sbp_2", "returned_minor": 0, "effect": "reopen_balance"}
+        world.happen(ORDER, "um_1.1", ("refund_recorded", said))
+
+
 SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES)[-1].update(amount_minor=399)),
     (Invariant.LEDGER_IS_ON_ORDERS, lambda world: world.rows(ENTRIES).pop()),
@@ -162,6 +192,16 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.INTENTS_SAY_WHAT_IS, lambda world: state(world, 0, authorized_minor=1)),
     (Invariant.INTENTS_SAY_WHAT_IS, lambda world: tell(world, 1, 3, "canceled", 0)),
     (Invariant.INTENTS_SAY_WHAT_IS, lambda world: world.records(PAYMENTS_EVENTS).pop()),
+    (Invariant.NO_FALSE_END, lambda world: said_to_have(world, "failed")),
+    (Invariant.NO_FALSE_END, lambda world: said_to_have(world, "canceled")),
+    (Invariant.NO_FALSE_END, failed),
+    (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, amounts=(400, 400))),
+    (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, amounts=(399,))),
+    (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, told=False, amounts=())),
+    (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, status="open")),
+    (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, told=False, amounts=(0, 0), status="return_due")),
+    (Invariant.LEDGER_IS_ON_ORDERS, lambda world: went_back(world, told=False)),
+    (Invariant.NOTHING_INVENTED, lambda world: went_back(world, amounts=())),
     (Invariant.FIRST_IN_ORDER, lambda world: tell(world, 1, 1, "unknown", 0)),
     (Invariant.ANSWERS_STAY, lambda world: promised(world, "pi_1")),
     (Invariant.NOTHING_LOST, lambda world: promised(world, "pi_1", "pi_9")),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tests.simulation.app_bugs import APP_BUGS
 from tests.simulation.bugs import BUGS, Bug
+from tests.simulation.faults import AWAY, Fault
 from tests.simulation.intent_bugs import INTENT_BUGS
 from tests.simulation.life import Story
 from tests.simulation.models import RACES
@@ -20,6 +21,7 @@ from tests.simulation.plan import Plan, plan_of
 from tests.simulation.return_bugs import RETURN_BUGS
 from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
+from tests.simulation.stories.buyers import paid_some_time
 from tests.simulation.stories.races import beside_a_channel
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,8 @@ APP_LIFECYCLES = 60
 INTENT_LIFECYCLES = 100
 """Of runs with an acquirer, which payments are asked for by requests."""
 RACED_LIFECYCLES = 30
-RUNS, APP_RUNS, INTENT_RUNS, RETURN_RUNS = 15, 8, 8, 6
+AWAY_LIFECYCLES = 60
+RUNS, APP_RUNS, INTENT_RUNS, RETURN_RUNS, AWAY_RUNS = 15, 8, 8, 6, 3
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
 MOST_INTENT_SEEDS = 40
@@ -62,6 +65,21 @@ def test_nothing_is_found_beside_an_acquirer(seed: int) -> None:
 def test_what_others_lost_or_doubled_money_by_holds(story: Story, seed: int) -> None:
     plan = plan_of(seed, RACED_LIFECYCLES, apps=False, intents=True)
     assert _words(run(replace(plan, story=story))) == []
+
+
+@pytest.mark.parametrize("kind", AWAY)
+@pytest.mark.parametrize("seed", range(501, 501 + AWAY_RUNS))
+def test_whoever_pays_while_something_is_away_for_a_minute_waits_and_has_paid(kind: str, seed: int) -> None:
+    outcome = run(_away(kind, seed))
+    assert _words(outcome) == []
+    assert outcome.answers[202] >= AWAY_LIFECYCLES // 4
+    assert outcome.answers.keys() <= {200, 202, 404, 503}
+
+
+def _away(kind: str, seed: int) -> Plan:
+    """Each buyer pays at some moment, most of them while nothing can be collected."""
+    plan, lasts_s = plan_of(seed, AWAY_LIFECYCLES, apps=False, intents=True), 61.0 + seed % 60
+    return replace(plan, story=paid_some_time, faults=(Fault(5.0, kind, 0, lasts_s, 0.0),))
 
 
 @pytest.mark.parametrize("seed", range(401, 401 + RETURN_RUNS))

@@ -51,6 +51,7 @@ class Invariant(Enum):
     INTENTS_COME_TO_REST = "Every intent comes to rest, and leases nothing then (concepts/payments, Unknown)"
     TRIED_AGAIN = "A capture or void that never arrives is asked for again (concepts/payments, Unknown)"
     ALL_OR_NONE = "Several sources collect when all hold their part, or none does (concepts/payments, legs)"
+    NO_FALSE_END = "What is told to have ended has, and fails only where somebody said no (concepts/payments)"
     GOES_BACK_ONCE = "Overdue money goes back once, or says why not (concepts/unmatched-money, Deadline)"
     INTENTS_SAY_WHAT_IS = "Intents say what their orders and the acquirer say (concepts/payments)"
 

@@ -61,6 +61,7 @@ class _Intents:
         audit_returns(self.seen, self.ledger)
         for intent_id, intent in self.intents.items():
             self._rests(intent_id, intent)
+            self._failed(intent_id, intent)
             self._says(intent_id, intent)
         self._groups()
         self._answers()
@@ -181,6 +182,15 @@ class _Intents:
             if right not in told[-1:]:
                 self.say(Invariant.INTENTS_SAY_WHAT_IS, f"{intent_id} is {right}, told was {told}", order_id)
 
+    def _failed(self, intent_id: str, intent: _Intent) -> None:
+        """The order refused it, or a processor declined."""
+        refused = any(
+            command_id.startswith(f"{intent_id}.") and wire_type(reply) != _ACCEPTED
+            for (_, command_id), reply in self.seen.replies.items()
+        )
+        if intent.row["status"] == "failed" and not refused and intent.state.get("last_decline") is None:
+            self.say(Invariant.NO_FALSE_END, f"{intent_id} failed, and nobody said no", intent.row["order_id"])
+
     def _groups(self) -> None:
         groups: dict[str, list[str]] = defaultdict(list)
         for intent_id, intent in self.intents.items():
@@ -208,6 +218,11 @@ class _Intents:
             if len(made) > 1:
                 self.say(Invariant.ANSWERS_STAY, f"{one.path} {one.key} made {made}")
             may[_order_of(one)] += one.makes
+            for shown in (each for _, body in one.answers for each in _intents_in(body)):
+                intent = self.intents.get(shown["payment_intent_id"])
+                if intent is not None and shown.get("status") in _ENDED and shown["status"] != intent.row["status"]:
+                    sentence = f"{one.path} {one.key} said {shown['status']}, it is {intent.row['status']}"
+                    self.say(Invariant.NO_FALSE_END, sentence, one.order)
             for intent_id in {each for ids in made for each in ids} - self.intents.keys():
                 self.say(Invariant.NOTHING_LOST, f"{intent_id} was promised and is not there", one.order)
         there = Counter(intent.row["order_id"] for intent in self.intents.values())

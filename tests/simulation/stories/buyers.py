@@ -108,6 +108,16 @@ async def paid(life: Life) -> None:
         await buyer.pay(buyer.card("sandbox_approve"))
 
 
+async def paid_some_time(life: Life) -> None:
+    """At any moment of the next minute and a half; whoever pays is asked to wait, but never in vain."""
+    buyer, status = Buyer(life, await life.created()), 404
+    await asyncio.sleep(life.random.uniform(0.0, 90.0))
+    while status == 404:
+        token = life.random.choice(("sandbox_approve", "sandbox_slow", "sandbox_lost_reply"))
+        status, data = await buyer.post(f"/v1/orders/{buyer.order.order_id}/pay", method=buyer.card(token))
+    assert (status, data["status"]) == (200, "succeeded"), (status, data)
+
+
 async def split(life: Life) -> None:
     """By two or three sources at once, of which some may fail."""
     buyer, left, legs = Buyer(life, await life.placed()), 0, []
