@@ -16,6 +16,7 @@ from bench import (
     http_rates,
     latency,
     lifecycle,
+    reconcile,
     revocation,
     service,
     soak,
@@ -66,6 +67,7 @@ _MEASURES = {
     "http": http_rates.measure,
     "lifecycle": lifecycle.measure,
     "growth": growth.measure,
+    "reconcile": reconcile.measure,
     "soak": soak.measure,
     "revocation": revocation.measure,
     "webhooks": webhooks.measure,
@@ -91,6 +93,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(growth.SIZES), help="growth: orders")
     parser.add_argument("--reads", type=int, default=300, help="growth: requests of each kind")
     parser.add_argument("--messages", type=int, default=10_000_000, help="growth: through the outbox")
+    parser.add_argument("--movements", type=int, nargs="+", default=list(reconcile.MOVEMENTS), help="reconcile")
     parser.add_argument("--minutes", type=float, default=30, help="soak")
     parser.add_argument("--grants", type=int, default=100_000, help="revocation")
     parser.add_argument("--revocations", type=int, default=300, help="revocation")

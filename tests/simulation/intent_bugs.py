@@ -13,10 +13,12 @@ from services.payments.core.asking import Declined
 from services.payments.core.intents import answers, group
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Attempt, Intent
+from services.payments.core.intents.view import shown
+from services.payments.http import collecting, paying
 from services.payments.intents import Intents
 from services.payments.runner import AttemptRunner
 from services.payments.store import attempts
-from shared.contracts.payment_intents import PaymentIntentCanceled
+from shared.contracts.payment_intents import PaymentIntent, PaymentIntentCanceled
 from tests.simulation.bugs import Bug, plant_into
 
 INTENT_BUGS: dict[str, Bug] = {}
@@ -62,6 +64,16 @@ def unknown_counts_as_declined() -> Iterator[None]:
         return answers._ended(moves, attempt, answer)
 
     with patch.object(answers, "_unknown", declined):
+        yield
+
+
+@bug
+def who_waits_for_an_order_is_told_that_it_failed() -> Iterator[None]:
+    def hopeless(intent: Intent) -> PaymentIntent:
+        told = shown(intent)
+        return told.model_copy(update={"status": "failed"}) if intent.step == "leasing" else told
+
+    with patch.object(paying, "shown", hopeless), patch.object(collecting, "shown", hopeless):
         yield
 
 
