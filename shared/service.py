@@ -71,11 +71,13 @@ class ServiceProcess:
 
     def consume(
         self, name: str, handler: BatchHandler, *, topics: Sequence[str] = (), pattern: str | None = None
-    ) -> None:
+    ) -> Sequence[BatchConsumer]:
         """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`.
 
-        A process has several lanes, each with its own partitions: while one waits for the database, another decides.
+        A process has several lanes, which are given back, each with its own partitions: while one waits for the
+        database, another decides.
         """
+        lanes = []
         for lane in range(self.settings.consumer_lanes):
             consumer = BatchConsumer(
                 self._broker,
@@ -89,7 +91,9 @@ class ServiceProcess:
                 pace_s=self.settings.consumer_pace_ms / 1000,
                 session_timeout_ms=self.settings.kafka.session_timeout_ms,
             )
-            self._consumers.append(consumer)
+            lanes.append(consumer)
+        self._consumers += lanes
+        return lanes
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         """Workers run `job` again and again; an outage only postpones it."""

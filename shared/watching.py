@@ -30,10 +30,16 @@ last look, as before the first one."""
 
 
 class Watch:
-    """Looks for as long as anybody waits; an outage of the database only takes time."""
+    """Looks for as long as anybody waits; an outage of the database only takes time.
 
-    def __init__(self, settings: Settings, service: str, look: Look, outside: Outside = REAL) -> None:
+    Notifications of `own`, as `shared.relay.Wake` names this process, do not make it look.
+    """
+
+    def __init__(
+        self, settings: Settings, service: str, look: Look, outside: Outside = REAL, *, own: str | None = None
+    ) -> None:
         self._settings, self._service, self._look, self._outside = settings, service, look, outside
+        self._own = own
         self._news = asyncio.Event()
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
@@ -44,10 +50,11 @@ class Watch:
         return self._task is not None and not self._task.done()
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Somebody waits, and it is looked at once."""
+    def joined(self, *, at_once: bool = True) -> Iterator[None]:
+        """Somebody waits, and it is looked at once, unless there can be nothing yet."""
         self._waiting += 1
-        self._news.set()
+        if at_once:
+            self._news.set()
         if not self.looks:
             self._task = asyncio.create_task(self._follow(), name=f"watch of {self._service}")
             self._task.add_done_callback(_log_failure)
@@ -75,7 +82,7 @@ class Watch:
     async def _listen(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Looks once it listens, so that nothing is missed in between."""
         async with transient_errors():
-            await connection.add_listener(notification_of(self._service), lambda *_: self._news.set())
+            await connection.add_listener(notification_of(self._service), lambda *told: self._notified(told[-1]))
         missed = True
         while not connection.is_closed():
             self._news.clear()
@@ -83,6 +90,10 @@ class Watch:
                 await within(self._news, _POLL_S)
             missed = False
         raise Transient("database: the session was ended")
+
+    def _notified(self, sender: str) -> None:
+        if sender != self._own:
+            self._news.set()
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:

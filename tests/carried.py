@@ -27,7 +27,7 @@ from services.payments.core.intents.state import Intent, Refused
 from services.payments.intent_messages import command_message
 from services.payments.intents import Granted, Intents, Missing, Wanted, Wish
 from services.payments.runner import AttemptRunner
-from services.payments.store import intents as intents_store
+from services.payments.store.intents import decode
 from services.sandbox.acquirer import SandboxAcquirer, Sleep
 from shared.clock import utc_now
 from shared.contracts.order_commands import CreateOrder
@@ -239,10 +239,8 @@ class Shop:
 
     async def intents(self) -> list[Intent]:
         """All of the order, as they are saved."""
-        pool = self._payments
-        rows = await pool.fetch("SELECT payment_intent_id FROM payment_intents WHERE order_id = $1", self.order_id)
-        async with pool.acquire() as connection:
-            return await intents_store.read_all(connection, [row[0] for row in rows])
+        query = "SELECT state::text FROM payment_intents WHERE order_id = $1"
+        return [decode(row["state"]) for row in await self._payments.fetch(query, self.order_id)]
 
     async def attempts(self) -> list[Any]:
         """All of the order, the oldest first."""

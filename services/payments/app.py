@@ -9,6 +9,8 @@ from litestar import Litestar
 from services.payments.channels import ChannelLife
 from services.payments.connectors.registry import Connectors
 from services.payments.consumers import ChannelConsumer, OrderConsumer, ReplyConsumer
+from services.payments.core.intents.state import Intent
+from services.payments.finding import OrderFinder
 from services.payments.http.channel_events import ChannelEventController
 from services.payments.http.channels import ChannelController
 from services.payments.http.paying import OrderPaymentController
@@ -48,10 +50,15 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     connectors = Connectors(settings.sandbox, outside.acquirer)
     process.at_stop(connectors.close)
     due = asyncio.Event()
-    intents = Intents(pool, clock, wake, due.set)
+    groups = Outcomes[Sequence[Intent]](
+        settings, SERVICE, partial(intents_store.settled, pool), outside, own=wake.sender
+    )
+    intents = Intents(pool, clock, wake, due.set, lambda group: groups.tell(group[0].group_id, group))
     runner = AttemptRunner(intents, connectors, due)
     process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
-    process.consume("orders", OrderConsumer(pool, clock, wake), topics=[ORDERS_EVENTS])
+    orders = OrderFinder(pool, clock)
+    lanes = process.consume("orders", OrderConsumer(pool, clock, wake, orders.heard), topics=[ORDERS_EVENTS])
+    orders.lanes = lanes if process.works else ()
     process.consume("replies", ReplyConsumer(pool, clock, wake, intents), topics=[ORDERS_REPLIES])
     process.beside("attempts", runner.run)
     process.every(_MATCH_EVERY_S, "jobs.match_waiting_events", MatchWaitingJob(pool, clock, wake))
@@ -62,10 +69,12 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
         process.every(_RECONCILE_EVERY_S, "jobs.reconcile", ReconcileJob(pool, clock, connectors.ledger))
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
-    outcomes = Outcomes(settings, SERVICE, partial(_settled, pool), outside)
-    batcher = Batcher(intents.run, largest=settings.http_batch_size, concurrent=4)
+    outcomes = Outcomes(settings, SERVICE, partial(_settled_items, pool), outside)
+    batcher = Batcher(intents.run, largest=settings.http_batch_size)
     answers = Batcher(intents.remember)
-    wiring = Wiring(pool, clock, wake, life, settings.kafka, outcomes, batcher, answers, runner, due, connectors)
+    wiring = Wiring(
+        pool, clock, wake, life, settings.kafka, outcomes, groups, orders, batcher, answers, runner, due, connectors
+    )
     controllers = [
         ChannelController,
         ChannelEventController,
@@ -77,12 +86,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     return process
 
 
-async def _settled(pool: Pool, ids: Sequence[str]) -> list[str]:
-    """Those of the unmatched items and of the groups of intents of which the outcome is known."""
-    groups = [each for each in ids if each.startswith("pi_")]
-    items = [each for each in ids if not each.startswith("pi_")]
-    known = await intents_store.settled(pool, groups) if groups else []
-    return [*known, *(await unmatched.settled(pool, items) if items else [])]
+async def _settled_items(pool: Pool, ids: Sequence[str]) -> dict[str, bool]:
+    return dict.fromkeys(await unmatched.settled(pool, ids), True)
 
 
 def create_app(settings: Settings, role: Role) -> Litestar:

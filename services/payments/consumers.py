@@ -1,6 +1,7 @@
 """What payments take from Kafka: channel events, orders, and the orders' replies. Effects are durable on return."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from services.payments import answers, ingestion, matching, resolving
 from services.payments.core.projection import Seen, order_after
@@ -16,14 +17,18 @@ from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.envelope import decode, tenant_of
 from shared.faults import Poison
+from shared.immutable import immutable
 from shared.kafka import Record
 from shared.kafka.reading import invalid_body, read_each
-from shared.postgres import Connection, Pool, transaction
+from shared.postgres import Pool, transaction
 from shared.telemetry import span
 from shared.topics import LARGEST_EVENT_BYTES
 
 Committed = Callable[[], None]
 """Called after each commit that may have left messages in the outbox, to wake the relay."""
+
+Heard = Callable[[Sequence[KnownOrder], datetime], None]
+"""Called with orders as they are known, and until when all was taken in."""
 
 _SENDER = SOURCE.encode()
 _Reply = CommandAccepted | CommandRefused
@@ -49,22 +54,40 @@ class ChannelConsumer:
 
 
 class OrderConsumer:
-    """`orders.events`: keeps what is known of orders and of money on them, and sends again what waited for one."""
+    """`orders.events`: keeps what is known of orders and of money on them, and sends again what waited for one.
 
-    def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
-        self._pool, self._clock, self._committed = pool, clock, committed
+    Each of the three is saved by itself, and a repeat of a message does what was not done.
+    """
+
+    def __init__(self, pool: Pool, clock: Clock, committed: Committed, heard: Heard = lambda *_: None) -> None:
+        self._pool, self._clock, self._committed, self._heard = pool, clock, committed, heard
 
     async def __call__(self, records: Sequence[Record]) -> list[Poison | None]:
         versions, results = read_each(records, _version_in)
         if versions:
-            now = self._clock()
-            async with transaction(self._pool) as connection:
-                seen = await _project(connection, [version for version, _ in versions])
-                await facts.save(connection, [fact for _, told in versions for fact in told], now)
-                sent = await matching.orders_appeared(connection, seen, now)
-            if sent:
-                self._committed()
+            found = [fact for version in versions for fact in version.facts]
+            if found:
+                async with self._pool.acquire() as connection:
+                    await facts.save(connection, found, self._clock())
+            seen = await self._projected([version.seen for version in versions])
+            if await orders.save_orders(self._pool, seen):
+                await self._send_what_waited(seen)
+            self._heard(seen, max(version.recorded_at for version in versions))
         return results
+
+    async def _projected(self, versions: Sequence[Seen]) -> list[KnownOrder]:
+        """The orders after all of these versions; an older version than what is known changes nothing."""
+        parts = {version.order_id for version in versions if not version.whole}
+        after = await orders.read_orders(self._pool, sorted(parts)) if parts else {}
+        for version in versions:
+            after[version.order_id] = order_after(after.get(version.order_id), version)
+        return list(after.values())
+
+    async def _send_what_waited(self, seen: Sequence[KnownOrder]) -> None:
+        async with transaction(self._pool) as connection:
+            sent = await matching.orders_appeared(connection, seen, self._clock())
+        if sent:
+            self._committed()
 
 
 class ReplyConsumer:
@@ -101,12 +124,21 @@ def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channe
     return arrival_of(envelope, channel_id, channels_known)
 
 
-def _version_in(record: Record) -> tuple[Seen, list[Fact]]:
+@immutable
+class _Version:
+    """What matters of one."""
+
+    seen: Seen
+    facts: list[Fact]
+    recorded_at: datetime
+
+
+def _version_in(record: Record) -> _Version:
     envelope = decode(record.headers, record.key, record.value, LARGEST_EVENT_BYTES)
     tenant = tenant_of(envelope)
     with invalid_body():
         told = Told.model_validate_json(envelope.data)
-        return seen_in(told, *tenant), facts_in(told, *tenant)
+        return _Version(seen_in(told, *tenant), facts_in(told, *tenant), told.recorded_at)
 
 
 def _reply_in(record: Record) -> _Reply:
@@ -122,15 +154,3 @@ def _reply_in(record: Record) -> _Reply:
 
 def _position(record: Record) -> tuple[int, int]:
     return record.partition, record.offset
-
-
-async def _project(connection: Connection, versions: Sequence[Seen]) -> list[KnownOrder]:
-    """The orders after all of these versions, as they are saved now."""
-    before = await orders.read_orders(connection, sorted({version.order_id for version in versions}))
-    after = dict(before)
-    for version in versions:
-        after[version.order_id] = order_after(after.get(version.order_id), version)
-    seen = [order for order_id, order in after.items() if order != before.get(order_id)]
-    if seen:
-        await orders.save_orders(connection, seen)
-    return seen

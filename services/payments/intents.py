@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from prometheus_client import Histogram
 
@@ -17,6 +18,7 @@ from services.payments.messages import found_messages
 from services.payments.resolving import given_back
 from services.payments.saving import save
 from services.payments.store import attempts, intents, unmatched
+from services.payments.store.attempts import Claim as AttemptClaim
 from shared import idempotency, outbox
 from shared.clock import Clock
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -61,6 +63,19 @@ class Claimed:
     """Whether its processor may be asked for money now."""
 
 
+class Caller(Protocol):
+    """Makes attempts of this process."""
+
+    @property
+    def room(self) -> int:
+        """For so many more it has a place."""
+        ...
+
+    def begin(self, claimed: Sequence[Claimed]) -> None:
+        """It sets about these; returns at once."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """What was wanted is saved."""
@@ -79,10 +94,23 @@ Result = Granted | Refused | Missing | Claim
 
 
 class Intents:
-    """Everything that changes an intent. `committed` is called when messages wait, `called` when attempts do."""
+    """Everything that changes an intent.
 
-    def __init__(self, pool: Pool, clock: Clock, committed: Callable[[], None], called: Callable[[], None]) -> None:
-        self._pool, self._clock, self._committed, self._called = pool, clock, committed, called
+    `committed` is called when messages wait, `called` when attempts wait for somebody to claim them, `settled` with
+    each group in which nothing is under way any more.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        committed: Callable[[], None],
+        called: Callable[[], None],
+        settled: Callable[[Sequence[Intent]], None] = lambda _: None,
+    ) -> None:
+        self._pool, self._clock, self._committed, self._called, self._settled = pool, clock, committed, called, settled
+        self.caller: Caller | None = None
+        """Makes attempts as soon as they are saved here, where it has room; all others are claimed later."""
 
     async def run(self, batch: Sequence[Wanted]) -> list[Result]:
         """What became of each; what was refused has changed nothing, and its idempotency key stays unused."""
@@ -95,7 +123,7 @@ class Intents:
                 (wanted, _grant(wanted, known)) if isinstance(claim, Fresh) else (wanted, claim)
                 for wanted, claim in zip(batch, claims, strict=True)
             ]
-            await save(connection, known.moves)
+            await self._save(connection, known.moves)
             results = [_result(wanted, found) for wanted, found in granted]
             await idempotency.remember(connection, _answers(batch, results), now)
         self.announce(known.moves)
@@ -105,7 +133,7 @@ class Intents:
         """Repeats are given the answers of those that had waited for an outcome."""
         # Several repeats may have waited together, and a key has one row.
         rows = {(key.scope, key.key): (key, status, body) for key, status, body in told}
-        async with transaction(self._pool) as connection:
+        async with self._pool.acquire() as connection:
             await idempotency.remember(connection, list(rows.values()), self._clock())
         return [None] * len(told)
 
@@ -118,7 +146,7 @@ class Intents:
             moves = known.of(intent_of(reply.command_id))
             if moves is not None and replied(moves, intent_of(reply.command_id), reply):
                 found.append(item_for_reply(moves[intent_of(reply.command_id)], reply, self._clock()))
-        await save(connection, known.moves)
+        await self._save(connection, known.moves)
         opened = await unmatched.open_items(connection, [item for item in found if item is not None])
         await outbox.put(connection, found_messages(opened, self._clock()))
         return known.moves
@@ -129,7 +157,7 @@ class Intents:
             ids = (attempt.asked.payment_intent_id for attempt, _ in told)
             known = _Groups(await _locked(connection, ids), self._clock())
             after = [attempt for attempt in (_recorded(known, *each) for each in told) if attempt is not None]
-            await save(connection, known.moves, after)
+            await self._save(connection, known.moves, after)
             await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], self._clock())
         self.announce(known.moves)
         return [None] * len(told)
@@ -137,15 +165,12 @@ class Intents:
     async def claim(self, limit: int) -> list[Claimed]:
         """Attempts that are due, from now on the caller's."""
         now = self._clock()
-        async with transaction(self._pool) as connection:
-            return await _with_intents(connection, await attempts.claim(connection, now, limit), now)
+        return [_claimed(each, now) for each in await attempts.claim(self._pool, now, limit)]
 
     async def claim_unknown(self, payment_intent_id: str) -> list[Claimed]:
         """The attempt of this intent of which nothing is known yet, unless somebody else asks just now."""
         now = self._clock()
-        async with transaction(self._pool) as connection:
-            claimed = await attempts.claim_unknown(connection, payment_intent_id, now)
-            return await _with_intents(connection, claimed, now)
+        return [_claimed(each, now) for each in await attempts.claim_unknown(self._pool, payment_intent_id, now)]
 
     async def run_out(self) -> None:
         """Authorizations whose time is over end; their orders hear of it."""
@@ -157,16 +182,34 @@ class Intents:
                 moves = known.of(payment_intent_id)
                 if moves is not None and moves[payment_intent_id].step == "held":
                     answers.run_out(moves, moves[payment_intent_id])
-            await save(connection, known.moves)
+            await self._save(connection, known.moves)
         self.announce(known.moves)
 
     def announce(self, moves: Sequence[Moves]) -> None:
-        """What was saved has been committed: whoever waits for it is woken."""
+        """What was saved has been committed: attempts are made, and whoever waits for something is woken."""
         for status, seconds in (left for each in moves for left in each.left):
             IN_STATUS.labels(status).observe(seconds)
         if any(each.commands or each.events for each in moves):
             self._committed()
-        if any(each.attempts for each in moves):
+        self._call(moves)
+        for each in moves:
+            if all(intent.settled for intent in each.group):
+                self._settled(each.group)
+
+    async def _save(self, connection: Connection, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:
+        """What is to be asked at once is this process's own, where it has room: nobody needs to claim it."""
+        room = self.caller.room if self.caller else 0
+        for each in moves:
+            room -= each.claim(room)
+        await save(connection, moves, changed)
+
+    def _call(self, moves: Sequence[Moves]) -> None:
+        now = self._clock()
+        made = [(attempt, each[attempt.asked.payment_intent_id]) for each in moves for attempt in each.attempts]
+        own = [_claimed(each, now) for each in made if each[0].claims]
+        if own and self.caller is not None:
+            self.caller.begin(own)
+        if len(own) < len(made):
             self._called()
 
 
@@ -236,13 +279,9 @@ async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[lis
     return list((await intents.lock_groups(connection, wanted)).values()) if wanted else []
 
 
-async def _with_intents(connection: Connection, claimed: Sequence[Attempt], now: datetime) -> list[Claimed]:
-    if not claimed:
-        return []
-    found = await intents.read_all(connection, sorted({attempt.asked.payment_intent_id for attempt in claimed}))
-    known = {intent.payment_intent_id: intent for intent in found}
-    pairs = ((attempt, known[attempt.asked.payment_intent_id]) for attempt in claimed)
-    return [Claimed(attempt, may_call(intent, now)) for attempt, intent in pairs]
+def _claimed(claim: AttemptClaim, now: datetime) -> Claimed:
+    attempt, intent = claim
+    return Claimed(attempt, may_call(intent, now))
 
 
 def _is_known_refund(attempt: Attempt) -> bool:

@@ -1,11 +1,13 @@
 """Asks processors: what is to be asked is saved before, what was answered is saved after, and nothing is held between.
 
-An attempt is claimed by whoever sets about it. Whoever finds a claim that ran out asks first what became of it: it may
-have been sent.
+An attempt is claimed by whoever sets about it: from the start by the process that saves it, where it has room. Whoever
+finds a claim that ran out asks first what became of it: it may have been sent.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import copy_context
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -35,6 +37,8 @@ _CLAIM_AT_ONCE = 200
 _POLL_S = 1.0
 """How soon an attempt is found of which this process was not told, or whose time has come."""
 _PAUSE_S = 1.0
+_PATIENCE_S = 15.0
+"""For how long an attempt waits for its place; it is begun well before its claim runs out, or not at all."""
 _SAVE_FOR_S = 30.0
 """For how long an answer is tried to be saved; after that the claim runs out, and it is looked up."""
 _FINISH_S = 10.0
@@ -45,16 +49,33 @@ Told = tuple[Attempt, Found | None]
 class AttemptRunner:
     """Sends what is due and looks up what is not known, as long as it runs; and at once when somebody asks.
 
-    `due` is set by whoever has saved something to do.
+    `due` is set by whoever has saved something to do that nobody has claimed.
     """
 
     def __init__(self, intents: Intents, connectors: Connectors, due: asyncio.Event) -> None:
         self._intents, self._connectors, self._due = intents, connectors, due
-        self._saves: Batcher[Told, None] = Batcher(intents.record, concurrent=4)
+        self._saves: Batcher[Told, None] = Batcher(intents.record)
         self._calls: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._context = copy_context()
+        """Not that of whoever happens to save an attempt: calls belong to no request."""
+
+    @property
+    def room(self) -> int:
+        """See `Caller`."""
+        return max(0, MOST_AT_ONCE - len(self._calls))
+
+    def begin(self, claimed: Sequence[Claimed]) -> None:
+        """See `Caller`."""
+        for each in claimed:
+            name = f"attempt {each.attempt.attempt_id}"
+            call = asyncio.create_task(self._set_about(each), name=name, context=self._context.copy())
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
 
     async def run(self) -> None:
         """Until it is canceled; calls that are under way then are waited for, a little."""
+        self._context, self._intents.caller = copy_context(), self
         try:
             while True:
                 try:
@@ -63,6 +84,7 @@ class AttemptRunner:
                     log.warning("attempts_postponed", reason=str(reason))
                     await asyncio.sleep(_PAUSE_S)
         finally:
+            self._intents.caller = None
             await self._finish()
 
     async def look_up(self, payment_intent_id: str) -> None:
@@ -72,19 +94,25 @@ class AttemptRunner:
 
     async def _begin(self) -> None:
         self._due.clear()
-        free = min(_CLAIM_AT_ONCE, MOST_AT_ONCE - len(self._calls))
-        claimed = await self._intents.claim(free) if free > 0 else []
-        for each in claimed:
-            call = asyncio.create_task(self._set_about(each), name=f"attempt {each.attempt.attempt_id}")
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        room = min(_CLAIM_AT_ONCE, self.room)
+        claimed = await self._intents.claim(room) if room else []
+        self.begin(claimed)
         if len(claimed) < _CLAIM_AT_ONCE:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._due.wait()
 
     async def _set_about(self, claimed: Claimed) -> None:
-        await self._settle(claimed)
+        # Several transactions may have counted on the same place.
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._places.acquire()
+        except TimeoutError:
+            return
+        try:
+            await self._settle(claimed)
+        finally:
+            self._places.release()
         if ends_challenge(claimed.attempt):
             await self.look_up(claimed.attempt.asked.payment_intent_id)
 

@@ -14,6 +14,6 @@ async def save(connection: Connection, moves: Sequence[Moves], changed: Sequence
     """Four statements at most, however many intents there are."""
     await intents.save(connection, [intent for each in moves for intent in each.changed])
     asked = {attempt.attempt_id: attempt for attempt in changed}
-    await attempts.save(connection, [*asked.values(), *(attempt for each in moves for attempt in each.attempts)])
+    await attempts.save(connection, list(asked.values()), [attempt for each in moves for attempt in each.attempts])
     told = [command_message(command) for each in moves for command in each.commands]
     await outbox.put(connection, [*told, *(message for each in moves for message in event_messages(each.events))])

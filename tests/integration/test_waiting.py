@@ -28,15 +28,15 @@ class Scene:
 
     pool: Pool
     service: str
-    outcomes: Outcomes
+    outcomes: Outcomes[bool]
     asked: list[list[str]] = field(default_factory=list)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def known(self, ids: Sequence[str]) -> list[str]:
+    async def known(self, ids: Sequence[str]) -> dict[str, bool]:
         self.asked.append(list(ids))
         rows = await self.pool.fetch("SELECT id FROM things WHERE id = ANY($1::text[])", ids)
         self.answered.set()
-        return [row["id"] for row in rows]
+        return {row["id"]: True for row in rows}
 
     async def happens(self, *ids: str, told: bool = True) -> None:
         await self.pool.execute("INSERT INTO things SELECT * FROM unnest($1::text[])", ids)
@@ -55,7 +55,7 @@ async def scene(servers: Servers) -> AsyncIterator[Scene]:
         service = str(await pool.fetchval("SELECT current_schema()"))
         settings = Settings(database_url=SecretStr(servers.database_url))
 
-        async def known(ids: Sequence[str]) -> list[str]:
+        async def known(ids: Sequence[str]) -> dict[str, bool]:
             return await made.known(ids)
 
         made = Scene(pool, service, Outcomes(settings, service, known))

@@ -21,6 +21,7 @@ from services.payments.core.identities import derived_id
 from services.payments.core.settling import Settled
 from services.payments.core.state import Arrival
 from services.payments.jobs import MatchWaitingJob
+from services.payments.store import orders
 from shared import inbox, outbox, relay
 from shared.faults import Transient
 from shared.kafka.consumer import BatchConsumer
@@ -277,14 +278,16 @@ def dead_letters_are_dropped() -> Iterator[None]:
 
 @bug
 def older_versions_replace_newer_ones() -> Iterator[None]:
-    order_after = projection.order_after
+    async def trusting(self: Any, versions: Sequence[Any]) -> list[Any]:
+        known = await orders.read_orders(self._pool, [version.order_id for version in versions])
+        for version in versions:
+            before, after = known.get(version.order_id), projection.order_after(None, version)
+            # Past the statement's own guard, which would keep the newer version.
+            newest = after.version if before is None else max(after.version, before.version + 1)
+            known[version.order_id] = replace(after, version=newest)
+        return list(known.values())
 
-    def trusting(before: Any, seen: Any) -> Any:
-        known = order_after(None, seen)
-        # Past the statement's own guard, which would keep the newer version.
-        return replace(known, version=max(known.version, before.version + 1)) if before else known
-
-    with patch.object(consumers, "order_after", trusting):
+    with patch.object(consumers.OrderConsumer, "_projected", trusting):
         yield
 
 

@@ -128,9 +128,8 @@ def an_answer_counts_again_and_nobody_has_it_to_himself() -> Iterator[None]:
         moves.change(intent, attempt_id=attempt.attempt_id)
         return answered(moves, attempt, answer)
 
-    async def for_all(connection: Any, payment_intent_id: str, now: datetime) -> list[Attempt]:
-        rows = await connection.fetch(attempts._CLAIM_UNKNOWN, payment_intent_id, now, now)
-        return [attempts._attempt(row) for row in rows]
+    async def for_all(pool: Any, payment_intent_id: str, now: datetime) -> list[attempts.Claim]:
+        return attempts._claims(await pool.fetch(attempts._CLAIM_UNKNOWN, payment_intent_id, now, now))
 
     with patch.object(intents, "answered", gullible), patch.object(attempts, "claim_unknown", for_all):
         yield

@@ -24,6 +24,11 @@ class Seen:
     customer_id: str | None = None
     placed_at: datetime | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it says all, so that nothing needs to be known of the order before."""
+        return self.names and self.status is not None and self.placed_at is not None
+
 
 def order_after(before: KnownOrder | None, seen: Seen) -> KnownOrder:
     """The order after this version; a version that was seen, or an older one, changes nothing."""

@@ -15,7 +15,8 @@ from services.payments.core.intents.view import shown
 from services.payments.core.state import KnownOrder
 from services.payments.http.wiring import Wiring
 from services.payments.intents import Granted, Missing, Result, Wanted, Wish
-from services.payments.store import intents, orders
+from services.payments.store import intents
+from services.payments.store.orders import Place
 from shared.auth.guard import ApiRequest
 from shared.contracts.payment_intents import IntentRefusal
 from shared.http.answers import REPLAYED_HEADER, Answer, one_bytes, replayed, stored
@@ -24,9 +25,6 @@ from shared.http.problems import Problem, not_found
 from shared.http.requests import wait_s
 from shared.idempotency import IdempotencyKey, InProgress, Reused, StoredResponse, idempotency_key, problem_for
 
-_KNOWN_WITHIN_S = 2.0
-"""An order that was just made is not known here yet: for so long it is waited for."""
-_LOOK_EVERY_S = 0.03
 _LOOK_UP_S = 5.0
 """For so long a request waits for a processor to say what became of an attempt."""
 
@@ -57,15 +55,11 @@ def the_only_one(group: Sequence[Intent]) -> BaseModel:
 
 
 async def order_for(request: ApiRequest, wiring: Wiring, order_id: str) -> KnownOrder:
-    """The caller's order; another tenant's is not found."""
-    access = request.user
-    tries = int(_KNOWN_WITHIN_S / _LOOK_EVERY_S)
-    for _ in range(tries):
-        order = await orders.read_own(wiring.pool, access.merchant, access.environment, order_id)
-        if order is not None:
-            return order
-        await asyncio.sleep(_LOOK_EVERY_S)
-    raise not_found("There is no such order.")
+    """The caller's order; another tenant's is not found. One that was just made is waited for a little."""
+    order = await wiring.orders.find(Place(request.user.merchant, request.user.environment, order_id))
+    if order is None:
+        raise not_found("There is no such order.")
+    return order
 
 
 def connector_for(wiring: Wiring, means: Means, environment: str, param: str) -> str:
@@ -137,10 +131,14 @@ async def _waited(
 ) -> Answer:
     access, group_id = request.user, group[0].group_id
     headers = {REPLAYED_HEADER: "true"} if again else None
-    settled = await wiring.outcomes.wait(group_id, wait_s(request))
-    after = in_order(await intents.read_group(wiring.pool, access.merchant, access.environment, group_id))
-    if not settled:
-        return stored(202, _body(request, shape, after), headers)
+    since = _age(group)
+    settled = await wiring.groups.wait(
+        group_id, wait_s(request), lambda found: _age(found) >= since, just_begun=not again
+    )
+    if settled is None:
+        unsettled = await intents.read_group(wiring.pool, access.merchant, access.environment, group_id)
+        return stored(202, _body(request, shape, unsettled), headers)
+    after = in_order(settled)
     refusal = _refusal(after)
     if refusal is not None:
         raise _problem(refusal, after[0])
@@ -168,6 +166,11 @@ def _answered(result: Result) -> Answer:
             raise problem_for(result)
         case _:
             raise AssertionError("a wish has an answer")
+
+
+def _age(group: Sequence[Intent]) -> int:
+    """It grows with every change: what is told of a group may be from before this request changed it."""
+    return sum(intent.version for intent in group)
 
 
 def _refusal(group: Sequence[Intent]) -> IntentRefusal | None:

@@ -1,11 +1,13 @@
 """What the routes of payments need, put together by the composition root and found in the app's state."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.payments.channels import ChannelLife
 from services.payments.connectors.registry import Connectors
+from services.payments.core.intents.state import Intent
+from services.payments.finding import OrderFinder
 from services.payments.intents import Result, Told, Wanted
 from services.payments.runner import AttemptRunner
 from shared.batcher import Batcher
@@ -24,8 +26,11 @@ class Wiring:
     committed: Callable[[], None]
     channels: ChannelLife
     kafka: KafkaSettings
-    outcomes: Outcomes
-    """Of what orders or processors are asked about: unmatched items, and groups of intents."""
+    outcomes: Outcomes[bool]
+    """Of what orders or processors are asked about unmatched items."""
+    groups: Outcomes[Sequence[Intent]]
+    """Of intents that pay together, once nothing is under way; told by whoever settles them in this process."""
+    orders: OrderFinder
     intents: Batcher[Wanted, Result]
     answers: Batcher[Told, None]
     """Keeps what requests were answered that had waited."""

@@ -1,11 +1,12 @@
 """Attempts: claimed by whoever sends or looks them up, saved with what they changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from services.payments.core.asking import Asked, Found
-from services.payments.core.intents.state import Attempt
+from services.payments.core.intents.state import Attempt, Intent
+from services.payments.store.intents import decode
 from shared.postgres import Connection, Pool
 from shared.stored import decoder_of, encode_state
 
@@ -31,6 +32,8 @@ _COLUMNS = (
     ("looks", "integer"),
     ("outcome", "text"),
     ("answer", "text"),
+    ("claims", "integer"),
+    ("claimed_until", "timestamptz"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
 _VALUES = ", ".join(f"{name}::jsonb" if name in ("asked", "answer") else name for name, _ in _COLUMNS)
@@ -39,41 +42,52 @@ _SAVE = f"""
 INSERT INTO payment_attempts ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
 ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
     updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome, answer = excluded.answer,
-    claimed_until = NULL
+    claimed_until = excluded.claimed_until
 """
 _READ = (
     "connector, asked::text AS asked, created_at, status, due_at, updated_at, looks, claims, outcome, "
     "answer::text AS answer"
 )
+_WITH_INTENTS = f"""
+    RETURNING payment_intent_id, {_READ}
+) SELECT claimed.*, state::text AS state FROM claimed JOIN payment_intents USING (payment_intent_id)
+"""
 _CLAIM = f"""
-UPDATE payment_attempts SET claims = claims + 1, claimed_until = $2 WHERE attempt_id IN (
-    SELECT attempt_id FROM payment_attempts
-    WHERE status <> 'ended' AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
-    ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-) RETURNING {_READ}
+WITH claimed AS (
+    UPDATE payment_attempts SET claims = claims + 1, claimed_until = $2 WHERE attempt_id IN (
+        SELECT attempt_id FROM payment_attempts
+        WHERE status <> 'ended' AND due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ) {_WITH_INTENTS}
 """
 _CLAIM_UNKNOWN = f"""
-UPDATE payment_attempts SET claims = claims + 1, claimed_until = $3
-WHERE payment_intent_id = $1 AND status IN ('unknown', 'challenged') AND (claimed_until IS NULL OR claimed_until <= $2)
-RETURNING {_READ}
+WITH claimed AS (
+    UPDATE payment_attempts SET claims = claims + 1, claimed_until = $3
+    WHERE payment_intent_id = $1 AND status IN ('unknown', 'challenged')
+        AND (claimed_until IS NULL OR claimed_until <= $2)
+    {_WITH_INTENTS}
 """
 
-
-async def claim(connection: Connection, now: datetime, limit: int) -> list[Attempt]:
-    """At most `limit` attempts that are due, from now on this caller's for as long as `CLAIMED_FOR`."""
-    return [_attempt(row) for row in await connection.fetch(_CLAIM, now, now + CLAIMED_FOR, limit)]
+Claim = tuple[Attempt, Intent]
+"""An attempt, and its intent as it is then."""
 
 
-async def save(connection: Connection, attempts: Sequence[Attempt]) -> None:
-    """The attempts as they are now, nobody's any more; the intents that they belong to are locked. One statement."""
-    if attempts:
-        await connection.execute(_SAVE, *map(list, zip(*map(_row, attempts), strict=True)))
+async def claim(connection: Connection | Pool, now: datetime, limit: int) -> list[Claim]:
+    """At most `limit` attempts that are due, from now on this caller's for as long as `CLAIMED_FOR`; one statement."""
+    return _claims(await connection.fetch(_CLAIM, now, now + CLAIMED_FOR, limit))
 
 
-async def claim_unknown(connection: Connection, payment_intent_id: str, now: datetime) -> list[Attempt]:
-    """What this intent waits to know, due or not; nothing while it is somebody's."""
-    rows = await connection.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR)
-    return [_attempt(row) for row in rows]
+async def claim_unknown(pool: Pool, payment_intent_id: str, now: datetime) -> list[Claim]:
+    """What this intent waits to know, due or not; nothing while it is somebody's. One statement."""
+    return _claims(await pool.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR))
+
+
+async def save(connection: Connection, changed: Sequence[Attempt], new: Sequence[Attempt]) -> None:
+    """Those that have `changed` are nobody's any more; new ones are their maker's for as long as `CLAIMED_FOR`, where
+    they are claimed. The intents that they belong to are locked. One statement."""
+    if changed or new:
+        rows = [*(_row(attempt, None) for attempt in changed), *(_row(attempt, _until(attempt)) for attempt in new)]
+        await connection.execute(_SAVE, *map(list, zip(*rows, strict=True)))
 
 
 async def of_order(
@@ -95,6 +109,14 @@ async def of_order(
     return [_attempt(row) for row in rows]
 
 
+def _claims(rows: Iterable[Any]) -> list[Claim]:
+    return [(_attempt(row), decode(row["state"])) for row in rows]
+
+
+def _until(attempt: Attempt) -> datetime | None:
+    return attempt.created_at + CLAIMED_FOR if attempt.claims else None
+
+
 def _attempt(row: Any) -> Attempt:
     answer = None if row["outcome"] is None else _DECODE[row["outcome"]](row["answer"])
     return Attempt(
@@ -110,7 +132,7 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _row(attempt: Attempt) -> tuple[Any, ...]:
+def _row(attempt: Attempt, claimed_until: datetime | None) -> tuple[Any, ...]:
     asked, answer = attempt.asked, attempt.answer
     return (
         asked.attempt_id,
@@ -127,4 +149,6 @@ def _row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.looks,
         None if answer is None else type(answer).__name__,
         None if answer is None else encode_state(answer).decode(),
+        attempt.claims,
+        claimed_until,
     )

@@ -50,6 +50,19 @@ WHERE e.channel_event_id = new.channel_event_id
 """
 
 
+WAITS_FOR = f"""
+    status = 'waiting' AND attempt < {MOST_ATTEMPTS} AND (
+        named_order_id = ANY($1::text[]) OR (merchant_id, environment, external_reference) IN (
+            SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
+        )
+    )
+"""
+"""Whether an event waits for any of these orders, by its id or its reference."""
+_LOCK_WAITING = f"""
+SELECT {_SELECT} FROM channel_events AS e WHERE {WAITS_FOR} ORDER BY channel_event_id LIMIT $5 FOR UPDATE
+"""
+
+
 async def lock_legs(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, Leg]:
     """The payments that the arrivals are about, created where they are new, and locked until the transaction ends.
 
@@ -143,15 +156,7 @@ async def lock_answered(connection: Connection, command_ids: Sequence[str]) -> d
 async def lock_waiting_for(connection: Connection, orders: Sequence[KnownOrder], limit: int) -> list[KeptEvent]:
     """Events that wait for one of these orders, by its id or its reference; locked."""
     rows = await connection.fetch(
-        f"""
-        SELECT {_SELECT} FROM channel_events AS e
-        WHERE status = 'waiting' AND attempt < {MOST_ATTEMPTS} AND (
-            named_order_id = ANY($1::text[]) OR (merchant_id, environment, external_reference) IN (
-                SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
-            )
-        )
-        ORDER BY channel_event_id LIMIT $5 FOR UPDATE
-        """,
+        _LOCK_WAITING,
         [order.order_id for order in orders],
         [order.merchant_id for order in orders],
         [order.environment for order in orders],

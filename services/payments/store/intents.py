@@ -10,7 +10,7 @@ from shared.conditions import value, where
 from shared.postgres import Connection, Pool
 from shared.stored import decoder_of, encode_state
 
-_decode = decoder_of(Intent)
+decode = decoder_of(Intent)
 
 _COLUMNS = (
     ("payment_intent_id", "text"),
@@ -40,7 +40,11 @@ SELECT state::text AS state FROM payment_intents WHERE group_id IN (
     SELECT group_id FROM payment_intents WHERE payment_intent_id = ANY($1::text[])
 ) ORDER BY payment_intent_id FOR UPDATE
 """
-_READ_ALL = "SELECT state::text AS state FROM payment_intents WHERE payment_intent_id = ANY($1::text[])"
+_SETTLED = """
+SELECT state::text AS state FROM payment_intents AS intent WHERE group_id = ANY($1::text[]) AND NOT EXISTS (
+    SELECT FROM payment_intents AS other WHERE other.group_id = intent.group_id AND NOT other.settled
+)
+"""
 _RUN_OUT = """
 SELECT payment_intent_id FROM payment_intents
 WHERE status = 'requires_capture' AND authorization_ends_at <= $1
@@ -50,18 +54,7 @@ ORDER BY authorization_ends_at LIMIT $2
 
 async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str]) -> dict[str, list[Intent]]:
     """By group: all intents of the groups of these; locked in the order of their ids until the transaction ends."""
-    rows = await connection.fetch(_LOCK_GROUPS, payment_intent_ids)
-    groups: dict[str, list[Intent]] = {}
-    for row in rows:
-        intent = _decode(row["state"])
-        groups.setdefault(intent.group_id, []).append(intent)
-    return groups
-
-
-async def read_all(connection: Connection, payment_intent_ids: Sequence[str]) -> list[Intent]:
-    """These intents, not locked."""
-    rows = await connection.fetch(_READ_ALL, payment_intent_ids)
-    return [_decode(row["state"]) for row in rows]
+    return _by_group(await connection.fetch(_LOCK_GROUPS, payment_intent_ids))
 
 
 async def save(connection: Connection, intents: Sequence[Intent]) -> None:
@@ -79,7 +72,7 @@ async def read(pool: Pool, merchant_id: str, environment: str, payment_intent_id
         environment,
         payment_intent_id,
     )
-    return None if state is None else _decode(state)
+    return None if state is None else decode(state)
 
 
 async def read_group(pool: Pool, merchant_id: str, environment: str, group_id: str) -> list[Intent]:
@@ -91,17 +84,12 @@ async def read_group(pool: Pool, merchant_id: str, environment: str, group_id: s
         environment,
         group_id,
     )
-    return [_decode(row["state"]) for row in rows]
+    return [decode(row["state"]) for row in rows]
 
 
-async def settled(pool: Pool, group_ids: Sequence[str]) -> list[str]:
-    """Those of the groups in which nothing is under way that somebody should wait for."""
-    rows = await pool.fetch(
-        "SELECT group_id FROM payment_intents WHERE group_id = ANY($1::text[]) GROUP BY group_id "
-        "HAVING bool_and(settled)",
-        group_ids,
-    )
-    return [row["group_id"] for row in rows]
+async def settled(pool: Pool, group_ids: Sequence[str]) -> dict[str, list[Intent]]:
+    """By group, those of the groups in which nothing is under way that somebody should wait for."""
+    return _by_group(await pool.fetch(_SETTLED, group_ids))
 
 
 async def run_out(connection: Connection, now: datetime, limit: int) -> list[str]:
@@ -140,7 +128,15 @@ async def page(pool: Pool, wanted: IntentFilter, after: tuple[datetime, str] | N
         f"ORDER BY created_at DESC, payment_intent_id DESC LIMIT {int(limit)}",
         *arguments,
     )
-    return [_decode(row["state"]) for row in rows]
+    return [decode(row["state"]) for row in rows]
+
+
+def _by_group(rows: Sequence[Any]) -> dict[str, list[Intent]]:
+    groups: dict[str, list[Intent]] = {}
+    for row in rows:
+        intent = decode(row["state"])
+        groups.setdefault(intent.group_id, []).append(intent)
+    return groups
 
 
 def _row(intent: Intent) -> tuple[Any, ...]:

@@ -6,6 +6,8 @@ from operator import attrgetter
 
 from services.payments.core.proposals import Clues, reference_key
 from services.payments.core.state import Item, KnownOrder, KnownOrders, Reference
+from services.payments.store.events import WAITS_FOR
+from shared.immutable import immutable
 from shared.postgres import Connection, Pool
 
 _NAMES = (
@@ -19,6 +21,22 @@ _CANDIDATES = 20
 _LATER = timedelta(days=1)
 """How long after its money an order may still be made that is found by the amount alone."""
 
+_SAVE = f"""
+WITH saved AS (
+    INSERT INTO known_orders ({_NAMES}, reference_key)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                         $8::integer[], $9::bigint[], $10::text[], $11::timestamptz[], $12::text[])
+    ON CONFLICT (order_id) DO UPDATE SET external_reference = excluded.external_reference,
+        status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version,
+        credit_minor = excluded.credit_minor, customer_id = excluded.customer_id, placed_at = excluded.placed_at,
+        reference_key = excluded.reference_key
+    WHERE known_orders.version < excluded.version
+) SELECT EXISTS (SELECT FROM channel_events WHERE {WAITS_FOR})
+"""
+_READ_AT = f"""
+SELECT {_NAMES} FROM known_orders
+WHERE (merchant_id, environment, order_id) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+"""
 _NEWEST = f"ORDER BY placed_at DESC, order_id LIMIT {_CANDIDATES}"
 _FIND_CANDIDATES = f"""
 (
@@ -34,28 +52,32 @@ _FIND_CANDIDATES = f"""
 """
 
 
-async def save_orders(connection: Connection, orders: Sequence[KnownOrder]) -> None:
-    """The newest version of each counts, however often and in whatever order they are saved; one statement.
+@immutable
+class Place:
+    """An order by its id, and whose it is."""
 
-    At most one version of an order in `orders`.
+    merchant_id: str
+    environment: str
+    order_id: str
+
+    def names(self, order: KnownOrder) -> bool:
+        """Whether it is this one."""
+        return order.order_id == self.order_id and (order.merchant_id, order.environment) == self.tenant
+
+    @property
+    def tenant(self) -> tuple[str, str]:
+        return self.merchant_id, self.environment
+
+
+async def save_orders(connection: Connection | Pool, orders: Sequence[KnownOrder]) -> bool:
+    """Whether channel events wait for any of them. The newest version of each counts, however often and in whatever
+    order they are saved; one statement. At most one version of an order in `orders`.
     """
     rows = sorted((*_values(order), _key(order)) for order in orders)
-    await connection.execute(
-        f"""
-        INSERT INTO known_orders ({_NAMES}, reference_key)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                             $8::integer[], $9::bigint[], $10::text[], $11::timestamptz[], $12::text[])
-        ON CONFLICT (order_id) DO UPDATE SET external_reference = excluded.external_reference,
-            status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version,
-            credit_minor = excluded.credit_minor, customer_id = excluded.customer_id, placed_at = excluded.placed_at,
-            reference_key = excluded.reference_key
-        WHERE known_orders.version < excluded.version
-        """,
-        *map(list, zip(*rows, strict=True)),
-    )
+    return bool(await connection.fetchval(_SAVE, *map(list, zip(*rows, strict=True))))
 
 
-async def read_orders(connection: Connection, order_ids: Sequence[str]) -> dict[str, KnownOrder]:
+async def read_orders(connection: Connection | Pool, order_ids: Sequence[str]) -> dict[str, KnownOrder]:
     """Those that are known."""
     rows = await connection.fetch(f"SELECT {_NAMES} FROM known_orders WHERE order_id = ANY($1::text[])", order_ids)
     return {row["order_id"]: KnownOrder(**row) for row in rows}
@@ -65,9 +87,16 @@ async def read_own(
     connection: Connection | Pool, merchant_id: str, environment: str, order_id: str
 ) -> KnownOrder | None:
     """The order, if it is known; another tenant's is not."""
-    query = f"SELECT {_NAMES} FROM known_orders WHERE {_MINE} AND order_id = $3"
-    row = await connection.fetchrow(query, merchant_id, environment, order_id)
-    return None if row is None else KnownOrder(**row)
+    [order] = await read_at(connection, [Place(merchant_id, environment, order_id)])
+    return order
+
+
+async def read_at(connection: Connection | Pool, places: Sequence[Place]) -> list[KnownOrder | None]:
+    """For each place its order, if it is known; another tenant's is not. One statement."""
+    wanted = sorted({(*place.tenant, place.order_id) for place in places})
+    rows = await connection.fetch(_READ_AT, *map(list, zip(*wanted, strict=True)))
+    known = {row["order_id"]: KnownOrder(**row) for row in rows}
+    return [order if (order := known.get(place.order_id)) and place.names(order) else None for place in places]
 
 
 async def find_orders(connection: Connection, order_ids: Iterable[str], references: Iterable[Reference]) -> KnownOrders:

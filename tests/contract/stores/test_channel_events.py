@@ -7,9 +7,9 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from services.payments.core.state import KeptEvent, Leg
+from services.payments.core.state import KeptEvent, KnownOrder, Leg
 from services.payments.store import events
-from services.payments.store.orders import find_orders, read_orders, read_own, save_orders
+from services.payments.store.orders import Place, find_orders, read_at, read_orders, read_own, save_orders
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND, arrival, kept, known, sent
 from tests.contract.stores.store import Store, rolled_back, waits
@@ -251,6 +251,26 @@ async def test_events_wait_for_an_order_by_its_id_or_its_reference(payments: Sto
     assert await waiting_for(payments, "ord_9", called="web-9") == []
 
 
+async def test_whoever_saves_an_order_hears_whether_events_wait_for_it(payments: Store) -> None:
+    tired = events.MOST_ATTEMPTS
+    await insert(
+        payments,
+        kept("a", named="ord_1"),
+        kept("b", named=None, called="web-1"),
+        kept("c", named="ord_3", attempt=tired),
+        kept("d", named=None, called="web-2", merchant_id="mer_2"),
+        sent("e"),
+    )
+
+    async def waited(*asked: KnownOrder) -> bool:
+        return await save_orders(payments.pool, asked)
+
+    assert await waited(known("ord_1", external_reference=None))
+    assert await waited(known("ord_1", external_reference=None)), "also when it was saved before"
+    assert await waited(known("ord_9", external_reference=None), known("ord_2", external_reference="web-1"))
+    assert not await waited(known("ord_3", external_reference=None), known("ord_4", external_reference="web-2"))
+
+
 async def test_what_stopped_waiting_meanwhile_does_not_count(payments: Store) -> None:
     await insert(payments, kept("a"), kept("b"), kept("c"))
     async with transaction(payments.pool) as first:
@@ -364,3 +384,6 @@ async def test_an_order_is_known_to_its_tenant_only(payments: Store) -> None:
     assert await read_own(payments.pool, "mer_1", "test", "ord_1") == known()
     assert await read_own(payments.pool, "mer_1", "live", "ord_1") is None
     assert await read_own(payments.pool, "mer_1", "test", "ord_2") is None
+    names = [("mer_2", "test", "ord_1"), ("mer_1", "test", "ord_1"), ("mer_1", "test", "ord_2")]
+    places = [Place(*name) for name in (*names, names[1])]
+    assert await read_at(payments.pool, places) == [None, known(), None, known()]

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.payments import jobs
 from services.payments.core.asking import Approved, Asked, Means
-from services.payments.core.intents.state import Attempt, Intent
+from services.payments.core.intents.state import Attempt, Intent, in_order
 from services.payments.intents import Intents
 from services.payments.store import attempts, intents
 from shared.clock import utc_now
@@ -24,10 +24,8 @@ async def saved(payments: Store, *made: Intent) -> None:
         await intents.save(connection, made)
 
 
-async def read(payments: Store, *numbers: int) -> list[Intent]:
-    async with transaction(payments.pool) as connection:
-        found = await intents.read_all(connection, [f"pi_{number}" for number in numbers])
-    return sorted(found, key=lambda each: each.payment_intent_id)
+async def read(payments: Store, *numbers: int) -> list[Intent | None]:
+    return [await intents.read(payments.pool, "mer_1", "test", f"pi_{number}") for number in numbers]
 
 
 def attempt(number: int = 1, **fields: Any) -> Attempt:
@@ -37,14 +35,19 @@ def attempt(number: int = 1, **fields: Any) -> Attempt:
 
 
 async def attempted(payments: Store, *made: Attempt) -> None:
+    """Nobody's, each with an intent that is there."""
     async with transaction(payments.pool) as connection:
-        await attempts.save(connection, made)
+        await intents.save(connection, [intent(int(name)) for name in sorted({_intent_of(each) for each in made})])
+        await attempts.save(connection, made, [])
+
+
+def _intent_of(made: Attempt) -> str:
+    return made.asked.payment_intent_id.removeprefix("pi_")
 
 
 async def claimed(payments: Store, at: Any = NOW, limit: int = 10) -> list[Attempt]:
-    async with transaction(payments.pool) as connection:
-        found = await attempts.claim(connection, at, limit)
-    return sorted(found, key=lambda each: each.attempt_id)
+    found = await attempts.claim(payments.pool, at, limit)
+    return sorted((each for each, _ in found), key=lambda each: each.attempt_id)
 
 
 async def test_an_intent_is_saved_and_saved_again(payments: Store) -> None:
@@ -52,7 +55,7 @@ async def test_an_intent_is_saved_and_saved_again(payments: Store) -> None:
     await saved(payments, intent(1), intent(2, group_id="pi_2"))
     changed = intent(1, step="held", authorized_minor=5000, version=2, authorization_ends_at=NOW, updated_at=NOW)
     await saved(payments, changed)
-    assert await read(payments, 1, 2, 3) == [changed, intent(2, group_id="pi_2")]
+    assert await read(payments, 1, 2, 3) == [changed, intent(2, group_id="pi_2"), None]
 
 
 async def test_a_group_is_locked_as_a_whole(payments: Store) -> None:
@@ -107,9 +110,35 @@ async def test_a_claim_runs_out(payments: Store) -> None:
 async def test_of_two_that_claim_each_gets_others(payments: Store) -> None:
     await attempted(payments, attempt(1), attempt(2, due_at=NOW - SECOND))
     async with transaction(payments.pool) as first:
-        [one] = await attempts.claim(first, NOW, 1)
+        [(one, _)] = await attempts.claim(first, NOW, 1)
         [other] = await claimed(payments)
     assert (one.attempt_id, other.attempt_id) == ("att_2", "att_1")
+
+
+async def test_an_attempt_comes_with_its_intent(payments: Store) -> None:
+    await attempted(payments, attempt(1), attempt(2, status="unknown"))
+    await saved(payments, intent(1, step="calling", cancel_requested=True))
+    found = [*await attempts.claim_unknown(payments.pool, "pi_1", NOW), *await attempts.claim(payments.pool, NOW, 10)]
+    asked = intent(1, step="calling", cancel_requested=True)
+    assert found == [(attempt(2, status="unknown", claims=1), asked), (attempt(1, claims=1), asked)]
+
+
+async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments: Store) -> None:
+    mine, anybodys = attempt(1, claims=1), attempt(2)
+    async with transaction(payments.pool) as connection:
+        await intents.save(connection, [intent(1)])
+        await attempts.save(connection, [], [mine, anybodys])
+    assert await claimed(payments) == [replace(anybodys, claims=1)]
+    assert await claimed(payments, NOW + attempts.CLAIMED_FOR - timedelta(milliseconds=1)) == []
+    again = await claimed(payments, NOW + attempts.CLAIMED_FOR)
+    assert again == [replace(mine, claims=2), replace(anybodys, claims=2)]
+
+
+async def test_an_answer_frees_the_claim_of_its_maker(payments: Store) -> None:
+    async with transaction(payments.pool) as connection:
+        await attempts.save(connection, [], [attempt(1, claims=1)])
+    await attempted(payments, attempt(1, claims=1, status="unknown"))
+    assert await claimed(payments) == [attempt(1, status="unknown", claims=2)]
 
 
 async def test_an_answer_frees_the_claim(payments: Store) -> None:
@@ -165,9 +194,11 @@ async def test_a_group_is_read_by_its_tenant_only(payments: Store) -> None:
 
 async def test_a_group_has_settled_when_all_of_it_has(payments: Store) -> None:
     await saved(payments, intent(1), intent(2, step="calling"), intent(3, group_id="pi_3"))
-    assert await intents.settled(payments.pool, ["pi_1", "pi_3", "pi_9"]) == ["pi_3"]
-    await saved(payments, intent(2, step="held"))
-    assert sorted(await intents.settled(payments.pool, ["pi_1", "pi_3"])) == ["pi_1", "pi_3"]
+    alone, held = intent(3, group_id="pi_3"), intent(2, step="held")
+    assert await intents.settled(payments.pool, ["pi_1", "pi_3", "pi_9"]) == {"pi_3": [alone]}
+    await saved(payments, held)
+    found = await intents.settled(payments.pool, ["pi_1", "pi_3", "pi_1"])
+    assert {group: in_order(each) for group, each in found.items()} == {"pi_1": (intent(1), held), "pi_3": (alone,)}
 
 
 async def test_what_an_intent_waits_to_know_is_claimed_at_once(payments: Store) -> None:
@@ -176,8 +207,7 @@ async def test_what_an_intent_waits_to_know_is_claimed_at_once(payments: Store) 
     await attempted(payments, attempt(1), attempt(2, status="unknown", due_at=later), attempt(3, status="ended"), other)
 
     async def ask(at: Any) -> list[str]:
-        async with transaction(payments.pool) as connection:
-            return [each.attempt_id for each in await attempts.claim_unknown(connection, "pi_1", at)]
+        return [each.attempt_id for each, _ in await attempts.claim_unknown(payments.pool, "pi_1", at)]
 
     assert await ask(NOW) == ["att_2"]
     assert await ask(later) == []

@@ -92,6 +92,13 @@ class Moves:
         told = ((self._after[key], event) for key, event in self._told)
         return [(intent.merchant_id, intent.environment, event(payment_intent=shown(intent))) for intent, event in told]
 
+    def claim(self, most: int) -> int:
+        """New attempts that are due, at most so many, are their maker's own from the start; how many they are."""
+        due = [number for number, attempt in enumerate(self.attempts) if attempt.due_at <= self.now][:most]
+        for number in due:
+            self.attempts[number] = replace(self.attempts[number], claims=1)
+        return len(due)
+
     def make(self, intent: Intent) -> None:
         """A new intent of the group."""
         self._after[intent.payment_intent_id] = intent

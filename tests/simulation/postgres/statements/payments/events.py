@@ -94,17 +94,7 @@ async def lock_answered(t: Transaction, command_ids: list[str]) -> Rows:
     return picked(rows, _EVENT)
 
 
-@statement(
-    f"""
-    SELECT {events._SELECT} FROM channel_events AS e
-    WHERE status = 'waiting' AND attempt < {events.MOST_ATTEMPTS} AND (
-        named_order_id = ANY($1::text[]) OR (merchant_id, environment, external_reference) IN (
-            SELECT * FROM unnest($2::text[], $3::text[], $4::text[])
-        )
-    )
-    ORDER BY channel_event_id LIMIT $5 FOR UPDATE
-    """
-)
+@statement(events._LOCK_WAITING)
 async def lock_waiting_for(
     t: Transaction,
     ids: list[str],
@@ -113,15 +103,19 @@ async def lock_waiting_for(
     references: list[str | None],
     limit: int,
 ) -> Rows:
+    waiting = sorted(row["channel_event_id"] for row in that_wait_for(t, ids, merchants, environments, references))
+    return picked(await t.lock_rows(t.database["channel_events"], waiting, is_waiting, limit=limit), _EVENT)
+
+
+def that_wait_for(t: Transaction, ids: list[str], *called: list[Any]) -> list[Values]:
+    """Events that name one of these orders, or are about one that is called so; each once."""
     table = t.database["channel_events"]
-    by_order = (row for each in set(ids) for row in t.find(table, "waiting_by_order", each))
-    called = set(zip(merchants, environments, references, strict=True))
-    by_reference = (row for each in called for row in t.find(table, "waiting_by_reference", each))
-    waiting = sorted({row["channel_event_id"] for rows in (by_order, by_reference) for row in rows})
-    return picked(await t.lock_rows(table, waiting, _waits, limit=limit), _EVENT)
+    found = [row for each in set(ids) for row in t.find(table, "waiting_by_order", each)]
+    found += (row for each in set(zip(*called, strict=True)) for row in t.find(table, "waiting_by_reference", each))
+    return list({row["channel_event_id"]: row for row in found}.values())
 
 
-def _waits(row: Values) -> bool:
+def is_waiting(row: Values) -> bool:
     """What names an order or is called something stays so: only this can change while a lock is waited for."""
     return bool(row["status"] == "waiting" and row["attempt"] < events.MOST_ATTEMPTS)
 
@@ -148,7 +142,7 @@ async def lock_matchable(t: Transaction, limit: int) -> Rows:
         tenant, reference = (row["merchant_id"], row["environment"]), row["external_reference"]
         named = t.get(known, row["named_order_id"])
         called = reference is not None and t.find(known, "reference", (*tenant, reference))
-        return _waits(row) and bool(called or (named is not None and is_mine(named, *tenant)))
+        return is_waiting(row) and bool(called or (named is not None and is_mine(named, *tenant)))
 
     waiting = sorted(t.find(table, "status", "waiting"), key=itemgetter("received_at"))
     return picked(await t.lock_rows(table, map(table.key, waiting), matches, skip=True, limit=limit), _EVENT)

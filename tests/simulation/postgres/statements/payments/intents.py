@@ -16,7 +16,8 @@ statement = Statements()
 _INTENT = [name for name, _ in intents._COLUMNS]
 _ATTEMPT = [name for name, _ in attempts._COLUMNS]
 _READ = (
-    "connector", "asked", "created_at", "status", "due_at", "updated_at", "looks", "claims", "outcome", "answer"
+    "payment_intent_id", "connector", "asked", "created_at", "status", "due_at", "updated_at", "looks", "claims",
+    "outcome", "answer"
 )  # fmt: skip
 
 
@@ -26,11 +27,6 @@ async def lock_groups(t: Transaction, ids: list[str]) -> Rows:
     groups = {row["group_id"] for row in there(t, "payment_intents", ids)}
     members = sorted(row["payment_intent_id"] for group in groups for row in t.find(table, "group", group))
     return picked(await t.lock_rows(table, members), ["state"])
-
-
-@statement(intents._READ_ALL)
-def read_all(t: Transaction, ids: list[str]) -> Rows:
-    return picked(there(t, "payment_intents", ids), ["state"])
 
 
 @statement(intents._SAVE)
@@ -60,15 +56,10 @@ def read_group(t: Transaction, merchant_id: str, environment: str, group_id: str
     return picked((row for row in rows if is_mine(row, merchant_id, environment)), ["state"])
 
 
-@statement(
-    """
-    SELECT group_id FROM payment_intents WHERE group_id = ANY($1::text[]) GROUP BY group_id HAVING bool_and(settled)
-    """
-)
+@statement(intents._SETTLED)
 def settled(t: Transaction, groups: list[str]) -> Rows:
-    table = t.database["payment_intents"]
-    found = {group: t.find(table, "group", group) for group in groups}
-    return [{"group_id": group} for group, rows in found.items() if rows and all(row["settled"] for row in rows)]
+    found = [t.find(t.database["payment_intents"], "group", group) for group in set(groups)]
+    return picked((row for rows in found if all(row["settled"] for row in rows) for row in rows), ["state"])
 
 
 @statement(intents._RUN_OUT)
@@ -86,11 +77,7 @@ async def claim(t: Transaction, now: datetime, until: datetime, limit: int) -> R
 
     table = t.database["payment_attempts"]
     oldest = takewhile(lambda row: bool(row["due_at"] <= now), t.in_order(table, "open", True))
-    rows = await t.lock_rows(table, map(table.key, oldest), due, skip=True, limit=limit)
-    claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
-    for row in claimed:
-        await t.put(table, row)
-    return picked(claimed, _READ)
+    return await _claimed(t, await t.lock_rows(table, map(table.key, oldest), due, skip=True, limit=limit), until)
 
 
 @statement(attempts._CLAIM_UNKNOWN)
@@ -101,19 +88,25 @@ async def claim_unknown(t: Transaction, payment_intent_id: str, now: datetime, u
 
     table = t.database["payment_attempts"]
     of_intent = map(table.key, t.find(table, "open_of_intent", payment_intent_id))
-    rows = await t.lock_rows(table, of_intent, open_and_free)
-    claimed = [row | {"claims": row["claims"] + 1, "claimed_until": until} for row in rows]
-    for row in claimed:
-        await t.put(table, row)
-    return picked(claimed, _READ)
+    return await _claimed(t, await t.lock_rows(table, of_intent, open_and_free), until)
+
+
+async def _claimed(t: Transaction, rows: list[Values], until: datetime) -> Rows:
+    found: Rows = []
+    for row in rows:
+        claimed = row | {"claims": row["claims"] + 1, "claimed_until": until}
+        await t.put(t.database["payment_attempts"], claimed)
+        its_intent = there(t, "payment_intents", [row["payment_intent_id"]])
+        found += [{name: claimed[name] for name in _READ} | {"state": each["state"]} for each in its_intent]
+    return found
 
 
 @statement(attempts._SAVE)
 async def save_attempts(t: Transaction, *columns: list[Any]) -> str:
-    changing = ("status", "due_at", "updated_at", "looks", "outcome", "answer")
+    changing = ("status", "due_at", "updated_at", "looks", "outcome", "answer", "claimed_until")
 
     def changed(known: Values, new: Values) -> Values:
-        return known | {name: new[name] for name in changing} | {"claimed_until": None}
+        return known | {name: new[name] for name in changing}
 
-    rows = [row | {"claims": 0} for row in rows_of(_ATTEMPT, *columns)]
-    return f"INSERT 0 {len(await t.upsert(t.database['payment_attempts'], rows, changed))}"
+    rows = await t.upsert(t.database["payment_attempts"], rows_of(_ATTEMPT, *columns), changed)
+    return f"INSERT 0 {len(rows)}"

@@ -5,7 +5,8 @@ from typing import Any
 from services.payments.store import orders
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
-from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
+from tests.simulation.postgres.statements.payments.events import is_waiting, that_wait_for
+from tests.simulation.postgres.statements.rows import picked, rows_of, there
 from tests.simulation.postgres.table import Values
 
 statement = Statements()
@@ -13,27 +14,16 @@ statement = Statements()
 _ORDER = orders._NAMES.split(", ")
 
 
-@statement(
-    f"""
-    INSERT INTO known_orders ({orders._NAMES}, reference_key)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                         $8::integer[], $9::bigint[], $10::text[], $11::timestamptz[], $12::text[])
-    ON CONFLICT (order_id) DO UPDATE SET external_reference = excluded.external_reference,
-        status = excluded.status, outstanding_minor = excluded.outstanding_minor, version = excluded.version,
-        credit_minor = excluded.credit_minor, customer_id = excluded.customer_id, placed_at = excluded.placed_at,
-        reference_key = excluded.reference_key
-    WHERE known_orders.version < excluded.version
-    """
-)
-async def save_orders(t: Transaction, *columns: list[Any]) -> str:
+@statement(orders._SAVE)
+async def save_orders(t: Transaction, *columns: list[Any]) -> Rows:
     fixed = ("order_id", "merchant_id", "environment", "currency")
 
     def newer(known: Values, new: Values) -> Values | None:
         changed = {name: value for name, value in new.items() if name not in fixed}
         return known | changed if known["version"] < new["version"] else None
 
-    rows = rows_of([*_ORDER, "reference_key"], *columns)
-    return f"INSERT 0 {len(await t.upsert(t.database['known_orders'], rows, newer))}"
+    await t.upsert(t.database["known_orders"], rows_of([*_ORDER, "reference_key"], *columns), newer)
+    return [{"exists": any(is_waiting(row) for row in that_wait_for(t, *columns[:4]))}]
 
 
 @statement(f"SELECT {orders._NAMES} FROM known_orders WHERE order_id = ANY($1::text[])")
@@ -41,10 +31,11 @@ def read_orders(t: Transaction, ids: list[str]) -> Rows:
     return picked(there(t, "known_orders", ids), _ORDER)
 
 
-@statement(f"SELECT {orders._NAMES} FROM known_orders WHERE {orders._MINE} AND order_id = $3")
-def read_own(t: Transaction, merchant_id: str, environment: str, order_id: str) -> Rows:
-    rows = there(t, "known_orders", [order_id])
-    return picked((row for row in rows if is_mine(row, merchant_id, environment)), _ORDER)
+@statement(orders._READ_AT)
+def read_at(t: Transaction, merchants: list[str], environments: list[str], ids: list[str]) -> Rows:
+    wanted = set(zip(merchants, environments, ids, strict=True))
+    rows = there(t, "known_orders", ids)
+    return picked((row for row in rows if (row["merchant_id"], row["environment"], row["order_id"]) in wanted), _ORDER)
 
 
 @statement(

@@ -1,0 +1,85 @@
+"""Orders for requests: all that ask at the same time share a statement, and one that was just made is waited for."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from ulid import ULID
+
+from services.payments.core.state import KnownOrder
+from services.payments.store import orders
+from services.payments.store.orders import Place
+from shared.batcher import Batcher
+from shared.clock import Clock
+from shared.faults import Transient
+from shared.kafka import BatchConsumer
+from shared.postgres import Pool
+from shared.waiting import Waiting
+
+_WITHIN_S = 2.0
+"""An order that was just made is not known here yet: for so long it is waited for."""
+_LOOK_EVERY_S = 0.2
+"""How soon an order is found that another process took in."""
+YOUNG = timedelta(seconds=10)
+"""An order whose id is older is known here, unless this process is behind."""
+_BEHIND = timedelta(seconds=5)
+
+
+class OrderFinder:
+    """Finds the orders of a merchant."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._clock = clock
+        self.lanes: Sequence[BatchConsumer] = ()
+        """What takes in orders here. Where there are none, nobody here knows whether they are behind."""
+        self._reads: Batcher[Place, KnownOrder | None] = Batcher(partial(orders.read_at, pool))
+        self._waiting = Waiting[KnownOrder]()
+        self._heard_until: datetime | None = None
+
+    async def find(self, place: Place) -> KnownOrder | None:
+        """The order; another tenant's is not there. `Transient` where it may be there, and was not heard of yet."""
+        order = await self._reads.submit(place)
+        if order is None and (self._young(place) or not self.lanes or self._behind()):
+            order = await self._appeared(place)
+        if order is None and (reason := self._behind()) is not None:
+            raise Transient(f"orders may not have been heard of: {reason}")
+        return order
+
+    def heard(self, seen: Iterable[KnownOrder], until: datetime) -> None:
+        """Orders are known as they are now, with all that was recorded until then."""
+        self._heard_until = until
+        for order in seen:
+            self._waiting.tell(order.order_id, order)
+
+    async def _appeared(self, place: Place) -> KnownOrder | None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _WITHIN_S
+        with self._waiting.joined(place.order_id, place.names) as told:
+            while (left := ends - loop.time()) > 0:
+                # All that wait look at the same moments, and so together.
+                await asyncio.wait([told], timeout=min(left, _LOOK_EVERY_S - loop.time() % _LOOK_EVERY_S))
+                order = told.result() if told.done() else await self._reads.submit(place)
+                if order is not None:
+                    return order
+        return None
+
+    def _young(self, place: Place) -> bool:
+        """Whether it may be on its way; of an id that tells no time nobody knows."""
+        try:
+            made_at = ULID.from_str(place.order_id.removeprefix("ord_")).datetime
+        except ValueError:
+            return True
+        return made_at > self._clock() - YOUNG
+
+    def _behind(self) -> str | None:
+        """Why an order may not be known here although it was made a while ago."""
+        reasons = (lane.ready() for lane in self.lanes)
+        return next((reason for reason in reasons if reason), None) or self._late()
+
+    def _late(self) -> str | None:
+        """While messages wait and the newest that was taken in is old."""
+        waiting = sum(lane.lag for lane in self.lanes)
+        if not waiting or (self._heard_until is not None and self._heard_until > self._clock() - _BEHIND):
+            return None
+        return f"{waiting} of their versions wait"
