@@ -4,26 +4,18 @@ import asyncio
 import base64
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
 from services.sandbox import store
 from services.sandbox.core.payment import Payment
-from services.sandbox.core.rules import (
-    CANCELED,
-    UNKNOWN_PAYMENT,
-    Decision,
-    answer_challenge,
-    authorize,
-    change_payment,
-    settled,
-)
-from services.sandbox.core.tokens import Fault, fault_of
+from services.sandbox.core.rules import CANCELED, answer_challenge, settled
+from services.sandbox.processing import Processed, Result, process
 from services.sandbox.store import Attempt
+from shared.batcher import Batcher
 from shared.clock import Clock
 from shared.contracts.model import Reference
 from shared.contracts.sandbox import (
@@ -31,13 +23,11 @@ from shared.contracts.sandbox import (
     SandboxLookUp,
     SandboxOutcome,
     SandboxRequest,
-    Token,
     Whose,
 )
-from shared.faults import OutcomeUnknown, Poison
+from shared.faults import OutcomeUnknown
 from shared.http.pages import LARGEST_PAGE, ListQuery, QueryTime, TimePosition, page_by_time
 from shared.ids import new_id
-from shared.immutable import immutable
 from shared.postgres import Connection, Pool, transaction
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -67,24 +57,18 @@ class MovementQuery(ListQuery):
         return None if self.order_ids is None else self.order_ids.split(",")
 
 
-@immutable
-class _Processed:
-    """An answer, and what goes wrong with it: only the first one, repeats are answered well."""
-
-    answer: SandboxOutcome
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SandboxAcquirer:
-    """Keeps one answer for each attempt, for ever, and moves money once. See `shared.contracts.sandbox.Acquirer`."""
+    """Keeps one answer for each attempt, for ever, and moves money once. See `shared.contracts.sandbox.Acquirer`.
 
-    pool: Pool
-    clock: Clock
-    secret: SecretStr
-    """What challenges are signed with."""
-    base_url: str
-    sleep: Sleep = asyncio.sleep
+    Challenges are signed with `secret`.
+    """
+
+    def __init__(
+        self, pool: Pool, clock: Clock, secret: SecretStr, base_url: str, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self.pool = pool
+        self._clock, self._secret, self._base_url, self._sleep = clock, secret, base_url, sleep
+        self._requests: Batcher[SandboxRequest, Result] = Batcher(partial(process, pool, clock))
 
     async def ask(self, request: SandboxRequest) -> SandboxOutcome:
         """Do it, once; raises `OutcomeUnknown` where the request or its answer gets lost."""
@@ -94,23 +78,22 @@ class SandboxAcquirer:
                 # The request comes in by two ways: there is one effect, and both get the same answer.
                 processed = await self._process(request)
             case "slow":
-                await self.sleep(SLOW_S)
+                await self._sleep(SLOW_S)
             case "lost_reply":
                 raise OutcomeUnknown("the answer got lost")
         return self._with_url(processed.answer)
 
     async def look_up(self, wanted: SandboxLookUp) -> SandboxOutcome:
         """What became of an attempt; one that was never seen is closed."""
+        named = wanted.merchant_id, wanted.environment, wanted.attempt_id
         async with transaction(self.pool) as connection:
-            attempt = await store.read_attempt(connection, wanted, wanted.attempt_id)
+            attempt = (await store.read_attempts(connection, [named])).get(named)
             if attempt is None:
-                closed = Attempt(wanted.attempt_id, None, CANCELED)
-                if await store.insert_attempt(connection, wanted, closed):
+                if await store.insert_attempts(connection, [Attempt(*named, None, CANCELED)]):
                     return SandboxOutcome(status="never_arrived")
             elif attempt.payment_id is not None:
                 await self._settle(connection, wanted, attempt.payment_id)
-            attempt = await store.read_attempt(connection, wanted, wanted.attempt_id)
-        assert attempt is not None, "an attempt is there for ever"
+            attempt = (await store.read_attempts(connection, [named]))[named]
         if attempt.request_hash is None:
             return SandboxOutcome(status="never_arrived")
         return self._with_url(attempt.outcome or attempt.answer)
@@ -139,7 +122,7 @@ class SandboxAcquirer:
         """The page that a query asks for."""
         whose = Whose(merchant_id=query.merchant_id, environment=query.environment)
         after = query.time_position()
-        while due := await store.due(self.pool, whose, self.clock(), _SETTLED_AT_ONCE):
+        while due := await store.due(self.pool, whose, self._clock(), _SETTLED_AT_ONCE):
             for payment_id in due:
                 async with transaction(self.pool) as connection:
                     await self._settle(connection, whose, payment_id)
@@ -164,65 +147,26 @@ class SandboxAcquirer:
         if found is None:
             return None
         async with transaction(self.pool) as connection:
-            payment = await store.lock_payment(connection, *found)
+            payment = await _locked(connection, *found)
             assert payment is not None, "a payment is there for ever"
-            now = self.clock()
+            now = self._clock()
             change = answer_challenge(payment, approves, new_id("sbm"), now)
-            await store.save(connection, change, now)
+            await store.save(connection, [change], now)
         return change.payment
 
-    async def _process(self, request: SandboxRequest) -> _Processed:
-        digest = sha256(request.model_dump_json().encode()).hexdigest()
-        async with transaction(self.pool) as connection:
-            if request.operation == "authorize":
-                return await self._authorize(connection, request, digest)
-            return await self._change(connection, request, digest)
-
-    async def _authorize(self, connection: Connection, request: SandboxRequest, digest: str) -> _Processed:
-        fault = _fault(request.token, request)
-        if fault == "lost_request":
-            known = await store.read_attempt(connection, request, request.attempt_id)
-            if known is None:
-                raise OutcomeUnknown("the request got lost")
-            return _answered(known, digest)
-        decision = authorize(request, new_id("sbp"), new_id("sbm"), self.clock())
-        return await self._done(connection, request, digest, decision, fault)
-
-    async def _change(self, connection: Connection, request: SandboxRequest, digest: str) -> _Processed:
-        """The payment is locked first, so that of several requests with one id the first is seen by the others."""
-        payment = await store.lock_payment(connection, request, request.reference or "")
-        known = await store.read_attempt(connection, request, request.attempt_id)
-        if known is not None:
-            return _answered(known, digest)
-        if payment is None:
-            return await self._done(connection, request, digest, Decision(UNKNOWN_PAYMENT), None)
-        fault, now = _fault(payment.token, request), self.clock()
-        if fault == "lost_request":
-            raise OutcomeUnknown("the request got lost")
-        decision = change_payment(settled(payment, now), request, new_id("sbm"), now)
-        return await self._done(connection, request, digest, decision, fault)
-
-    async def _done(
-        self, connection: Connection, request: SandboxRequest, digest: str, decision: Decision, fault: Fault | None
-    ) -> _Processed:
-        change = decision.change
-        payment_id = change.payment.payment_id if change else None
-        attempt = Attempt(request.attempt_id, digest, decision.answer, payment_id)
-        if not await store.insert_attempt(connection, request, attempt, decision.late):
-            known = await store.read_attempt(connection, request, request.attempt_id)
-            assert known is not None, "the id is taken"
-            return _answered(known, digest)
-        if change is not None:
-            await store.save(connection, change, self.clock())
-        return _Processed(decision.answer, fault)
+    async def _process(self, request: SandboxRequest) -> Processed:
+        processed = await self._requests.submit(request)
+        if not isinstance(processed, Processed):
+            raise processed
+        return processed
 
     async def _settle(self, connection: Connection, whose: Whose, payment_id: str) -> Payment | None:
         """The payment after all that is due by now."""
-        payment, now = await store.lock_payment(connection, whose, payment_id), self.clock()
+        payment, now = await _locked(connection, whose, payment_id), self._clock()
         if payment is None or payment.due_at is None or payment.due_at > now:
             return payment
         change = settled(payment, now)
-        await store.save(connection, change, now)
+        await store.save(connection, [change], now)
         return change.payment
 
     async def _owner(self, secret: str) -> tuple[Whose, str] | None:
@@ -237,20 +181,14 @@ class SandboxAcquirer:
         if outcome.status != "action_required":
             return outcome
         secret = self._challenge_secret(str(outcome.reference))
-        return outcome.model_copy(update={"url": f"{self.base_url}{CHALLENGE_PATH}{secret}"})
+        return outcome.model_copy(update={"url": f"{self._base_url}{CHALLENGE_PATH}{secret}"})
 
     def _challenge_secret(self, payment_id: str) -> str:
-        key = self.secret.get_secret_value().encode()
+        key = self._secret.get_secret_value().encode()
         signature = hmac.digest(key, b"challenge\0" + payment_id.encode(), "sha256")
         return f"{payment_id}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
-def _fault(token: Token | None, request: SandboxRequest) -> Fault | None:
-    return None if token is None else fault_of(token, request.operation)
-
-
-def _answered(known: Attempt, digest: str) -> _Processed:
-    """The first answer, for the same request; an id that was closed has one for all."""
-    if known.request_hash not in (None, digest):
-        raise Poison("idempotency_key_reused", "This attempt_id belongs to another request.")
-    return _Processed(known.answer)
+async def _locked(connection: Connection, whose: Whose, payment_id: str) -> Payment | None:
+    named = whose.merchant_id, whose.environment, payment_id
+    return (await store.lock_payments(connection, [named])).get(named)

@@ -1,7 +1,8 @@
 """All SQL of the acquirer. Whatever is read or changed is of one merchant's account."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from services.sandbox.core.payment import Change, LateRefund, Movement, Payment
@@ -15,17 +16,50 @@ _PAYMENT = (
     "payment_id, merchant_id, environment, attempt_id, order_id, payment_intent_id, currency, token, amount_minor, "
     "capture, return_url, ends_at, challenged"
 )
-_SAVE_PAYMENT = f"""
-INSERT INTO payments ({_PAYMENT}, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+_values = attrgetter(*_PAYMENT.split(", "))
+_SAVE_PAYMENTS = f"""
+INSERT INTO payments ({_PAYMENT}, due_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::bigint[], $10::boolean[], $11::text[], $12::timestamptz[], $13::boolean[], $14::timestamptz[])
 ON CONFLICT (payment_id) DO UPDATE
 SET ends_at = EXCLUDED.ends_at, challenged = EXCLUDED.challenged, due_at = EXCLUDED.due_at
 """
 _ADD_ENTRIES = """
 INSERT INTO entries (movement_id, account, amount_minor, kind, attempt_id, currency, payment_id, merchant_id,
     environment, made_at)
-SELECT movement_id, account, amount_minor, kind, attempt_id, $6, $7, $8, $9, $10
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
-    AS new (movement_id, account, amount_minor, kind, attempt_id)
+SELECT *, $10 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+                          $8::text[], $9::text[])
+"""
+_LOCK_PAYMENTS = f"""
+SELECT {_PAYMENT} FROM payments
+WHERE (merchant_id, environment, payment_id) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+ORDER BY payment_id FOR UPDATE
+"""
+_SUMS = """
+SELECT payment_id, coalesce(sum(amount_minor) FILTER (WHERE account = 'held'), 0)::bigint AS held_minor,
+    coalesce(sum(amount_minor) FILTER (WHERE account = 'merchant'), 0)::bigint AS collected_minor,
+    bool_or(kind = 'void') AS voided, bool_or(kind = 'expiry') AS expired
+FROM entries WHERE payment_id = ANY($1::text[]) GROUP BY payment_id
+"""
+_READ_ATTEMPTS = """
+SELECT merchant_id, environment, attempt_id, request_hash, answer, payment_id, outcome FROM attempts
+WHERE (merchant_id, environment, attempt_id) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+"""
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts (merchant_id, environment, attempt_id, request_hash, payment_id, answer, movement_id, amount_minor,
+    fails_at)
+SELECT merchant_id, environment, attempt_id, request_hash, payment_id, answer::jsonb, movement_id, amount_minor,
+    fails_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+            $9::timestamptz[])
+    AS new (merchant_id, environment, attempt_id, request_hash, payment_id, answer, movement_id, amount_minor, fails_at)
+ON CONFLICT DO NOTHING
+"""
+_END_ATTEMPTS = """
+UPDATE attempts AS ended SET outcome = new.outcome::jsonb, fails_at = NULL
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (merchant_id, environment, attempt_id, outcome)
+WHERE ended.merchant_id = new.merchant_id AND ended.environment = new.environment
+    AND ended.attempt_id = new.attempt_id
 """
 _MOVEMENT = """
 SELECT more.movement_id, more.kind, more.payment_id, order_id, payment_intent_id, more.attempt_id,
@@ -42,10 +76,16 @@ _MOVEMENTS = f"{_MOVEMENT}{_IN_ORDER}"
 _MOVEMENTS_OF = f"{_MOVEMENT}    AND payments.order_id = ANY($6::text[])\n{_IN_ORDER}"
 
 
+Named = tuple[str, str, str]
+"""A payment or an attempt: merchant, environment, and its id."""
+
+
 @immutable
 class Attempt:
     """What was asked under an id, and what came of it."""
 
+    merchant_id: str
+    environment: str
     attempt_id: str
     request_hash: str | None
     """None where somebody asked about the id before anything came."""
@@ -53,66 +93,45 @@ class Attempt:
     payment_id: str | None = None
     outcome: SandboxOutcome | None = None
     """What became of it, where that is not the answer any more."""
+    late: LateRefund | None = None
+    """The refund that it is and that comes back, while it is new."""
+
+    @property
+    def named(self) -> Named:
+        return self.merchant_id, self.environment, self.attempt_id
 
 
-async def read_attempt(connection: Connection, whose: Whose, attempt_id: str) -> Attempt | None:
-    """What is known under this id."""
-    row = await connection.fetchrow(
-        "SELECT attempt_id, request_hash, answer, payment_id, outcome FROM attempts "
-        "WHERE merchant_id = $1 AND environment = $2 AND attempt_id = $3",
-        whose.merchant_id,
-        whose.environment,
-        attempt_id,
-    )
-    if row is None:
-        return None
-    outcome = None if row["outcome"] is None else SandboxOutcome.model_validate_json(row["outcome"])
-    answer = SandboxOutcome.model_validate_json(row["answer"])
-    return Attempt(row["attempt_id"], row["request_hash"], answer, row["payment_id"], outcome)
+async def read_attempts(connection: Connection, wanted: Collection[Named]) -> dict[Named, Attempt]:
+    """Those of the attempts that are known; one statement."""
+    rows = await connection.fetch(_READ_ATTEMPTS, *_columns(sorted(wanted)))
+    found = map(_attempt, rows)
+    return {attempt.named: attempt for attempt in found}
 
 
-async def insert_attempt(
-    connection: Connection, whose: Whose, attempt: Attempt, late: LateRefund | None = None
-) -> bool:
-    """Whether the id was free; waits for another transaction that is about to take it."""
-    status = await connection.execute(
-        "INSERT INTO attempts (merchant_id, environment, attempt_id, request_hash, payment_id, answer, movement_id, "
-        "amount_minor, fails_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        whose.merchant_id,
-        whose.environment,
-        attempt.attempt_id,
-        attempt.request_hash,
-        attempt.payment_id,
-        attempt.answer.model_dump_json(exclude_none=True),
-        late.movement_id if late else None,
-        late.amount_minor if late else 0,
-        late.fails_at if late else None,
-    )
-    return status == "INSERT 0 1"
+async def insert_attempts(connection: Connection, attempts: Sequence[Attempt]) -> bool:
+    """Whether all their ids were free; waits for another transaction that is about to take one. One statement."""
+    if not attempts:
+        return True
+    rows = sorted(map(_row, attempts), key=itemgetter(0, 1, 2))
+    return await connection.execute(_INSERT_ATTEMPTS, *_columns(rows)) == f"INSERT 0 {len(rows)}"
 
 
-async def lock_payment(connection: Connection, whose: Whose, payment_id: str) -> Payment | None:
-    """The payment as the ledger has it, locked; another merchant's is not there."""
-    row = await connection.fetchrow(
-        f"SELECT {_PAYMENT} FROM payments WHERE payment_id = $1 AND merchant_id = $2 AND environment = $3 FOR UPDATE",
-        payment_id,
-        whose.merchant_id,
-        whose.environment,
-    )
-    if row is None:
-        return None
-    # Not before the row is locked: a sum that was read with it would lack what somebody else was adding.
-    sums = await connection.fetchrow(
-        """
-        SELECT coalesce(sum(amount_minor) FILTER (WHERE account = 'held'), 0)::bigint AS held_minor,
-            coalesce(sum(amount_minor) FILTER (WHERE account = 'merchant'), 0)::bigint AS collected_minor,
-            coalesce(bool_or(kind = 'void'), false) AS voided, coalesce(bool_or(kind = 'expiry'), false) AS expired
-        FROM entries WHERE payment_id = $1
-        """,
-        payment_id,
-    )
-    late = await _late_refunds(connection, payment_id) if BEHAVIOURS[row["token"]].refund_fails else ()
-    return Payment(**dict(row), **dict(sums), late=late)  # type: ignore[arg-type]
+async def lock_payments(connection: Connection, wanted: Collection[Named]) -> dict[Named, Payment]:
+    """The payments as the ledger has them, locked in the order of their ids; another merchant's are not there."""
+    rows = await connection.fetch(_LOCK_PAYMENTS, *_columns(sorted(wanted))) if wanted else []
+    if not rows:
+        return {}
+    # Not before the rows are locked: sums that were read with them would lack what somebody else was adding.
+    found = await connection.fetch(_SUMS, [row["payment_id"] for row in rows])
+    sums = {each["payment_id"]: dict(each) for each in found}
+    failing = [row["payment_id"] for row in rows if BEHAVIOURS[row["token"]].refund_fails]
+    late = await _late_refunds(connection, failing) if failing else {}
+    return {
+        (row["merchant_id"], row["environment"], row["payment_id"]): Payment(
+            **(dict(row) | sums.get(row["payment_id"], {})), late=tuple(late.get(row["payment_id"], ()))
+        )
+        for row in rows
+    }
 
 
 async def find_owner(pool: Pool, payment_id: str) -> Whose | None:
@@ -121,24 +140,22 @@ async def find_owner(pool: Pool, payment_id: str) -> Whose | None:
     return None if row is None else Whose(**row)
 
 
-async def save(connection: Connection, change: Change, now: datetime) -> None:
-    """What moved is in the ledger, and the payment and its attempts are as they became."""
-    payment = change.payment
-    await connection.execute(_SAVE_PAYMENT, *(getattr(payment, name) for name in _PAYMENT.split(", ")), payment.due_at)
-    if change.movements:
-        entries = [entry for movement in change.movements for entry in _entries(movement)]
-        columns = map(list, zip(*entries, strict=True))
-        whose = (payment.currency, payment.payment_id, payment.merchant_id, payment.environment)
-        await connection.execute(_ADD_ENTRIES, *columns, *whose, now)
-    for attempt_id, outcome in change.outcomes:
-        await connection.execute(
-            "UPDATE attempts SET outcome = $4, fails_at = NULL "
-            "WHERE merchant_id = $1 AND environment = $2 AND attempt_id = $3",
-            payment.merchant_id,
-            payment.environment,
-            attempt_id,
-            outcome.model_dump_json(exclude_none=True),
-        )
+async def save(connection: Connection, changes: Sequence[Change], now: datetime) -> None:
+    """What moved is in the ledger, and payments and their attempts are as they became: each as its last change says."""
+    if not changes:
+        return
+    payments = {change.payment.payment_id: change.payment for change in changes}.values()
+    await connection.execute(_SAVE_PAYMENTS, *_columns([(*_values(each), each.due_at) for each in payments]))
+    entries = [entry for change in changes for movement in change.movements for entry in _entries(movement, change)]
+    if entries:
+        await connection.execute(_ADD_ENTRIES, *_columns(entries), now)
+    outcomes = {
+        (change.payment.merchant_id, change.payment.environment, attempt_id): outcome.model_dump_json(exclude_none=True)
+        for change in changes
+        for attempt_id, outcome in change.outcomes
+    }
+    if outcomes:
+        await connection.execute(_END_ATTEMPTS, *_columns([(*named, outcome) for named, outcome in outcomes.items()]))
 
 
 async def due(pool: Pool, whose: Whose, now: datetime, limit: int) -> list[str]:
@@ -171,17 +188,53 @@ async def movements_of(
     return [SandboxMovement(**row) for row in rows]
 
 
-def _entries(movement: Movement) -> list[tuple[Any, ...]]:
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return list(map(list, zip(*rows, strict=True)))
+
+
+def _attempt(row: Any) -> Attempt:
+    outcome = None if row["outcome"] is None else SandboxOutcome.model_validate_json(row["outcome"])
+    answer = SandboxOutcome.model_validate_json(row["answer"])
+    named = row["merchant_id"], row["environment"], row["attempt_id"]
+    return Attempt(*named, row["request_hash"], answer, row["payment_id"], outcome)
+
+
+def _row(attempt: Attempt) -> tuple[Any, ...]:
+    late = attempt.late
+    return (
+        *attempt.named,
+        attempt.request_hash,
+        attempt.payment_id,
+        attempt.answer.model_dump_json(exclude_none=True),
+        late.movement_id if late else None,
+        late.amount_minor if late else 0,
+        late.fails_at if late else None,
+    )
+
+
+def _entries(movement: Movement, change: Change) -> list[tuple[Any, ...]]:
     """The two rows of a movement."""
-    named, about = movement.movement_id, (movement.kind, movement.attempt_id)
-    amount = movement.amount_minor
+    payment, amount = change.payment, movement.amount_minor
+    about = (
+        movement.kind,
+        movement.attempt_id,
+        payment.currency,
+        payment.payment_id,
+        payment.merchant_id,
+        payment.environment,
+    )
+    named = movement.movement_id
     return [(named, movement.source, -amount, *about), (named, movement.target, amount, *about)]
 
 
-async def _late_refunds(connection: Connection, payment_id: str) -> tuple[LateRefund, ...]:
+async def _late_refunds(connection: Connection, payment_ids: Sequence[str]) -> dict[str, list[LateRefund]]:
     rows = await connection.fetch(
-        "SELECT attempt_id, movement_id, amount_minor, fails_at FROM attempts "
-        "WHERE payment_id = $1 AND fails_at IS NOT NULL ORDER BY fails_at, attempt_id",
-        payment_id,
+        "SELECT payment_id, attempt_id, movement_id, amount_minor, fails_at FROM attempts "
+        "WHERE payment_id = ANY($1::text[]) AND fails_at IS NOT NULL ORDER BY fails_at, attempt_id",
+        payment_ids,
     )
-    return tuple(LateRefund(**dict(row)) for row in rows)
+    found: dict[str, list[LateRefund]] = {}
+    for row in rows:
+        late = LateRefund(row["attempt_id"], row["movement_id"], row["amount_minor"], row["fails_at"])
+        found.setdefault(row["payment_id"], []).append(late)
+    return found

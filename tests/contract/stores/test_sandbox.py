@@ -30,19 +30,27 @@ def hold(number: int = 1, amount: int = 900) -> Movement:
     return Movement(f"sbm_{number}", "hold", f"att_{number}", "holder", "held", amount)
 
 
-async def saved(sandbox: Store, change: Change, at: Any = NOW) -> None:
+def attempt(number: int = 1, **fields: Any) -> Attempt:
+    """Approved, of payment 1."""
+    return replace(Attempt("mer_1", "test", f"att_{number}", "hash", APPROVED, "sbp_1"), **fields)
+
+
+async def saved(sandbox: Store, *changes: Change, at: Any = NOW) -> None:
     async with transaction(sandbox.pool) as connection:
-        await store.save(connection, change, at)
+        await store.save(connection, changes, at)
 
 
 async def locked(sandbox: Store, number: int = 1, whose: Whose = MINE) -> Payment | None:
     async with transaction(sandbox.pool) as connection:
-        return await store.lock_payment(connection, whose, f"sbp_{number}")
+        named = whose.merchant_id, whose.environment, f"sbp_{number}"
+        return (await store.lock_payments(connection, [named])).get(named)
 
 
-async def read(sandbox: Store, attempt_id: str, whose: Whose = MINE) -> Attempt | None:
+async def read(sandbox: Store, *names: str, whose: Whose = MINE) -> list[Attempt | None]:
+    wanted = [(whose.merchant_id, whose.environment, name) for name in names]
     async with transaction(sandbox.pool) as connection:
-        return await store.read_attempt(connection, whose, attempt_id)
+        found = await store.read_attempts(connection, wanted)
+    return [found.get(each) for each in wanted]
 
 
 async def test_it_answers(sandbox: Store) -> None:
@@ -50,21 +58,29 @@ async def test_it_answers(sandbox: Store) -> None:
 
 
 async def test_an_id_is_taken_once_for_each_merchant(sandbox: Store) -> None:
-    attempt = Attempt("att_1", "hash", APPROVED, "sbp_1")
+    strangers = attempt(merchant_id="mer_2", request_hash=None)
     async with transaction(sandbox.pool) as first:
-        assert await store.insert_attempt(first, MINE, attempt)
-        assert await store.insert_attempt(first, STRANGER, replace(attempt, request_hash=None))
+        assert await store.insert_attempts(first, [])
+        assert await store.insert_attempts(first, [strangers, attempt(2), attempt()])
 
         async def second() -> bool:
             async with transaction(sandbox.pool) as connection:
-                return await store.insert_attempt(connection, MINE, replace(attempt, request_hash="other"))
+                return await store.insert_attempts(connection, [attempt(3), attempt(request_hash="other")])
 
         late = asyncio.create_task(second())
         assert await waits(late)
     assert not await late
-    assert await read(sandbox, "att_1") == attempt
-    assert await read(sandbox, "att_1", STRANGER) == replace(attempt, request_hash=None)
-    assert await read(sandbox, "att_2") is None
+    assert await read(sandbox, "att_2", "att_1", "att_4") == [attempt(2), attempt(), None]
+    assert await read(sandbox, "att_1", whose=STRANGER) == [strangers]
+
+
+async def test_of_two_that_take_the_same_ids_one_waits_for_the_other(sandbox: Store) -> None:
+    async def take(*attempts: Attempt) -> bool:
+        async with transaction(sandbox.pool) as connection:
+            return await store.insert_attempts(connection, attempts)
+
+    both = [attempt(number) for number in range(50)]
+    assert sorted(await asyncio.gather(take(*both), take(*reversed(both)))) == [False, True]
 
 
 async def test_a_payment_is_what_the_ledger_says(sandbox: Store) -> None:
@@ -89,22 +105,40 @@ async def test_another_merchants_payment_is_not_there(sandbox: Store) -> None:
 async def test_of_two_that_change_a_payment_the_second_sees_what_the_first_did(sandbox: Store) -> None:
     await saved(sandbox, Change(payment()).moved(hold()))
     async with transaction(sandbox.pool) as first:
-        assert await store.lock_payment(first, MINE, "sbp_1")
+        assert await store.lock_payments(first, [("mer_1", "test", "sbp_1")])
         second = asyncio.create_task(locked(sandbox))
         assert await waits(second)
         capture = Movement("sbm_2", "capture", "att_2", "held", "merchant", 900)
-        await store.save(first, Change(payment(held_minor=900)).moved(capture), NOW)
+        await store.save(first, [Change(payment(held_minor=900)).moved(capture)], NOW)
     assert await second == payment(collected_minor=900)
+
+
+async def test_several_payments_are_changed_together(sandbox: Store) -> None:
+    await saved(sandbox, Change(payment(1)).moved(hold(1)), Change(payment(2)).moved(hold(2, 300)))
+    once = Change(payment(1, held_minor=900)).moved(Movement("sbm_3", "capture", "att_3", "held", "merchant", 200))
+    twice = Change(once.payment).moved(Movement("sbm_4", "capture", "att_4", "held", "merchant", 100))
+    over = Change(payment(2, held_minor=300, challenged=True)).moved(
+        Movement("sbm_5", "void", None, "held", "holder", 300)
+    )
+    await saved(sandbox, once, over, twice)
+    wanted = [("mer_1", "test", f"sbp_{number}") for number in (2, 1, 9)]
+    async with transaction(sandbox.pool) as connection:
+        found = await store.lock_payments(connection, [*wanted, ("mer_2", "test", "sbp_1")])
+        assert await store.lock_payments(connection, []) == {}
+    assert found == {
+        wanted[1]: payment(1, held_minor=600, collected_minor=300),
+        wanted[0]: payment(2, challenged=True, voided=True),
+    }
 
 
 async def test_an_attempt_ends_otherwise_than_it_began(sandbox: Store) -> None:
     asks = SandboxOutcome(status="action_required", reference="sbp_1", ends_at=NOW)
     async with transaction(sandbox.pool) as connection:
-        await store.insert_attempt(connection, MINE, Attempt("att_1", "hash", asks, "sbp_1"))
+        await store.insert_attempts(connection, [attempt(answer=asks)])
     await saved(sandbox, Change(payment(challenged=True)))
     later = payment(challenged=False, ends_at=NOW + SECOND)
     await saved(sandbox, Change(later).ended("att_1", APPROVED).moved(hold()))
-    assert await read(sandbox, "att_1") == Attempt("att_1", "hash", asks, "sbp_1", APPROVED)
+    assert await read(sandbox, "att_1") == [attempt(answer=asks, outcome=APPROVED)]
     assert await locked(sandbox) == replace(later, held_minor=900)
 
 
@@ -119,7 +153,7 @@ async def test_what_is_due_is_found_the_longest_ago_first(sandbox: Store) -> Non
 
 async def test_movements_come_in_the_order_of_time_in_pages(sandbox: Store) -> None:
     for number, at in ((1, NOW), (2, NOW - SECOND), (3, NOW)):
-        await saved(sandbox, Change(payment(number)).moved(hold(number)), at)
+        await saved(sandbox, Change(payment(number)).moved(hold(number)), at=at)
     first = await store.movements(sandbox.pool, MINE, None, 2)
     assert [(each.movement_id, each.made_at) for each in first] == [("sbm_2", NOW - SECOND), ("sbm_1", NOW)]
     [last] = await store.movements(sandbox.pool, MINE, (NOW, "sbm_1"), 2)
@@ -131,7 +165,7 @@ async def test_movements_come_in_the_order_of_time_in_pages(sandbox: Store) -> N
 
 async def test_movements_of_some_orders_only(sandbox: Store) -> None:
     for number, order_id in ((1, "ord_1"), (2, "ord_2"), (3, "ord_1")):
-        await saved(sandbox, Change(payment(number, order_id=order_id)).moved(hold(number)), NOW)
+        await saved(sandbox, Change(payment(number, order_id=order_id)).moved(hold(number)))
 
     async def found(*order_ids: str, of: Whose = MINE, limit: int = 5) -> list[str]:
         return [each.movement_id for each in await store.movements_of(sandbox.pool, of, order_ids, None, limit)]

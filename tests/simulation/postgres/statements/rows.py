@@ -1,11 +1,13 @@
 """What statements do with rows."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from tests.simulation.postgres.client import Rows
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.table import Values
+
+K = TypeVar("K", bound=Hashable)
 
 
 def picked(rows: Iterable[Values], names: Sequence[str]) -> Rows:
@@ -29,9 +31,9 @@ def is_mine(row: Values, merchant_id: str, environment: str) -> bool:
     return (row["merchant_id"], row["environment"]) == (merchant_id, environment)
 
 
-def by_first(keys: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+def by_first(keys: Iterable[K], values: Iterable[Any]) -> dict[K, Any]:
     """An UPDATE changes a row once, however many rows it is joined with."""
-    found: dict[str, Any] = {}
+    found: dict[K, Any] = {}
     for key, value in zip(keys, values, strict=True):
         found.setdefault(key, value)
     return found

@@ -8,15 +8,15 @@ from typing import Any
 from services.sandbox import store
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
-from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
+from tests.simulation.postgres.statements.rows import by_first, is_mine, picked, rows_of, there
 from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
 _PAYMENT = store._PAYMENT.split(", ")
 _ATTEMPT = "merchant_id environment attempt_id request_hash payment_id answer movement_id amount_minor fails_at".split()
-_ENTRY = "movement_id account amount_minor kind attempt_id".split()
-_ABOUT = "currency payment_id merchant_id environment made_at".split()
+_TENANT = ("merchant_id", "environment")
+_ENTRY = "movement_id account amount_minor kind attempt_id currency payment_id merchant_id environment".split()
 
 
 @statement("SELECT 1")
@@ -24,74 +24,56 @@ def one(t: Transaction) -> Rows:
     return [{"?column?": 1}]
 
 
-@statement(
-    """
-    SELECT attempt_id, request_hash, answer, payment_id, outcome FROM attempts
-    WHERE merchant_id = $1 AND environment = $2 AND attempt_id = $3
-    """
-)
-def read_attempt(t: Transaction, *key: str) -> Rows:
-    return picked(there(t, "attempts", [key]), ("attempt_id", "request_hash", "answer", "payment_id", "outcome"))
+@statement(store._READ_ATTEMPTS)
+def read_attempts(t: Transaction, *columns: list[str]) -> Rows:
+    found = there(t, "attempts", zip(*columns, strict=True))
+    return picked(found, (*_TENANT, "attempt_id", "request_hash", "answer", "payment_id", "outcome"))
 
 
-@statement(
-    """
-    INSERT INTO attempts (merchant_id, environment, attempt_id, request_hash, payment_id, answer, movement_id,
-    amount_minor, fails_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
-    """
-)
-async def insert_attempt(t: Transaction, *values: Any) -> str:
-    new = await t.insert_new(t.database["attempts"], dict(zip(_ATTEMPT, values, strict=True)))
-    return f"INSERT 0 {0 if new is None else 1}"
+@statement(store._INSERT_ATTEMPTS)
+async def insert_attempts(t: Transaction, *columns: list[Any]) -> str:
+    new = [await t.insert_new(t.database["attempts"], row) for row in rows_of(_ATTEMPT, *columns)]
+    return f"INSERT 0 {len(new) - new.count(None)}"
 
 
-@statement(
-    """
-    UPDATE attempts SET outcome = $4, fails_at = NULL
-    WHERE merchant_id = $1 AND environment = $2 AND attempt_id = $3
-    """
-)
-async def end_attempt(t: Transaction, merchant_id: str, environment: str, attempt_id: str, outcome: str) -> str:
-    rows = await t.lock_rows(t.database["attempts"], [(merchant_id, environment, attempt_id)])
+@statement(store._END_ATTEMPTS)
+async def end_attempts(t: Transaction, *columns: list[str]) -> str:
+    *named, outcomes = columns
+    ended = by_first(zip(*named, strict=True), outcomes)
+    rows = await t.lock_rows(t.database["attempts"], ended)
     for row in rows:
+        outcome = ended[t.database["attempts"].key(row)]
         await t.put(t.database["attempts"], row | {"outcome": outcome, "fails_at": None})
     return f"UPDATE {len(rows)}"
 
 
-@statement(
-    f"""
-    SELECT {store._PAYMENT} FROM payments
-    WHERE payment_id = $1 AND merchant_id = $2 AND environment = $3 FOR UPDATE
-    """
-)
-async def lock_payment(t: Transaction, payment_id: str, merchant_id: str, environment: str) -> Rows:
-    rows = await t.lock_rows(t.database["payments"], [payment_id], lambda row: is_mine(row, merchant_id, environment))
-    return picked(rows, _PAYMENT)
+@statement(store._LOCK_PAYMENTS)
+async def lock_payments(t: Transaction, merchants: list[str], environments: list[str], ids: list[str]) -> Rows:
+    wanted = set(zip(merchants, environments, ids, strict=True))
+
+    def named(row: Values) -> bool:
+        return (row["merchant_id"], row["environment"], row["payment_id"]) in wanted
+
+    return picked(await t.lock_rows(t.database["payments"], sorted(set(ids)), named), _PAYMENT)
 
 
-@statement(
-    """
-    SELECT coalesce(sum(amount_minor) FILTER (WHERE account = 'held'), 0)::bigint AS held_minor,
-        coalesce(sum(amount_minor) FILTER (WHERE account = 'merchant'), 0)::bigint AS collected_minor,
-        coalesce(bool_or(kind = 'void'), false) AS voided, coalesce(bool_or(kind = 'expiry'), false) AS expired
-    FROM entries WHERE payment_id = $1
-    """
-)
-def sums(t: Transaction, payment_id: str) -> Rows:
-    entries = t.find(t.database["entries"], "payment", payment_id)
+@statement(store._SUMS)
+def sums(t: Transaction, ids: list[str]) -> Rows:
+    found = ((each, t.find(t.database["entries"], "payment", each)) for each in set(ids))
+    return [{"payment_id": each} | _sums(entries) for each, entries in found if entries]
 
+
+def _sums(entries: list[Values]) -> Values:
     def of(account: str) -> int:
         return sum(row["amount_minor"] for row in entries if row["account"] == account)
 
     kinds = {row["kind"] for row in entries}
-    return [
-        {
-            "held_minor": of("held"),
-            "collected_minor": of("merchant"),
-            "voided": "void" in kinds,
-            "expired": "expiry" in kinds,
-        }
-    ]
+    return {
+        "held_minor": of("held"),
+        "collected_minor": of("merchant"),
+        "voided": "void" in kinds,
+        "expired": "expiry" in kinds,
+    }
 
 
 @statement("SELECT merchant_id, environment FROM payments WHERE payment_id = $1")
@@ -99,21 +81,21 @@ def owner(t: Transaction, payment_id: str) -> Rows:
     return picked(there(t, "payments", [payment_id]), ("merchant_id", "environment"))
 
 
-@statement(store._SAVE_PAYMENT)
-async def save_payment(t: Transaction, *values: Any) -> str:
+@statement(store._SAVE_PAYMENTS)
+async def save_payments(t: Transaction, *columns: list[Any]) -> str:
     def changed(known: Values, new: Values) -> Values:
         return known | {name: new[name] for name in ("ends_at", "challenged", "due_at")}
 
-    row = dict(zip([*_PAYMENT, "due_at"], values, strict=True))
-    return f"INSERT 0 {len(await t.upsert(t.database['payments'], [row], changed))}"
+    rows = rows_of([*_PAYMENT, "due_at"], *columns)
+    return f"INSERT 0 {len(await t.upsert(t.database['payments'], rows, changed))}"
 
 
 @statement(store._ADD_ENTRIES)
-async def add_entries(t: Transaction, *values: Any) -> str:
-    columns, about = values[: len(_ENTRY)], dict(zip(_ABOUT, values[len(_ENTRY) :], strict=True))
+async def add_entries(t: Transaction, *arguments: Any) -> str:
+    *columns, now = arguments
     rows = rows_of(_ENTRY, *columns)
     for row in rows:
-        await t.insert(t.database["entries"], row | about)
+        await t.insert(t.database["entries"], row | {"made_at": now})
     return f"INSERT 0 {len(rows)}"
 
 
@@ -168,6 +150,6 @@ def _page_of_movements(
     for row in sorted(wanted, key=place)[:limit]:
         [payment] = there(t, "payments", [row["payment_id"]])
         about = {name: payment[name] for name in ("order_id", "payment_intent_id")}
-        known = {name: row[name] for name in (*_ENTRY, *_ABOUT) if name != "account"}
+        known = {name: row[name] for name in (*_ENTRY, "made_at") if name != "account"}
         found.append(known | about | {"source": sources[row["movement_id"]], "target": row["account"]})
     return found
