@@ -103,18 +103,20 @@ class ReplyConsumer:
         wanted = [reply for reply in replies if reply.sender == SOURCE]
         if wanted:
             # Most are for intents, of which the others need not ask the database.
-            others = [reply for reply in wanted if not reply.command_id.startswith("pi_")]
-            settled = 0
-            async with transaction(self._pool) as connection:
-                if others:
-                    settled = await answers.settle_all(connection, others, self._clock())
-                    settled += await resolving.settle_all(connection, others, self._clock())
-                moves = await self._intents.settle(connection, wanted)
-            if settled:
-                self._committed()
-            self._intents.announce(moves)
+            for_intents = [reply for reply in wanted if reply.command_id.startswith("pi_")]
+            if for_intents:
+                await self._intents.replied(for_intents)
+            if len(for_intents) < len(wanted):
+                await self._settle([reply for reply in wanted if not reply.command_id.startswith("pi_")])
         told = dict(zip(map(_position, ours), results, strict=True))
         return [told.get(_position(record)) for record in records]
+
+    async def _settle(self, replies: Sequence[_Reply]) -> None:
+        async with transaction(self._pool) as connection:
+            settled = await answers.settle_all(connection, replies, self._clock())
+            settled += await resolving.settle_all(connection, replies, self._clock())
+        if settled:
+            self._committed()
 
 
 def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channel]) -> Arrival:

@@ -34,14 +34,17 @@ class OrderFinder:
         self.lanes: Sequence[BatchConsumer] = ()
         """What takes in orders here. Where there are none, nobody here knows whether they are behind."""
         self._reads: Batcher[Place, KnownOrder | None] = Batcher(partial(orders.read_at, pool))
+        self._looks: Batcher[Place, None] = Batcher(self._look, concurrent=1)
         self._waiting = Waiting[KnownOrder]()
         self._heard_until: datetime | None = None
 
     async def find(self, place: Place) -> KnownOrder | None:
         """The order; another tenant's is not there. `Transient` where it may be there, and was not heard of yet."""
         order = await self._reads.submit(place)
-        if order is None and (self._young(place) or not self.lanes or self._behind()):
+        if order is None and (self._young(place) or not self.lanes):
             order = await self._appeared(place)
+            if order is None:
+                await self._looks.submit(place)
         if order is None and (reason := self._behind()) is not None:
             raise Transient(f"orders may not have been heard of: {reason}")
         return order
@@ -63,6 +66,11 @@ class OrderFinder:
                 if order is not None:
                     return order
         return None
+
+    async def _look(self, places: Sequence[Place]) -> list[None]:
+        """An outage of Kafka is otherwise noticed after some seconds only."""
+        await asyncio.gather(*(lane.look() for lane in self.lanes))
+        return [None] * len(places)
 
     def _young(self, place: Place) -> bool:
         """Whether it may be on its way; of an id that tells no time nobody knows."""

@@ -1,4 +1,4 @@
-"""Payment intents in the database: what is wished for, replied and answered, each in one transaction per batch."""
+"""Payment intents in the database: what is wished for, and what follows from replies and answers, in batches."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from prometheus_client import Histogram
 
 from services.payments.core.asking import Approved, Declined, Found
 from services.payments.core.intents import answers
-from services.payments.core.intents.answers import answered, ended_challenge, gave_back, may_call, too_late
-from services.payments.core.intents.moves import Moves, intent_of
-from services.payments.core.intents.replies import replied
-from services.payments.core.intents.state import Attempt, Intent, Refused, ends_challenge
-from services.payments.core.intents.surplus import item_for_reply
+from services.payments.core.intents.answers import may_call
+from services.payments.core.intents.moves import Moves
+from services.payments.core.intents.replies import Reply
+from services.payments.core.intents.state import Attempt, Intent, Refused
+from services.payments.core.state import Item
 from services.payments.messages import found_messages
+from services.payments.news import Answered, Groups, News, about, recorded, surplus
 from services.payments.resolving import given_back
 from services.payments.saving import save
 from services.payments.store import attempts, intents, unmatched
 from services.payments.store.attempts import Claim as AttemptClaim
 from shared import idempotency, outbox
+from shared.batcher import Batcher
 from shared.clock import Clock
-from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.idempotency import Claim, Fresh, IdempotencyKey
 from shared.postgres import Connection, Pool, transaction
 
-Reply = CommandAccepted | CommandRefused
 Wish = Callable[[Moves], Refused | None]
 Tell = Callable[[Sequence[Intent]], tuple[int, bytes]]
 """The status and body of the answer: the intents of the group as they are saved."""
@@ -109,6 +109,7 @@ class Intents:
         settled: Callable[[Sequence[Intent]], None] = lambda _: None,
     ) -> None:
         self._pool, self._clock, self._committed, self._called, self._settled = pool, clock, committed, called, settled
+        self._followed: Batcher[News, None] = Batcher(self.follow)
         self.caller: Caller | None = None
         """Makes attempts as soon as they are saved here, where it has room; all others are claimed later."""
 
@@ -118,7 +119,7 @@ class Intents:
         async with transaction(self._pool) as connection:
             claims = await idempotency.claim(connection, [wanted.key for wanted in batch], now)
             fresh = [wanted for wanted, claim in zip(batch, claims, strict=True) if isinstance(claim, Fresh)]
-            known = _Groups(await _locked(connection, (wanted.payment_intent_id for wanted in fresh)), now)
+            known = Groups(await _locked(connection, (wanted.payment_intent_id for wanted in fresh)), now)
             granted = [
                 (wanted, _grant(wanted, known)) if isinstance(claim, Fresh) else (wanted, claim)
                 for wanted, claim in zip(batch, claims, strict=True)
@@ -126,7 +127,7 @@ class Intents:
             await self._save(connection, known.moves)
             results = [_result(wanted, found) for wanted, found in granted]
             await idempotency.remember(connection, _answers(batch, results), now)
-        self.announce(known.moves)
+        self._announce(known.moves)
         return results
 
     async def remember(self, told: Sequence[Told]) -> list[None]:
@@ -137,30 +138,32 @@ class Intents:
             await idempotency.remember(connection, list(rows.values()), self._clock())
         return [None] * len(told)
 
-    async def settle(self, connection: Connection, replies: Sequence[Reply]) -> list[Moves]:
-        """What the orders' replies change, within the caller's transaction; `announce` it once that is committed."""
-        ours = [reply for reply in replies if reply.command_id.startswith("pi_")]
-        known = _Groups(await _locked(connection, (intent_of(reply.command_id) for reply in ours)), self._clock())
-        found = []
-        for reply in ours:
-            moves = known.of(intent_of(reply.command_id))
-            if moves is not None and replied(moves, intent_of(reply.command_id), reply):
-                found.append(item_for_reply(moves[intent_of(reply.command_id)], reply, self._clock()))
-        await self._save(connection, known.moves)
-        opened = await unmatched.open_items(connection, [item for item in found if item is not None])
-        await outbox.put(connection, found_messages(opened, self._clock()))
-        return known.moves
+    async def replied(self, replies: Sequence[Reply]) -> None:
+        """What the orders said to commands for intents is saved, all of it at once."""
+        await self._followed.submit(tuple(replies))
 
-    async def record(self, told: Sequence[tuple[Attempt, Found | None]]) -> list[None]:
-        """What processors answered; `None` where it was too late to ask."""
+    async def record(self, attempt: Attempt, answer: Found | None) -> None:
+        """What a processor answered is saved; `None` where it was too late to ask."""
+        await self._followed.submit(Answered(attempt, answer))
+
+    async def follow(self, news: Sequence[News]) -> list[None]:
+        """What follows from orders' replies and processors' answers, in one transaction."""
+        now = self._clock()
         async with transaction(self._pool) as connection:
-            ids = (attempt.asked.payment_intent_id for attempt, _ in told)
-            known = _Groups(await _locked(connection, ids), self._clock())
-            after = [attempt for attempt in (_recorded(known, *each) for each in told) if attempt is not None]
+            known = Groups(await _locked(connection, (name for each in news for name in about(each))), now)
+            items: list[Item] = []
+            after: list[Attempt] = []
+            for each in news:
+                if isinstance(each, Answered):
+                    after += recorded(known, each)
+                else:
+                    items += surplus(known, each, now)
             await self._save(connection, known.moves, after)
-            await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], self._clock())
-        self.announce(known.moves)
-        return [None] * len(told)
+            opened = await unmatched.open_items(connection, items)
+            await outbox.put(connection, found_messages(opened, now))
+            await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], now)
+        self._announce(known.moves)
+        return [None] * len(news)
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Attempts that are due, from now on the caller's."""
@@ -177,15 +180,15 @@ class Intents:
         now = self._clock()
         async with transaction(self._pool) as connection:
             over = await intents.run_out(connection, now, _RUN_OUT_AT_ONCE)
-            known = _Groups(await _locked(connection, over), now)
+            known = Groups(await _locked(connection, over), now)
             for payment_intent_id in over:
                 moves = known.of(payment_intent_id)
                 if moves is not None and moves[payment_intent_id].step == "held":
                     answers.run_out(moves, moves[payment_intent_id])
             await self._save(connection, known.moves)
-        self.announce(known.moves)
+        self._announce(known.moves)
 
-    def announce(self, moves: Sequence[Moves]) -> None:
+    def _announce(self, moves: Sequence[Moves]) -> None:
         """What was saved has been committed: attempts are made, and whoever waits for something is woken."""
         for status, seconds in (left for each in moves for left in each.left):
             IN_STATUS.labels(status).observe(seconds)
@@ -213,30 +216,7 @@ class Intents:
             self._called()
 
 
-class _Groups:
-    """The groups that a transaction has locked or makes, each with what follows in it."""
-
-    def __init__(self, groups: Iterable[Sequence[Intent]], now: datetime) -> None:
-        self._now = now
-        self.moves = [Moves(group, now) for group in groups]
-        self._by_intent = {key: moves for moves in self.moves for key in moves.ids}
-
-    def of(self, payment_intent_id: str) -> Moves | None:
-        return self._by_intent.get(payment_intent_id)
-
-    def make(self, made: Sequence[Intent], wish: Wish) -> Moves | Refused:
-        """A new group, unless what is wished for it is refused."""
-        moves = Moves((), self._now)
-        for intent in made:
-            moves.make(intent)
-        refused = wish(moves)
-        if refused is not None:
-            return refused
-        self.moves.append(moves)
-        return moves
-
-
-def _grant(wanted: Wanted, known: _Groups) -> Moves | Refused | Missing:
+def _grant(wanted: Wanted, known: Groups) -> Moves | Refused | Missing:
     if wanted.payment_intent_id is None:
         return known.make(wanted.made, wanted.wish)
     moves = known.of(wanted.payment_intent_id)
@@ -262,16 +242,6 @@ def _answers(batch: Sequence[Wanted], results: Sequence[Result]) -> list[Told]:
         for wanted, result in zip(batch, results, strict=True)
         if wanted.key is not None and isinstance(result, Granted)
     ]
-
-
-def _recorded(known: _Groups, attempt: Attempt, answer: Found | None) -> Attempt | None:
-    moves = known.of(attempt.asked.payment_intent_id)
-    assert moves is not None, "an attempt has an intent"
-    if attempt.operation == "refund" and answer is not None:
-        return gave_back(moves, attempt, answer)
-    if ends_challenge(attempt) and answer is not None:
-        return ended_challenge(moves, attempt, answer)
-    return too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
 
 
 async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[list[Intent]]:

@@ -18,7 +18,6 @@ from services.payments.connectors.registry import Connectors
 from services.payments.core.asking import Asked, Found, NotSent, Unknown
 from services.payments.core.intents.state import Attempt, ends_challenge
 from services.payments.intents import Claimed, Intents
-from shared.batcher import Batcher
 from shared.faults import Transient
 from shared.immutable import replace
 
@@ -43,8 +42,6 @@ _SAVE_FOR_S = 30.0
 """For how long an answer is tried to be saved; after that the claim runs out, and it is looked up."""
 _FINISH_S = 10.0
 
-Told = tuple[Attempt, Found | None]
-
 
 class AttemptRunner:
     """Sends what is due and looks up what is not known, as long as it runs; and at once when somebody asks.
@@ -54,7 +51,6 @@ class AttemptRunner:
 
     def __init__(self, intents: Intents, connectors: Connectors, due: asyncio.Event) -> None:
         self._intents, self._connectors, self._due = intents, connectors, due
-        self._saves: Batcher[Told, None] = Batcher(intents.record)
         self._calls: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._context = copy_context()
@@ -151,7 +147,7 @@ class AttemptRunner:
             stop=stop_after_delay(_SAVE_FOR_S),
         )
         try:
-            await patiently(self._saves.submit, (attempt, answer))
+            await patiently(self._intents.record, attempt, answer)
         except Exception:
             # Nothing is lost: its claim runs out, and then its processor is asked what became of it.
             log.exception("attempt_not_saved", attempt_id=attempt.attempt_id)

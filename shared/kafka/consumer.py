@@ -285,12 +285,13 @@ class BatchConsumer:
         silent_s = 0.0
         while silent_s < _RECONNECT_AFTER_S and self._reads() and not self._progress.newly_stalled():
             await asyncio.sleep(_LOOK_EVERY_S)
-            silent_s = 0.0 if await self._look() else silent_s + _LOOK_EVERY_S
+            silent_s = 0.0 if await self.look() else silent_s + _LOOK_EVERY_S
 
     def _reads(self) -> bool:
         return self._subscriber.running and not all(task.done() for task in self._subscriber.tasks)
 
-    async def _look(self) -> bool:
+    async def look(self) -> bool:
+        """Whether the broker answers, which is then asked how much is waiting; without this, every few seconds."""
         consumer = self._subscriber.consumer
         try:
             async with asyncio.timeout(_BROKER_ANSWERS_S):

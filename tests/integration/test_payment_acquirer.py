@@ -12,7 +12,7 @@ from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Intent
-from services.payments.store import attempts, intents
+from services.payments.store import groups
 from shared.contracts.order_commands import RecordCapture
 from shared.contracts.orders import CommandAccepted
 from shared.postgres import transaction
@@ -213,7 +213,7 @@ async def test_a_payment_that_is_completed_beats_a_cancel_meanwhile(
 
 async def _called(shop: Shop, made: Sequence[Intent]) -> None:
     """Each has its lease, and its attempt is due; the order is left out."""
-    groups = []
+    made_by = []
     for intent in made:
         moves = Moves((), shop.clock())
         moves.make(intent)
@@ -224,10 +224,10 @@ async def _called(shop: Shop, made: Sequence[Intent]) -> None:
             intent.payment_intent_id,
             CommandAccepted(command_id=asked.command_id, order_id=shop.order_id, order_version=1),
         )
-        groups.append(moves)
+        made_by.append(moves)
     async with transaction(shop.worker.pool) as connection:
-        await intents.save(connection, [intent for moves in groups for intent in moves.changed])
-        await attempts.save(connection, [attempt for moves in groups for attempt in moves.attempts])
+        for moves in made_by:
+            await groups.save(connection, moves.changed, new=moves.attempts)
 
 
 def _named(group: Sequence[Intent], made: Intent) -> Intent:

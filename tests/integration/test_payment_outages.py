@@ -2,6 +2,7 @@
 it ends as if nothing had been."""
 
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from ulid import ULID
 
 from deploy.gateway import Gateway
 from deploy.local.datadir import default_cache_dir
@@ -144,6 +146,24 @@ async def test_orders_are_away(cut: Cut) -> None:
     async with cut.ordering():
         await paid_once(cut, shop, order_id, "away")
         assert await cut.sales(shop) == [5000]
+
+
+async def test_an_order_that_cannot_have_been_heard_of_is_not_said_not_to_be_there(cut: Cut) -> None:
+    async with cut.ordering():
+        shop = await cut.stack.tenant()
+        cut.cut_kafka()
+        made = [await order_of(shop), f"ord_{ULID.from_timestamp(time.time() - 3_600)}"]
+        for order_id in made:
+            later = await pay(shop, order_id, order_id)
+            assert (later.status_code, later.json()["code"]) == (503, "TRY_LATER"), later.text
+            assert int(later.headers["Retry-After"]) > 0
+        cut.kafka.refusing = False
+        await paid_once(cut, shop, made[0], made[0])
+
+        async def not_there() -> bool:
+            return (await pay(shop, made[1], made[1])).status_code == 404
+
+        await eventually(not_there)
 
 
 async def test_kafka_is_away(cut: Cut) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from services.payments import intents
+from services.payments import intents, news
 from services.payments.connectors.registry import Connectors
 from services.payments.core.asking import Declined
 from services.payments.core.intents import answers, group
@@ -29,7 +29,7 @@ bug = plant_into(INTENT_BUGS)
 @bug
 def a_processor_is_asked_within_the_transaction() -> Iterator[None]:
     """Before what is asked is saved: the transaction may still be rolled back."""
-    begin, save, settle = AttemptRunner.__init__, intents.save, Intents.settle
+    begin, save, follow = AttemptRunner.__init__, intents.save, Intents.follow
     connected: ContextVar[Connectors | None] = ContextVar("connected", default=None)
     by_intents: dict[Intents, Connectors] = {}
 
@@ -37,21 +37,21 @@ def a_processor_is_asked_within_the_transaction() -> Iterator[None]:
         by_intents[made] = connectors
         begin(self, made, connectors, due)
 
-    async def settling(self: Intents, *arguments: Any) -> Any:
+    async def following(self: Intents, news: Any) -> Any:
         connected.set(by_intents[self])
-        return await settle(self, *arguments)
+        return await follow(self, news)
 
-    async def hasty(connection: Any, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:
+    async def hasty(connection: Any, moves: Sequence[Moves], answered: Sequence[Attempt] = ()) -> None:
         connectors = connected.get()
         for attempt in (attempt for each in moves for attempt in each.attempts):
             connector = connectors.named(attempt.connector) if connectors else None
             if connector is not None and attempt.operation == "authorize":
                 await connector.authorize(attempt.asked)
-        await save(connection, moves, changed)
+        await save(connection, moves, answered)
 
     with (
         patch.object(AttemptRunner, "__init__", known),
-        patch.object(Intents, "settle", settling),
+        patch.object(Intents, "follow", following),
         patch.object(intents, "save", hasty),
     ):
         yield
@@ -131,7 +131,7 @@ def an_answer_counts_again_and_nobody_has_it_to_himself() -> Iterator[None]:
     async def for_all(pool: Any, payment_intent_id: str, now: datetime) -> list[attempts.Claim]:
         return attempts._claims(await pool.fetch(attempts._CLAIM_UNKNOWN, payment_intent_id, now, now))
 
-    with patch.object(intents, "answered", gullible), patch.object(attempts, "claim_unknown", for_all):
+    with patch.object(news, "answered", gullible), patch.object(attempts, "claim_unknown", for_all):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Attempts: claimed by whoever sends or looks them up, saved with what they changed."""
+"""Attempts: claimed by whoever sends or looks them up, saved in `services.payments.store.groups`."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ _decode_asked = decoder_of(Asked)
 _ANSWERS = {kind.__name__: kind for kind in get_args(Found)}
 _DECODE = {name: decoder_of(kind) for name, kind in _ANSWERS.items()}
 
-_COLUMNS = (
+COLUMNS = (
     ("attempt_id", "text"),
     ("payment_intent_id", "text"),
     ("merchant_id", "text"),
@@ -35,15 +35,8 @@ _COLUMNS = (
     ("claims", "integer"),
     ("claimed_until", "timestamptz"),
 )
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_VALUES = ", ".join(f"{name}::jsonb" if name in ("asked", "answer") else name for name, _ in _COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
-_SAVE = f"""
-INSERT INTO payment_attempts ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
-ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
-    updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome, answer = excluded.answer,
-    claimed_until = excluded.claimed_until
-"""
+_NAMES = ", ".join(name for name, _ in COLUMNS)
+_VALUES = ", ".join(f"{name}::jsonb" if name in ("asked", "answer") else name for name, _ in COLUMNS)
 _READ = (
     "connector, asked::text AS asked, created_at, status, due_at, updated_at, looks, claims, outcome, "
     "answer::text AS answer"
@@ -82,12 +75,21 @@ async def claim_unknown(pool: Pool, payment_intent_id: str, now: datetime) -> li
     return _claims(await pool.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR))
 
 
-async def save(connection: Connection, changed: Sequence[Attempt], new: Sequence[Attempt]) -> None:
-    """Those that have `changed` are nobody's any more; new ones are their maker's for as long as `CLAIMED_FOR`, where
-    they are claimed. The intents that they belong to are locked. One statement."""
-    if changed or new:
-        rows = [*(_row(attempt, None) for attempt in changed), *(_row(attempt, _until(attempt)) for attempt in new)]
-        await connection.execute(_SAVE, *map(list, zip(*rows, strict=True)))
+def save_after(taken: int) -> str:
+    """The statement that saves attempts, with its arguments after so many others."""
+    unnest = ", ".join(f"${taken + number}::{kind}[]" for number, (_, kind) in enumerate(COLUMNS, start=1))
+    return f"""
+    INSERT INTO payment_attempts ({_NAMES}) SELECT {_VALUES} FROM unnest({unnest}) AS new ({_NAMES})
+    ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
+        updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome,
+        answer = excluded.answer, claimed_until = excluded.claimed_until
+    """
+
+
+def columns_of(answered: Sequence[Attempt], new: Sequence[Attempt]) -> list[list[Any]]:
+    """The arguments of `save_after`."""
+    rows = [*(_row(attempt, None) for attempt in answered), *(_row(attempt, _until(attempt)) for attempt in new)]
+    return [[row[number] for row in rows] for number in range(len(COLUMNS))]
 
 
 async def of_order(

@@ -1,4 +1,4 @@
-"""Payment intents and their attempts: locked by group, saved in batches, a statement each."""
+"""Payment intents: locked by group, saved with their attempts in `services.payments.store.groups`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from shared.stored import decoder_of, encode_state
 
 decode = decoder_of(Intent)
 
-_COLUMNS = (
+COLUMNS = (
     ("payment_intent_id", "text"),
     ("merchant_id", "text"),
     ("environment", "text"),
@@ -26,10 +26,10 @@ _COLUMNS = (
     ("authorization_ends_at", "timestamptz"),
     ("state", "text"),
 )
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_VALUES = ", ".join("state::jsonb" if name == "state" else name for name, _ in _COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
-_SAVE = f"""
+_NAMES = ", ".join(name for name, _ in COLUMNS)
+_VALUES = ", ".join("state::jsonb" if name == "state" else name for name, _ in COLUMNS)
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(COLUMNS, start=1))
+SAVE = f"""
 INSERT INTO payment_intents ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
 ON CONFLICT (payment_intent_id) DO UPDATE SET status = excluded.status, settled = excluded.settled,
     updated_at = excluded.updated_at, status_since = excluded.status_since,
@@ -55,12 +55,6 @@ ORDER BY authorization_ends_at LIMIT $2
 async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str]) -> dict[str, list[Intent]]:
     """By group: all intents of the groups of these; locked in the order of their ids until the transaction ends."""
     return _by_group(await connection.fetch(_LOCK_GROUPS, payment_intent_ids))
-
-
-async def save(connection: Connection, intents: Sequence[Intent]) -> None:
-    """The intents as they are now: new ones, and ones that are locked; one statement."""
-    if intents:
-        await connection.execute(_SAVE, *map(list, zip(*map(_row, intents), strict=True)))
 
 
 async def read(pool: Pool, merchant_id: str, environment: str, payment_intent_id: str) -> Intent | None:
@@ -90,6 +84,12 @@ async def read_group(pool: Pool, merchant_id: str, environment: str, group_id: s
 async def settled(pool: Pool, group_ids: Sequence[str]) -> dict[str, list[Intent]]:
     """By group, those of the groups in which nothing is under way that somebody should wait for."""
     return _by_group(await pool.fetch(_SETTLED, group_ids))
+
+
+def columns_of(intents: Sequence[Intent]) -> list[list[Any]]:
+    """The arguments of `SAVE`."""
+    rows = list(map(_row, intents))
+    return [[row[number] for row in rows] for number in range(len(COLUMNS))]
 
 
 async def run_out(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.payments.core.reconciling import Fact
-from services.payments.store import facts, intents
+from services.payments.store import facts, groups
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store
@@ -79,5 +79,5 @@ async def test_each_merchant_with_intents_is_found_once(payments: Store) -> None
     assert await facts.merchants(payments.pool) == []
     made = [intent(1), intent(2, merchant_id="mer_3"), intent(3, merchant_id="mer_2"), intent(4)]
     async with transaction(payments.pool) as connection:
-        await intents.save(connection, made)
+        await groups.save(connection, made)
     assert await facts.merchants(payments.pool) == ["mer_1", "mer_2", "mer_3"]

@@ -10,7 +10,7 @@ from services.payments import jobs
 from services.payments.core.asking import Approved, Asked, Means
 from services.payments.core.intents.state import Attempt, Intent, in_order
 from services.payments.intents import Intents
-from services.payments.store import attempts, intents
+from services.payments.store import attempts, groups, intents
 from shared.clock import utc_now
 from shared.idempotency import IdempotencyKey
 from shared.postgres import transaction
@@ -21,7 +21,7 @@ from tests.intents import intent
 
 async def saved(payments: Store, *made: Intent) -> None:
     async with transaction(payments.pool) as connection:
-        await intents.save(connection, made)
+        await groups.save(connection, made)
 
 
 async def read(payments: Store, *numbers: int) -> list[Intent | None]:
@@ -37,8 +37,7 @@ def attempt(number: int = 1, **fields: Any) -> Attempt:
 async def attempted(payments: Store, *made: Attempt) -> None:
     """Nobody's, each with an intent that is there."""
     async with transaction(payments.pool) as connection:
-        await intents.save(connection, [intent(int(name)) for name in sorted({_intent_of(each) for each in made})])
-        await attempts.save(connection, made, [])
+        await groups.save(connection, [intent(int(name)) for name in sorted({_intent_of(each) for each in made})], made)
 
 
 def _intent_of(made: Attempt) -> str:
@@ -71,7 +70,7 @@ async def test_a_group_is_locked_as_a_whole(payments: Store) -> None:
         assert await lock("pi_3") == {"pi_3": [intent(3, group_id="pi_3")]}
         second = asyncio.create_task(lock("pi_1"))
         assert await waits(second)
-        await intents.save(first, [intent(1, tries=1)])
+        await groups.save(first, [intent(1, tries=1)])
     assert await second == {"pi_1": [intent(1, tries=1), intent(2)]}
 
 
@@ -126,8 +125,7 @@ async def test_an_attempt_comes_with_its_intent(payments: Store) -> None:
 async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments: Store) -> None:
     mine, anybodys = attempt(1, claims=1), attempt(2)
     async with transaction(payments.pool) as connection:
-        await intents.save(connection, [intent(1)])
-        await attempts.save(connection, [], [mine, anybodys])
+        await groups.save(connection, [intent(1)], new=[mine, anybodys])
     assert await claimed(payments) == [replace(anybodys, claims=1)]
     assert await claimed(payments, NOW + attempts.CLAIMED_FOR - timedelta(milliseconds=1)) == []
     again = await claimed(payments, NOW + attempts.CLAIMED_FOR)
@@ -136,7 +134,7 @@ async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments:
 
 async def test_an_answer_frees_the_claim_of_its_maker(payments: Store) -> None:
     async with transaction(payments.pool) as connection:
-        await attempts.save(connection, [], [attempt(1, claims=1)])
+        await groups.save(connection, [], new=[attempt(1, claims=1)])
     await attempted(payments, attempt(1, claims=1, status="unknown"))
     assert await claimed(payments) == [attempt(1, status="unknown", claims=2)]
 

@@ -1,11 +1,12 @@
 """The statements on payment intents and their attempts, without the lists: those are searches."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 from operator import itemgetter
 from typing import Any
 
-from services.payments.store import attempts, intents
+from services.payments.store import attempts, groups, intents
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
@@ -13,12 +14,14 @@ from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
-_INTENT = [name for name, _ in intents._COLUMNS]
-_ATTEMPT = [name for name, _ in attempts._COLUMNS]
+_INTENT = [name for name, _ in intents.COLUMNS]
+_ATTEMPT = [name for name, _ in attempts.COLUMNS]
 _READ = (
     "payment_intent_id", "connector", "asked", "created_at", "status", "due_at", "updated_at", "looks", "claims",
     "outcome", "answer"
 )  # fmt: skip
+_INTENT_CHANGES = ("status", "settled", "updated_at", "status_since", "authorization_ends_at", "state")
+_ATTEMPT_CHANGES = ("status", "due_at", "updated_at", "looks", "outcome", "answer", "claimed_until")
 
 
 @statement(intents._LOCK_GROUPS)
@@ -27,17 +30,6 @@ async def lock_groups(t: Transaction, ids: list[str]) -> Rows:
     groups = {row["group_id"] for row in there(t, "payment_intents", ids)}
     members = sorted(row["payment_intent_id"] for group in groups for row in t.find(table, "group", group))
     return picked(await t.lock_rows(table, members), ["state"])
-
-
-@statement(intents._SAVE)
-async def save_intents(t: Transaction, *columns: list[Any]) -> str:
-    changing = ("status", "settled", "updated_at", "status_since", "authorization_ends_at", "state")
-
-    def changed(known: Values, new: Values) -> Values:
-        return known | {name: new[name] for name in changing}
-
-    rows = await t.upsert(t.database["payment_intents"], rows_of(_INTENT, *columns), changed)
-    return f"INSERT 0 {len(rows)}"
 
 
 @statement(
@@ -101,12 +93,15 @@ async def _claimed(t: Transaction, rows: list[Values], until: datetime) -> Rows:
     return found
 
 
-@statement(attempts._SAVE)
-async def save_attempts(t: Transaction, *columns: list[Any]) -> str:
-    changing = ("status", "due_at", "updated_at", "looks", "outcome", "answer", "claimed_until")
+@statement(groups._SAVE)
+async def save_groups(t: Transaction, *columns: list[Any]) -> str:
+    await _save(t, "payment_intents", rows_of(_INTENT, *columns[: len(_INTENT)]), _INTENT_CHANGES)
+    rows = rows_of(_ATTEMPT, *columns[len(_INTENT) :])
+    return f"INSERT 0 {await _save(t, 'payment_attempts', rows, _ATTEMPT_CHANGES)}"
 
+
+async def _save(t: Transaction, table: str, rows: list[Values], changing: Sequence[str]) -> int:
     def changed(known: Values, new: Values) -> Values:
         return known | {name: new[name] for name in changing}
 
-    rows = await t.upsert(t.database["payment_attempts"], rows_of(_ATTEMPT, *columns), changed)
-    return f"INSERT 0 {len(rows)}"
+    return len(await t.upsert(t.database[table], rows, changed))
