@@ -12,7 +12,8 @@ from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Intent
-from services.payments.store import groups
+from services.payments.store import attempts, groups
+from services.payments.store.attempts import Claim
 from shared.contracts.order_commands import RecordCapture
 from shared.contracts.orders import CommandAccepted
 from shared.postgres import transaction
@@ -187,6 +188,45 @@ async def test_a_thousand_slow_calls_hold_nobody_up(pools: Pools) -> None:
         sleeping.woken.set()
         await eventually(_nothing_is_asked, within_s=60)
         assert await moved(shop) == {("sale", 1): 1_000, ("sale", 5000): 1}
+
+
+async def test_whoever_saves_an_attempt_makes_it_without_another_claim(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Shop(pools) as shop:
+        monkeypatch.setattr(attempts, "claim", _nobody)
+        made = shop.intent(means=card(), capture_method="manual")
+        assert await shop.wish(confirming(made), [made]) is None
+        await shop.settle()
+        name = made.payment_intent_id
+        assert await shop.wish(lambda moves: wishes.capture(moves, moves[name], 5000), of=name) is None
+        [paid] = await shop.settle()
+        assert paid.status == "succeeded"
+        assert [attempt["claims"] for attempt in await shop.attempts()] == [1, 1]
+        await agree(shop)
+
+
+async def test_whoever_has_no_place_leaves_an_attempt_to_others(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MOST_AT_ONCE", 2)
+    sleeping = Sleeping()
+    async with Shop(pools, sleep=sleeping) as shop:
+        await shop.restart()
+        for _ in range(5):
+            made = shop.intent(amount_minor=100, means=card("sandbox_slow"))
+            assert await shop.wish(confirming(made), [made]) is None
+        await shop.settle(lambda group: all(each.step == "calling" for each in group))
+        await sleeping.until(2)
+        claims = [attempt["claims"] for attempt in await shop.attempts()]
+        assert (sorted(claims), len(shop.acquirer.asked)) == ([0, 0, 0, 1, 1], 2)
+        sleeping.woken.set()
+        after = await shop.settle()
+        assert [each.status for each in after] == ["succeeded"] * 5
+        assert [attempt["claims"] for attempt in await shop.attempts()] == [1] * 5
+        await agree(shop)
+
+
+async def _nobody(*_: object) -> list[Claim]:
+    return []
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,10 @@ class Scene:
         self.answered.set()
         return {row["id"]: True for row in rows}
 
-    async def happens(self, *ids: str, told: bool = True) -> None:
+    async def happens(self, *ids: str, told: bool = True, by: str = "test") -> None:
         await self.pool.execute("INSERT INTO things SELECT * FROM unnest($1::text[])", ids)
         if told:
-            await self.pool.execute(f"NOTIFY \"{notification_of(self.service)}\", 'test'")
+            await self.pool.execute(f"NOTIFY \"{notification_of(self.service)}\", '{by}'")
 
     async def listens(self) -> None:
         """Returns once whoever waits was asked about."""
@@ -58,7 +58,7 @@ async def scene(servers: Servers) -> AsyncIterator[Scene]:
         async def known(ids: Sequence[str]) -> dict[str, bool]:
             return await made.known(ids)
 
-        made = Scene(pool, service, Outcomes(settings, service, known))
+        made = Scene(pool, service, Outcomes(settings, service, known, own="us"))
         yield made
 
 
@@ -115,3 +115,31 @@ async def test_a_connection_that_ends_is_made_anew(scene: Scene, servers: Server
     assert ended == 1
     await scene.happens("t1", told=False)
     assert await wait
+
+
+async def test_what_is_told_in_this_process_is_not_looked_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_POLL_S", NEVER_S)
+    first = asyncio.create_task(scene.outcomes.wait("t1", PATIENCE_S))
+    await scene.listens()
+    second = asyncio.create_task(scene.outcomes.wait("t2", PATIENCE_S, just_begun=True))
+    await scene.happens("t1", "t2", by="us")
+    while not second.done():
+        scene.outcomes.tell("t2", True)
+        await asyncio.sleep(0)
+    assert await second
+    assert (scene.asked, first.done()) == ([["t1"]], False)
+    await scene.happens("t3", by="another process")
+    assert await first
+
+
+async def test_what_was_brought_about_before_does_not_count() -> None:
+    numbers = Outcomes[int](Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/none")), "none", _nothing)
+    waits = [asyncio.create_task(numbers.wait("t1", PATIENCE_S, lambda found: found >= 3)) for _ in range(2)]
+    await asyncio.sleep(0)
+    for found in (1, 2, 3, 4):
+        numbers.tell("t1", found)
+    assert await asyncio.gather(*waits) == [3, 3]
+
+
+async def _nothing(_: Sequence[str]) -> dict[str, int]:
+    return {}
