@@ -72,8 +72,22 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     outcomes = Outcomes(settings, SERVICE, partial(_settled_items, pool), outside)
     batcher = Batcher(intents.run, largest=settings.http_batch_size)
     answers = Batcher(intents.remember)
+    reads = Batcher(partial(intents_store.read, pool))
     wiring = Wiring(
-        pool, clock, wake, life, settings.kafka, outcomes, groups, orders, batcher, answers, runner, due, connectors
+        pool,
+        clock,
+        wake,
+        life,
+        settings.kafka,
+        outcomes,
+        groups,
+        orders,
+        reads,
+        batcher,
+        answers,
+        runner,
+        due,
+        connectors,
     )
     controllers = [
         ChannelController,

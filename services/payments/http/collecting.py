@@ -114,7 +114,7 @@ async def look_up(wiring: Wiring, intent: Intent) -> None:
 async def own_intent(request: ApiRequest, wiring: Wiring, payment_intent_id: str) -> Intent:
     """The caller's intent; another tenant's is not found."""
     access = request.user
-    intent = await intents.read(wiring.pool, access.merchant, access.environment, payment_intent_id)
+    intent = await wiring.reads.submit((access.merchant, access.environment, payment_intent_id))
     if intent is None:
         raise _unknown()
     return intent

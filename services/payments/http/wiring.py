@@ -10,6 +10,7 @@ from services.payments.core.intents.state import Intent
 from services.payments.finding import OrderFinder
 from services.payments.intents import Result, Told, Wanted
 from services.payments.runner import AttemptRunner
+from services.payments.store.intents import Named
 from shared.batcher import Batcher
 from shared.clock import Clock
 from shared.postgres import Pool
@@ -31,6 +32,8 @@ class Wiring:
     groups: Outcomes[Sequence[Intent]]
     """Of intents that pay together, once nothing is under way; told by whoever settles them in this process."""
     orders: OrderFinder
+    reads: Batcher[Named, Intent | None]
+    """Intents as they are."""
     intents: Batcher[Wanted, Result]
     answers: Batcher[Told, None]
     """Keeps what requests were answered that had waited."""

@@ -25,7 +25,7 @@ async def saved(payments: Store, *made: Intent) -> None:
 
 
 async def read(payments: Store, *numbers: int) -> list[Intent | None]:
-    return [await intents.read(payments.pool, "mer_1", "test", f"pi_{number}") for number in numbers]
+    return await intents.read(payments.pool, [("mer_1", "test", f"pi_{number}") for number in numbers])
 
 
 def attempt(number: int = 1, **fields: Any) -> Attempt:
@@ -177,10 +177,9 @@ async def test_money_that_orders_were_not_told_of_for_long_is_counted(payments: 
 
 async def test_an_intent_is_read_by_its_tenant_only(payments: Store) -> None:
     await saved(payments, intent(1))
-    assert await intents.read(payments.pool, "mer_1", "test", "pi_1") == intent(1)
-    assert await intents.read(payments.pool, "mer_1", "live", "pi_1") is None
-    assert await intents.read(payments.pool, "mer_2", "test", "pi_1") is None
-    assert await intents.read(payments.pool, "mer_1", "test", "pi_2") is None
+    mine = ("mer_1", "test", "pi_1")
+    names = [mine, ("mer_1", "live", "pi_1"), ("mer_2", "test", "pi_1"), ("mer_1", "test", "pi_2"), mine]
+    assert await intents.read(payments.pool, names) == [intent(1), None, None, None, intent(1)]
 
 
 async def test_a_group_is_read_by_its_tenant_only(payments: Store) -> None:

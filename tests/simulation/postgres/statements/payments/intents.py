@@ -32,12 +32,12 @@ async def lock_groups(t: Transaction, ids: list[str]) -> Rows:
     return picked(await t.lock_rows(table, members), ["state"])
 
 
-@statement(
-    "SELECT state::text FROM payment_intents WHERE payment_intent_id = $3 AND merchant_id = $1 AND environment = $2"
-)
-def read_own(t: Transaction, merchant_id: str, environment: str, payment_intent_id: str) -> Rows:
-    rows = there(t, "payment_intents", [payment_intent_id])
-    return picked((row for row in rows if is_mine(row, merchant_id, environment)), ["state"])
+@statement(intents._READ)
+def read(t: Transaction, merchants: list[str], environments: list[str], ids: list[str]) -> Rows:
+    wanted = set(zip(merchants, environments, ids, strict=True))
+    rows = there(t, "payment_intents", ids)
+    mine = (row for row in rows if (row["merchant_id"], row["environment"], row["payment_intent_id"]) in wanted)
+    return picked(mine, ["state"])
 
 
 @statement(
