@@ -383,5 +383,4 @@ def test_an_order_larger_than_any_command_is_read() -> None:
     tenant = {"merchantid": "mer_1", "environment": "test"}
     headers = [(f"ce_{name}", value.encode()) for name, value in (told | tenant).items()]
     record = SimpleNamespace(key=b"ord_1", value=json.dumps(body, default=str).encode(), headers=headers)
-    seen, _ = _version_in(record)
-    assert seen.version == 1
+    assert _version_in(record).seen.version == 1
