@@ -337,6 +337,15 @@ def test_orders_are_known_from_their_versions_with_and_without_the_order() -> No
     assert (overpaid.outstanding_minor, overpaid.credit_minor, overpaid.customer_id) == (0, 2, "cus_1")
 
 
+def test_a_version_that_says_all_needs_nothing_of_the_order_before() -> None:
+    whole = version(5, {"status": "closed", "created_at": NOW})
+    before = order(reference="web-1", customer_id="cus_1", version=4)
+    assert whole.whole
+    assert order_after(before, whole) == order_after(None, whole)
+    parts = (version(5, None), version(5, {"status": "closed"}), version(5, None, ("orders.order_closed.v1", {})))
+    assert not any(part.whole for part in parts)
+
+
 @pytest.mark.parametrize(
     ("number", "snapshot", "event"),
     [
