@@ -38,10 +38,10 @@ def prepare() -> None:
 def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
     """Outcomes as they come. Each run has a process of its own, which ends without looking for what can be freed."""
     with get_context("fork").Pool(cores, maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(one, _runs(first_seed, lifecycles))
+        yield from pool.imap_unordered(one, runs(first_seed, lifecycles))
 
 
-def _runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
+def runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
     """Seeds, and how many lifecycles each has; the last run has what is left."""
     for seed in count(first_seed):
         size = min(size_of(seed), lifecycles)

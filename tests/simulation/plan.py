@@ -14,11 +14,10 @@ _FETCHES_S = (0.002, 0.02, 0.05)
 _HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY = 0.25, 0.25, 0.25, 0.5, 0.1
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
-_SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 2_400}
+_SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 4_000}
 """Lifecycles by rate."""
-_DEAR = 10
-"""With the apps service or an acquirer one lifecycle costs several times as much; those that begin beside each other
-are what finds mistakes, and not how many there are."""
+_DEAR, _LEAST = 20, 100
+"""With the apps service or an acquirer a run has one in so many of these, but no fewer than that."""
 _LEAST_FAULTS, _MOST_FAULTS = 10, 20
 
 
@@ -59,7 +58,7 @@ class Plan:
 def size_of(seed: int) -> int:
     """How many lifecycles the run of a seed has, so that no run takes much longer than others."""
     size = _SIZES[_rate_of(Random(f"plan {seed}"))]
-    return size // _DEAR if _has("apps", seed, _APPS) or _has("intents", seed, _INTENTS) else size
+    return max(_LEAST, size // _DEAR) if _has("apps", seed, _APPS) or _has("intents", seed, _INTENTS) else size
 
 
 def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bool | None = None) -> Plan:
