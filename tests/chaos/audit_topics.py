@@ -173,11 +173,14 @@ class _Topics:
                 wrong.append(f"orders.commands has {sent} of the {len(wanted)} commands of {intent_id}")
 
     def replies(self) -> None:
-        """One outcome for each command, for ever the same, in the order of the order's versions."""
+        """One outcome for each command, for ever the same, in the order of the order's versions.
+
+        A repeat is made anew from the inbox, where the fields of an object are in another order.
+        """
         first: dict[str, Message] = {}
         for message in self.evidence.topics["orders.replies"]:
             command_id = message.body["command_id"]
-            if first.setdefault(command_id, message).value != message.value:
+            if first.setdefault(command_id, message).body != message.body:
                 self.findings.double.append(f"command {command_id} has two outcomes")
         for command_id, message in self.commands_sent.items():
             if command_id not in first:

@@ -268,6 +268,14 @@ def test_the_commands_of_intents_are_accounted_for() -> None:
     assert on_topics(of_nobody).double == ["nobody needed command pi_1.fact.1 on ord_1"]
 
 
+def test_an_outcome_may_come_again_with_its_fields_in_another_order() -> None:
+    def again(seen: Evidence) -> None:
+        body = {"order_version": 2, "command_id": "cev_1"}
+        seen.topics["orders.replies"].append(message("orders.replies", 1, body))
+
+    assert on_topics(again).clean()
+
+
 def test_messages_about_intents_are_no_outcomes_of_channel_events() -> None:
     def told(kind: str) -> Callable[[Evidence], Any]:
         about = {"ce_id": "pi_1.told.1", "ce_type": f"payments.{kind}.v1"}
