@@ -3,6 +3,7 @@ What the processor refuses, what the order needs by now, and cash wait for a per
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -68,7 +69,10 @@ def job(shop: Shop, pool: Pool | None = None, policy: Any = "return") -> MarkOve
 
 async def given_back(shop: Shop) -> None:
     """Until nothing is asked any more."""
-    await shop.settle(lambda group: all(intent.settled and not intent.refunding for intent in group))
+    told = True
+    while told:
+        await shop.settle(lambda group: all(intent.settled and not intent.refunding for intent in group))
+        told = await shop.carry()
 
 
 async def refunds(shop: Shop) -> list[Any]:
@@ -192,25 +196,17 @@ async def test_killed_at_each_await_of_the_job_it_goes_back_once(pools: Pools) -
     while died:
         async with Shop(pools) as shop:
             await surplus(shop, card())
-            first = shop.worker
-            first.process.die_after(deaths + 1)
-            died = await survived(shop, first.pool) is False
-            await given_back(shop)
+            await shop.restart(after_s=0, calls=False)
+            process = shop.worker.process
+            process.die_after(deaths + 1)
+            with suppress(Killed):
+                await process.do(job(shop, shop.worker.pool)())
+            died = process.dead
+            await shop.restart(after_s=0)
             await job(shop)()
             await given_back(shop)
             await went_back_once(shop)
             assert len(await refunds(shop)) == 1
             deaths += died
-    # To mark what is overdue, to find what is due, to ask for it, and to save that.
+    # To mark what is overdue, to find what is due, to lock it, to ask for it, and to save that.
     assert deaths > 10
-
-
-async def survived(shop: Shop, pool: Pool) -> bool:
-    """Whether the process came to the end of the job, and of what follows from it."""
-    process = shop.worker.process
-    try:
-        await process.do(job(shop, pool)())
-        await given_back(shop)
-    except Killed:
-        return False
-    return not process.dead
