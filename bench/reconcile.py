@@ -1,7 +1,7 @@
 """What it takes to compare an acquirer's ledger with the orders, however long they are: by `throughline reconcile`, and
 by the job that has never compared anything before. Neither may keep in memory what it has read.
 
-One order is held, captured in part and let go of by the real services; the others are copies of it. Two differ.
+One order is held, captured in parts and let go of by the real services; the others are copies of it. Two differ.
 """
 
 import asyncio
@@ -32,8 +32,9 @@ from shared.sealing import new_sealing_key
 from shared.settings import SandboxSettings
 
 MOVEMENTS = (10_000, 100_000, 1_000_000)
-_OF_EACH = 3
-"""Movements of an order: a hold, a capture, and a void of the rest."""
+_CAPTURES = 8
+_OF_EACH = _CAPTURES + 2
+"""Movements of an order: a hold, its captures in parts, and a void of the rest."""
 _SANDBOX = SandboxSettings(secret=SecretStr("secret-of-the-sandbox"))
 _DIFFERENCES = 2
 _PATIENCE_S = 30.0
@@ -60,7 +61,7 @@ _COPIES = {
     "sandbox.payments": {"payment_id": _PAYMENT, "order_id": _ORDER, "attempt_id": "attempt_id || n"},
     "sandbox.entries": {"payment_id": _PAYMENT, "movement_id": _MOVEMENT, "made_at": _AT},
 }
-# Of two orders, a capture is there once more, and neither knows of it.
+# Of two orders, the captures are there once more, and neither knows of it.
 _PLANTED = """
 INSERT INTO sandbox.entries SELECT movement_id || 'x', account, amount_minor, currency, kind, payment_id, attempt_id,
     merchant_id, environment, made_at FROM sandbox.entries
@@ -84,9 +85,11 @@ async def measure(found: Result, options: Namespace) -> None:
             orders = movements // _OF_EACH
             await _copy(here, template, filled + 1, orders)
             filled = orders
-            steps.append(await _compared(here, movements))
-            found.add(steps=steps)
-            print(steps[-1], flush=True)
+            steps.append({"movements": movements})
+            async for name, value in _compared(here):
+                steps[-1][name] = value
+                found.add(steps=steps)
+                print(movements, name, value, flush=True)
 
 
 @asynccontextmanager
@@ -110,8 +113,9 @@ async def _made(here: Machine) -> tuple[str, str]:
             held = {"method": card, "capture_method": "manual", "confirm": True}
             intent = _data(await api.post(f"/v1/orders/{order['order_id']}/payment-intents", json=held))
             path = f"/v1/payment-intents/{intent['payment_intent_id']}"
-            part = {"amount_money": {"amount": 4000, "currency": "EUR"}}
-            _data(await api.post(f"{path}/capture", json=part))
+            part = {"amount_money": {"amount": 1000, "currency": "EUR"}}
+            for _ in range(_CAPTURES):
+                _data(await api.post(f"{path}/capture", json=part))
             _data(await api.post(f"{path}/cancel"))
         async with asyncio.timeout(_PATIENCE_S):
             while await here.value("SELECT count(*) FROM payments.order_facts") < _OF_EACH:
@@ -156,18 +160,16 @@ async def _copy(here: Machine, template: tuple[str, str], first: int, last: int)
         await connection.close()
 
 
-async def _compared(here: Machine, movements: int) -> Json:
+async def _compared(here: Machine) -> AsyncIterator[tuple[str, Json | float]]:
     """By the command, and by the job, each in a process of its own."""
-    found: Json = {"movements": movements}
     await here.execute(_COMPARED)
     async with _serving(here) as server:
         key = await admit(here, Running("orders", server.port, server.process))
-        found["command"] = await _run(here, server, "command", f"http://{HOST}:{server.port}", key)
+        yield "command", await _run(here, server, "command", f"http://{HOST}:{server.port}", key)
     await here.execute("DELETE FROM payments.reconciliations")
-    facts = await here.value("SELECT count(*) FROM payments.order_facts")
-    found["job"] = await _run(here, None, "job", here.settings.database_url.get_secret_value())
-    left = await here.value("SELECT count(*) FROM payments.order_facts")
-    return found | {"facts": facts, "facts_afterwards": left}
+    yield "facts", await here.value("SELECT count(*) FROM payments.order_facts")
+    yield "job", await _run(here, None, "job", here.settings.database_url.get_secret_value())
+    yield "facts_afterwards", await here.value("SELECT count(*) FROM payments.order_facts")
 
 
 async def _run(here: Machine, server: Running | None, *arguments: str) -> Json:
@@ -178,7 +180,7 @@ async def _run(here: Machine, server: Running | None, *arguments: str) -> Json:
     told, _ = await process.communicate()
     assert process.returncode == 0, f"{arguments[0]} ended with {process.returncode}"
     spent = {f"{name}_cpu_s": round((cpu_us(one) - before[name]) / 1_000_000, 1) for name, one in beside.items()}
-    found: Json = json.loads(told) | spent
+    found: Json = json.loads(told.splitlines()[-1]) | spent
     assert found["differences"] == _DIFFERENCES, found
     return found
 
