@@ -70,9 +70,9 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
     outcomes = Outcomes(settings, SERVICE, partial(_settled_items, pool), outside)
-    batcher = Batcher(intents.run, largest=settings.http_batch_size)
-    answers = Batcher(intents.remember)
-    reads = Batcher(partial(intents_store.read, pool))
+    batcher = Batcher(intents.run, largest=settings.http_batch_size, concurrent=1)
+    answers = Batcher(intents.remember, concurrent=1)
+    reads = Batcher(partial(intents_store.read, pool), concurrent=1)
     wiring = Wiring(
         pool,
         clock,

@@ -33,7 +33,7 @@ class OrderFinder:
         self._clock = clock
         self.lanes: Sequence[BatchConsumer] = ()
         """What takes in orders here. Where there are none, nobody here knows whether they are behind."""
-        self._reads: Batcher[Place, KnownOrder | None] = Batcher(partial(orders.read_at, pool))
+        self._reads: Batcher[Place, KnownOrder | None] = Batcher(partial(orders.read_at, pool), concurrent=1)
         self._looks: Batcher[Place, None] = Batcher(self._look, concurrent=1)
         self._waiting = Waiting[KnownOrder]()
         self._heard_until: datetime | None = None

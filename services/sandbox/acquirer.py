@@ -68,7 +68,7 @@ class SandboxAcquirer:
     ) -> None:
         self.pool = pool
         self._clock, self._secret, self._base_url, self._sleep = clock, secret, base_url, sleep
-        self._requests: Batcher[SandboxRequest, Result] = Batcher(partial(process, pool, clock))
+        self._requests: Batcher[SandboxRequest, Result] = Batcher(partial(process, pool, clock), concurrent=1)
 
     async def ask(self, request: SandboxRequest) -> SandboxOutcome:
         """Do it, once; raises `OutcomeUnknown` where the request or its answer gets lost."""

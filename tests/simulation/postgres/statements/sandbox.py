@@ -59,7 +59,7 @@ async def lock_payments(t: Transaction, merchants: list[str], environments: list
 
 @statement(store._SUMS)
 def sums(t: Transaction, ids: list[str]) -> Rows:
-    found = ((each, t.find(t.database["entries"], "payment", each)) for each in set(ids))
+    found = ((each, t.find(t.database["entries"], "payment", each)) for each in dict.fromkeys(ids))
     return [{"payment_id": each} | _sums(entries) for each, entries in found if entries]
 
 

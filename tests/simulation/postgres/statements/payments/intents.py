@@ -50,7 +50,7 @@ def read_group(t: Transaction, merchant_id: str, environment: str, group_id: str
 
 @statement(intents._SETTLED)
 def settled(t: Transaction, groups: list[str]) -> Rows:
-    found = [t.find(t.database["payment_intents"], "group", group) for group in set(groups)]
+    found = [t.find(t.database["payment_intents"], "group", group) for group in dict.fromkeys(groups)]
     return picked((row for rows in found if all(row["settled"] for row in rows) for row in rows), ["state"])
 
 
