@@ -24,15 +24,18 @@ class _Life:
         self.movements: list[SandboxMovement] = []
         self.facts: list[Fact] = []
         self.held = {1: 0, 2: 0}
+        self.collected: set[int] = set()
+        self.over: set[int] = set()
+        """What was held and never collected does not begin anew: an authorization has a payment of its own."""
         self.refunds: dict[str, tuple[int, int]] = {}
 
     def step(self, kind: str, amount: int, payment: int) -> None:
         """Both sides hear of it, where it is possible."""
         held = self.held[payment]
         match kind:
-            case "sale":
+            case "sale" if payment not in self.over:
                 self._both("sale", "captured", amount, payment)
-            case "hold" if not held:
+            case "hold" if not held and payment not in self.over:
                 self.held[payment] = amount
                 self._both("hold", "authorized", amount, payment)
             case "capture" if held:
@@ -40,9 +43,10 @@ class _Life:
                 self._both("capture", "captured", min(amount, held), payment)
             case "void" if held:
                 self.held[payment] = 0
+                self.over |= {payment} - self.collected
                 self.movements.append(moved("void", held, payment, at=self.at))
                 self._tell("voided", None, payment)
-            case "refund":
+            case "refund" if payment in self.collected:
                 name = f"ref/{len(self.facts)}"
                 self.refunds[name] = (amount, payment)
                 self._both("refund", "refunded", amount, payment, refund=name)
@@ -52,6 +56,8 @@ class _Life:
                 self._tell("reversed", None, None, refund=name)
 
     def _both(self, movement: str, fact: str, amount: int, payment: int, **more: Any) -> None:
+        if fact == "captured":
+            self.collected.add(payment)
         self.movements.append(moved(movement, amount, payment, at=self.at))
         self._tell(fact, amount, payment, **more)
 
