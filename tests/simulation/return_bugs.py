@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
-from services.payments import intents
+from services.payments import intents, news
 from services.payments.core import resolving
 from services.payments.core.intents import answers
 from services.payments.core.intents.moves import Moves
@@ -42,7 +42,7 @@ def a_refund_that_got_no_answer_is_made_anew() -> Iterator[None]:
         known = isinstance(answer, answers.Approved | answers.Declined)
         return gave_back(moves, attempt, answer if known else answers.NeverArrived())
 
-    with patch.object(intents, "gave_back", anew):
+    with patch.object(news, "gave_back", anew):
         yield
 
 
