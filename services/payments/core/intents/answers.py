@@ -233,9 +233,10 @@ def _challenged(moves: Moves, intent: Intent, attempt: Attempt, answer: ActionRe
 
 
 def _unknown(moves: Moves, intent: Intent, attempt: Attempt, answer: Unknown) -> Attempt:
-    pause = min(_LATEST, _SOONEST * 2 ** min(attempt.looks, 12))
     if attempt.status == "challenged":
-        return _told(moves, attempt, answer, "challenged", moves.now + max(pause, _WATCHED_EVERY))
+        # It may have been looked at often, and answered: one answer that is missing now says nothing about the next.
+        return _told(moves, attempt, answer, "challenged", moves.now + _WATCHED_EVERY)
+    pause = min(_LATEST, _SOONEST * 2 ** min(attempt.looks, 12))
     if intent.step != "finding_out":
         intent = moves.change(intent, step="finding_out")
         moves.tell(intent, PaymentIntentUnknown)
