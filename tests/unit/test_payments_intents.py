@@ -10,6 +10,7 @@ from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import ends_challenge
 from services.payments.core.intents.view import shown
 from shared.contracts.order_commands import AcquireLease, RecordCapture, RecordPaymentFailure, RecordVoid
+from shared.immutable import replace
 from tests.intents import START, Play, intent
 
 DECLINED = Declined("insufficient_funds", "Not enough money.")
@@ -313,6 +314,18 @@ def test_a_lease_that_runs_out_before_the_call_is_taken_anew() -> None:
     play.accept()
     play.approve()
     assert play.statuses == ["succeeded"]
+
+
+def test_a_challenge_that_was_looked_at_often_is_looked_at_again_soon_after_an_answer_is_missing() -> None:
+    play = paying()
+    asks = ActionRequired("psp-1", "https://bank.example/c/1", play.now + timedelta(minutes=15))
+    attempt = play.answer(asks)
+    assert attempt is not None
+    looked = play.answer(asks, replace(attempt, looks=12))
+    assert looked is not None
+    missed = play.answer(Unknown("no answer"), replace(looked, looks=13))
+    assert missed is not None
+    assert (missed.status, missed.due_at) == ("challenged", looked.due_at)
 
 
 def test_a_challenge_keeps_the_lease_until_it_ends() -> None:
