@@ -43,12 +43,14 @@ _ORDER = "'ord_01' || lpad(n::text, 24, '0')"
 _PAYMENT = "'sbp_01' || lpad(n::text, 24, '0')"
 _MOVEMENT = "'sbm_01' || lpad(n::text, 24, '0') || movement_id"
 _AT = "timestamptz '2026-01-01' + n * interval '1 second'"
+_TIME = f"""to_char(({_AT}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_AGED = f"""regexp_replace(state::text, '("(created|updated)_at": ")[^"]*', '\\1' || {_TIME}, 'g')"""
 # By table: what differs from copy to copy; the rest is as the service made it.
 _COPIES = {
     "orders.orders": {
         "order_id": _ORDER,
         "number": "(1000000 + n)::text",
-        "state": f"replace(replace(state::text, order_id, {_ORDER}), $3, {_PAYMENT})::jsonb",
+        "state": f"replace(replace({_AGED}, order_id, {_ORDER}), $3, {_PAYMENT})::jsonb",
         "created_at": _AT,
         "updated_at": _AT,
     },
