@@ -70,7 +70,11 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.every(_MEASURE_EVERY_S, "jobs.measure", MeasureJob(pool, clock))
     process.every(_CHECK_EVERY_S, "jobs.check_invariants", CheckInvariantsJob(pool, SERVICE, INVARIANTS))
     outcomes = Outcomes(settings, SERVICE, partial(_settled_items, pool), outside)
-    batcher = Batcher(intents.run, largest=settings.http_batch_size, concurrent=1)
+    batcher = Batcher(
+        intents.run,
+        largest=settings.http_batch_size,
+        concurrent=1 if settings.http_batch_size > 1 else settings.database_pool_size,
+    )
     answers = Batcher(intents.remember, concurrent=1)
     reads = Batcher(partial(intents_store.read, pool), concurrent=1)
     wiring = Wiring(
