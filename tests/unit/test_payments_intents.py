@@ -83,6 +83,16 @@ def test_what_pays_in_one_call_ends_when_the_order_refuses() -> None:
     assert play.statuses == ["failed"]
 
 
+def test_an_amount_that_nobody_named_has_not_changed_when_nothing_is_owed() -> None:
+    for follows, code in ((True, "ORDER_ALREADY_PAID"), (False, "OUTSTANDING_CHANGED")):
+        play = Play(intent(follows=follows))
+        play.confirm(expected=5000)
+        play.refuse("OUTSTANDING_CHANGED", outstanding_minor=0, available_minor=0)
+        refusal = play[1].last_refusal
+        assert refusal is not None
+        assert (refusal.code, play.sent()) == (code, ["acquire_lease"])
+
+
 def test_an_amount_that_nobody_named_follows_what_is_owed() -> None:
     play = Play(intent(follows=True))
     play.confirm(expected=5000)

@@ -59,9 +59,13 @@ def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
 
 
 def _refusal(intent: Intent, reply: CommandRefused) -> IntentRefusal:
+    code, detail = reply.code, reply.detail
+    if intent.follows and code == "OUTSTANDING_CHANGED" and reply.facts.get("outstanding_minor") == 0:
+        # Nobody named an amount that could have changed: we had not heard yet that it was paid.
+        code, detail = "ORDER_ALREADY_PAID", "Nothing is owed on this order."
     return IntentRefusal(
-        code=reply.code,
-        detail=reply.detail,
+        code=code,
+        detail=detail,
         blockers=reply.blockers,
         outstanding_money=_money(intent, reply.facts.get("outstanding_minor")),
         available_money=_money(intent, reply.facts.get("available_minor")),
