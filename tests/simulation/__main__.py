@@ -13,11 +13,12 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tests.simulation.plan import Plan, plan_of, size_of
+from tests.simulation.plan import Plan, plan_of
 from tests.simulation.report import tell
 from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
 
+PER_RUN = 800
 _TO_WARM = 20
 _MOST_FAILURES = 5
 
@@ -44,7 +45,7 @@ def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
 def runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
     """Seeds, and how many lifecycles each has; the last run has what is left."""
     for seed in count(first_seed):
-        size = min(size_of(seed), lifecycles)
+        size = min(PER_RUN, lifecycles)
         if not size:
             return
         lifecycles -= size

@@ -14,11 +14,6 @@ _FETCHES_S = (0.002, 0.02, 0.05)
 _HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY = 0.25, 0.25, 0.25, 0.5, 0.1
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
-_SIZES = {40: 200, 200: 800, 1_000: 2_400, 2_500: 4_000}
-"""Lifecycles by rate."""
-_DEAR, _LEAST = 20, 100
-"""With the apps service or an acquirer a run has one in so many of these, but no fewer than that."""
-_LEAST_FAULTS, _MOST_FAULTS = 10, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +50,12 @@ class Plan:
         return len(self.lifecycles) / self.rate
 
 
-def size_of(seed: int) -> int:
-    """How many lifecycles the run of a seed has, so that no run takes much longer than others."""
-    size = _SIZES[_rate_of(Random(f"plan {seed}"))]
-    return max(_LEAST, size // _DEAR) if _has("apps", seed, _APPS) or _has("intents", seed, _INTENTS) else size
-
-
 def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bool | None = None) -> Plan:
     """The run of a seed: one in six without faults, one in four with requests over HTTP, one in four with the apps
     service and one in four with an acquirer, unless these are given."""
     random = Random(f"plan {seed}")
-    rate, fetch_s = _rate_of(random), random.choice(_FETCHES_S)
-    most = min(_MOST_FAULTS, max(_LEAST_FAULTS, lifecycles // 40))
-    count = 0 if random.random() < 1 / 6 else random.randint(1, most)
+    rate, fetch_s = random.choice(_RATES), random.choice(_FETCHES_S)
+    count = 0 if random.random() < 1 / 6 else random.randint(1, max(10, lifecycles // 40))
     http = _has("http", seed, _HTTP)
     apps = _has("apps", seed, _APPS) if apps is None else apps
     intents = _has("intents", seed, _INTENTS) if intents is None else intents
@@ -88,10 +76,6 @@ def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int]
         lifecycles=tuple(number for number in plan.lifecycles if number not in lifecycles),
         faults=tuple(fault for index, fault in enumerate(plan.faults) if index not in hazards),
     )
-
-
-def _rate_of(random: Random) -> int:
-    return random.choice(_RATES)
 
 
 def _has(what: str, seed: int, chance: float) -> bool:
