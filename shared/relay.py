@@ -6,10 +6,7 @@
 * All messages of one flush for one partition are one record batch, which Kafka appends whole or not at all; what does
   not fit into one waits until the first is acknowledged. Rows are removed after the acknowledgement. So a key's
   messages appear in the order of their rows, and what a crash publishes twice it publishes again in that order.
-* Rows come into being in an order that need not be the order of their sequence numbers, except for one key, whose row
-  lock makes it so. Reading therefore starts at a floor: a number that was read half a minute ago or more, since when
-  every transaction that ran then has ended (a commit may wait for a replica for longer than any timeout), so that
-  nothing can appear below. Removed rows below the floor cost nothing however many there were.
+* Reading starts at a floor, below which no row can appear any more (`shared/outbox_floor.py`).
 """
 
 import asyncio
@@ -34,6 +31,7 @@ from shared.faults import Transient
 from shared.immutable import immutable
 from shared.kafka import producer
 from shared.outbox import SHARDS, topics_in
+from shared.outbox_floor import Floor, running
 from shared.outside import REAL, Outside
 from shared.postgres import connect, transient_errors
 from shared.settings import Settings
@@ -47,7 +45,6 @@ _ROWS_PER_FLUSH = 2_000
 _BYTES_PER_FLUSH = 32 * 1024 * 1024
 _BYTES_PER_BATCH = 900 * 1024
 _POLL_S = 0.5
-_FLOOR_AGE_S = 30.0
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "3s"
 _KEEP_ALIVE_S = 1.0
@@ -170,17 +167,17 @@ class Relay:
         loop = asyncio.get_running_loop()
         await connection.add_listener(notification_of(self._service), lambda *told: self._wake.notified(told[-1]))
         await connection.execute("SELECT pg_advisory_lock_shared($1, $2)", _MEMBERS_LOCK, _number(self._service))
-        floor = _Floor(loop.time())
+        floor = Floor(loop.time())
         share_at = 0.0
         while True:
             if loop.time() >= share_at:
                 if await self._share(connection):
-                    floor = _Floor(loop.time())
+                    floor = Floor(loop.time())
                 self._topics.forget(producer)
                 share_at = loop.time() + _SHARE_EVERY_S
             self._wake.local.clear()
             if floor.due(loop.time()):
-                floor.looked(*await _running(connection), loop.time())
+                floor.looked(*await running(connection), loop.time())
             rested = loop.time() + self._pace_s
             rows = await self._read(connection, floor.value) if self._shards else []
             self._failing = None
@@ -287,45 +284,6 @@ class _Topics:
         if len(lasting) < len(self._used):
             self._used = lasting
             producer.client.set_topics(lasting.keys())
-
-
-async def _running(connection: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, int]:
-    """The newest transaction that there is, and the oldest that still runs."""
-    row = await connection.fetchrow(
-        "SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-    )
-    assert row is not None, "a SELECT without FROM has a row"
-    return row[0], row[1]
-
-
-class _Floor:
-    """The sequence number below which nothing can appear: every transaction that ran when it was read has ended."""
-
-    def __init__(self, now: float) -> None:
-        self.value = 0
-        self.newest = 0
-        self._candidate = 0
-        self._mark: int | None = None
-        self._passed = False
-        self._since = now
-
-    def due(self, now: float) -> bool:
-        """Whether it is time to ask which transactions run; to be done before the next read."""
-        return now - self._since >= _FLOOR_AGE_S
-
-    def looked(self, newest: int, oldest: int, now: float) -> None:
-        """What `_running` says now."""
-        self._since = now
-        if self._mark is None:
-            self._candidate, self._mark = self.newest, newest
-        else:
-            self._passed = oldest > self._mark
-
-    def reached(self, newest: int) -> None:
-        """Everything visible up to `newest` has been read and published."""
-        self.newest = max(self.newest, newest)
-        if self._passed:
-            self.value, self._mark, self._passed = self._candidate, None, False
 
 
 async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent: "asyncio.Future[list[Any]]") -> None:

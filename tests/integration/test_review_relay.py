@@ -11,16 +11,14 @@ from pydantic import SecretStr
 
 from shared.envelope import Envelope
 from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, drop, put, topics_together
+from shared.outbox_floor import _AGE_S, Floor, running
 from shared.postgres import Pool, connect, transaction
 from shared.relay import (
     _BYTES_PER_FLUSH,
-    _FLOOR_AGE_S,
     _MEMBERS_LOCK,
     Relay,
     Wake,
-    _Floor,
     _number,
-    _running,
     announce,
     notification_of,
 )
@@ -94,14 +92,14 @@ async def test_the_floor_does_not_pass_a_transaction_that_still_runs(servers: Se
     relay = Relay(Settings(database_url=SecretStr(servers.database_url)), service, Wake())
     relay._shards = set(range(SHARDS))
     reader = await connect(servers.database_url, service)
-    floor, now = _Floor(0.0), 0.0
+    floor, now = Floor(0.0), 0.0
     read: list[int] = []
 
     async def turn() -> None:
         nonlocal now
-        now += _FLOOR_AGE_S
+        now += _AGE_S
         assert floor.due(now)
-        floor.looked(*await _running(reader), now)
+        floor.looked(*await running(reader), now)
         rows = await relay._read(reader, floor.value)
         read.extend(row.seq for row in rows)
         floor.reached(rows[-1].seq if rows else floor.newest)

@@ -26,8 +26,9 @@ from shared import inbox, outbox, relay
 from shared.faults import Transient
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
+from shared.outbox_floor import Floor
 from shared.processor import _Run
-from shared.relay import Relay, _Floor
+from shared.relay import Relay
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.table import Table
 
@@ -172,10 +173,10 @@ def relay_reorders_a_key() -> Iterator[None]:
 
 @bug
 def relay_floor_follows_the_newest_row() -> Iterator[None]:
-    def reached(self: _Floor, newest: int) -> None:
+    def reached(self: Floor, newest: int) -> None:
         self.newest = self.value = max(self.newest, newest)
 
-    with patch.object(_Floor, "reached", reached):
+    with patch.object(Floor, "reached", reached):
         yield
 
 

@@ -10,8 +10,9 @@ from shared import inbox
 from shared.envelope import Envelope
 from shared.immutable import replace
 from shared.outbox import SHARDS, OutboxMessage, put, shard_of, topics_together
+from shared.outbox_floor import running
 from shared.postgres import transaction
-from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, _running, announce, notification_of
+from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, announce, notification_of
 from tests.contract.stores.samples import NOW
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -238,18 +239,18 @@ async def test_a_lock_of_a_session_outlives_its_transactions(either: Store) -> N
 async def test_the_oldest_transaction_is_one_that_has_written_and_has_not_ended(either: Store) -> None:
     connection = await either.connect()
     try:
-        newest, oldest = await _running(connection)
+        newest, oldest = await running(connection)
         assert oldest <= newest
         async with transaction(either.pool) as first:
             await numbers(either, first)
-            one, _ = await _running(connection)
-            two, oldest = await _running(connection)
+            one, _ = await running(connection)
+            two, oldest = await running(connection)
             assert (one < two, oldest > one) == (True, True), "who only reads holds up nobody"
             await put(first, [message(1)])
-            three, _ = await _running(connection)
-            four, oldest = await _running(connection)
+            three, _ = await running(connection)
+            four, oldest = await running(connection)
             assert two < oldest < three < four
-        five, oldest = await _running(connection)
+        five, oldest = await running(connection)
         assert four < oldest <= five
     finally:
         connection.terminate()
