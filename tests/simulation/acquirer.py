@@ -56,7 +56,8 @@ class Acquirers:
 
     async def send(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         """To one of the replicas, perhaps once more to another. Once it has left, the sender's end ends nothing."""
-        if self._chance(_AGAIN_ONE_IN):
+        repeated = self._chance(_AGAIN_ONE_IN)
+        if repeated:
             again = asyncio.create_task(self._arrive(work, self.random.uniform(*_AGAIN_S)))
             again.add_done_callback(lambda task: task.cancelled() or task.exception())
         if self._chance(_LOST_ONE_IN):
@@ -65,7 +66,13 @@ class Acquirers:
         late = self._chance(_LATE_ONE_IN)
         first = asyncio.create_task(self._arrive(work, self.random.uniform(*(_LATE_S if late else _USUAL_S))))
         first.add_done_callback(lambda task: task.cancelled() or task.exception())
-        answer = await asyncio.shield(first)
+        try:
+            answer = await asyncio.shield(first)
+        except ConnectionRefusedError:
+            if repeated:
+                # Who was refused has sent nothing; of this, a copy is on its way.
+                raise ConnectionResetError from None
+            raise
         if self._chance(_LOST_ONE_IN):
             raise ConnectionResetError
         return answer

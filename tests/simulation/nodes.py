@@ -120,12 +120,16 @@ class Node:
         finally:
             if self.life is life and not life.links[0].over:
                 self.life = None
+                self._gone(life)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it ever reaches anybody again; the servers see closed connections."""
         life, self.life = self.life, None
-        if life is None:
-            return
+        if life is not None:
+            self._gone(life)
+
+    def _gone(self, life: _Life) -> None:
+        """A process that is not there any more, however it ended: nobody waits for it, nothing of it goes on."""
         self.past.append(life)
         for link in life.links:
             link.dead = True

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -110,7 +111,9 @@ def test_a_process_that_was_frozen_for_too_long_reads_on_for_a_while_and_commits
         async with polled(other) as found:
             await kafka.send(topic, b"1")
             await eventually(lambda: bool(found))
-        await other.commit({here: 1})
+        # While members change, the answer to it may get lost, and it is refused when it is tried again.
+        with suppress(CommitFailedError):
+            await other.commit({here: 1})
         zombie.link.thaw()
         kafka.cluster.came_back(zombie.link)
         read = await taken(zombie)
