@@ -1,10 +1,13 @@
 """Payment intents over HTTP, with the sandbox acquirer, on real servers: what a client of the public API sees."""
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from services.payments.core.intents import answers
 from tests.people import Json
 from tests.stack import Stack, Tenant, eventually
 
@@ -204,6 +207,21 @@ async def test_a_lost_reply_is_looked_up_and_ends_right(stack: Stack) -> None:
     await eventually(succeeded)
     await eventually(lambda: _paid(shop, order_id))
     assert (await order(shop, order_id))["settlement"]["captured_money"] == money(5000)
+
+
+async def test_whoever_repeats_a_request_of_unknown_outcome_has_it_looked_up(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "_SOONEST", timedelta(hours=1))
+    monkeypatch.setattr(answers, "_LATEST", timedelta(hours=1))
+    shop = await stack.tenant()
+    path = f"/v1/orders/{await order_of(shop)}/pay"
+    ask = partial(shop.http.post, path, json={"method": card("sandbox_lost_reply")})
+    key = {"Idempotency-Key": "pay-1"}
+    unknown = await ask(headers=key | {"Prefer": "wait=1"})
+    assert (unknown.status_code, unknown.json()["data"]["status"]) == (202, "unknown")
+    known = await ask(headers=key)
+    assert (known.status_code, known.json()["data"]["status"]) == (200, "succeeded")
 
 
 async def test_a_lost_request_frees_the_balance(stack: Stack) -> None:

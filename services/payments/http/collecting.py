@@ -97,17 +97,17 @@ async def collect(
             return stored(result.status, result.body)
         return await _waited(request, wiring, shape, result.intents, key, again=False)
     if isinstance(result, StoredResponse) and result.status == 202:
-        group = await _named_in(request, wiring, result.body)
+        group = await _asked_about_again(request, wiring, result.body)
         return await _waited(request, wiring, shape, group, key, again=True)
     return _answered(result)
 
 
-async def look_up(wiring: Wiring, intent: Intent) -> None:
+async def look_up(wiring: Wiring, intent: Intent, within_s: float = _LOOK_UP_S) -> None:
     """Where nobody knows what became of it, its processor is asked now; an answer that takes long is not waited for."""
     if intent.step in ("finding_out", "challenged"):
         asking = asyncio.create_task(wiring.runner.look_up(intent.payment_intent_id), name="look up")
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_UP_S):
+            async with asyncio.timeout(within_s):
                 await asyncio.shield(asking)
 
 
@@ -148,10 +148,15 @@ async def _waited(
     return stored(shape.status, body, headers)
 
 
-async def _named_in(request: ApiRequest, wiring: Wiring, body: bytes) -> Sequence[Intent]:
+async def _asked_about_again(request: ApiRequest, wiring: Wiring, body: bytes) -> Sequence[Intent]:
+    """The group of an earlier answer; what became of its attempts is looked up, as when it is read."""
     data: dict[str, Any] = orjson.loads(body)["data"]
-    first = data if "payment_intent_id" in data else data["payment_intents"][0]
-    return [await own_intent(request, wiring, first["payment_intent_id"])]
+    named = data if "payment_intent_id" in data else data["payment_intents"][0]
+    first = await own_intent(request, wiring, named["payment_intent_id"])
+    group = await intents.read_group(wiring.pool, first.merchant_id, first.environment, first.group_id)
+    within_s = min(_LOOK_UP_S, wait_s(request))
+    await asyncio.gather(*(look_up(wiring, intent, within_s) for intent in group))
+    return group
 
 
 def _answered(result: Result) -> Answer:
