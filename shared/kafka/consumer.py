@@ -33,7 +33,6 @@ HANDLER_FAILED = "HANDLER_FAILED"
 _POLL_MS = 2  # FastStream looks away for this long when there was nothing; the `Reader` waits longer than it asks for.
 _LOOK_EVERY_S = 3.0
 _BROKER_ANSWERS_S = 5.0
-_ACKNOWLEDGE_AFTER_S = 0.1
 _JOIN_S = 60.0
 _RECONNECT_AFTER_S = 60.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 4.0
@@ -52,8 +51,7 @@ class _Stopping(Exception):
 class BatchConsumer:
     """Hands batches of records to a handler, one batch at a time, each partition's records in order.
 
-    A batch is acknowledged after the handler returned and the dead letters of its poisoned records are safe: soon, and
-    together with others, since each acknowledgement costs the broker as much as a message.
+    A batch is acknowledged, once, after the handler returned and the dead letters of its poisoned records are safe.
     `Transient` repeats it with backoff, in smaller steps, for as long as the outage lasts. Anything else that the
     handler raises is isolated to the records that cause it: they become dead letters, the rest is done. Whatever was
     not acknowledged is delivered again, so that a handler must bear repeats.
@@ -85,8 +83,6 @@ class BatchConsumer:
         self._progress = Progress(group_id, stall_after_s)
         self._stopping = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self._done: dict[TopicPartition, int] = {}
-        self._committing: asyncio.Task[None] | None = None
         self._broken: str | None = None
         self._log = log.bind(consumer=name, group=group_id)
         self._subscriber: BatchSubscriber = broker.subscriber(
@@ -122,10 +118,7 @@ class BatchConsumer:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-            await self._commit()
             await self._subscriber.stop()
-            if self._committing is not None:
-                self._committing.cancel()
 
     def alive(self) -> str | None:
         """What is wrong with this consumer so that only a restart helps, or None."""
@@ -221,30 +214,18 @@ class BatchConsumer:
             raise _Stopping
 
     async def _acknowledge(self, records: Sequence[Record]) -> None:
-        """They are done, of which Kafka is told soon, once for many batches: until then they may be delivered again."""
-        self._done |= {TopicPartition(*place_of(record)): record.offset + 1 for record in records}
-        if self._stopping.is_set():
-            await self._commit()
-        elif self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit_soon(), name=f"acknowledgements of {self.name}")
-
-    async def _commit_soon(self) -> None:
-        await asyncio.sleep(_ACKNOWLEDGE_AFTER_S)
-        await self._commit()
-
-    async def _commit(self) -> None:
         """Commit the offsets of partitions that are still ours; a failure only means that records come again."""
-        consumer, done = self._subscriber.consumer, self._done
-        self._done = {}
+        consumer = self._subscriber.consumer
         if consumer is None:
             return
-        ours = {place: offset for place, offset in done.items() if place in consumer.assignment()}
+        last = {place_of(record): record.offset for record in records}
+        ours = {TopicPartition(*place): offset + 1 for place, offset in last.items() if place in consumer.assignment()}
         try:
             async with asyncio.timeout(_BROKER_ANSWERS_S):
                 if ours:
                     await consumer.commit(ours)
         except (KafkaError, TimeoutError) as failure:
-            self._log.warning("offsets_not_committed", failure=type(failure).__name__, partitions=len(ours))
+            self._log.warning("offsets_not_committed", failure=type(failure).__name__, size=len(records))
 
     def _count(self, records: Sequence[Record], letters: Sequence[DeadLetter]) -> None:
         dead = Counter(letter.reason for letter in letters)

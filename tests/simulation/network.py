@@ -73,10 +73,9 @@ class Link:
                 future.set_result(None)
 
     def _delay(self) -> float:
-        drawn = self._random.random()
-        if drawn * _LATE_ONE_IN < 1:
-            return _LATE_S[int(drawn * _LATE_ONE_IN * 2)]
-        return _USUAL_S[int(drawn * 3)]
+        if self._random.random() * _LATE_ONE_IN < 1:
+            return _LATE_S[int(self._random.random() * 2)]
+        return _USUAL_S[int(self._random.random() * 3)]
 
 
 def _arrive(arrived: "asyncio.Future[None]") -> None:
