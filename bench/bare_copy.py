@@ -21,6 +21,8 @@ from shared.topics import plugin_topic_spec
 
 _GROUP = "bench.copy"
 _PARTITIONS = plugin_topic_spec("").partitions
+_COPIES_AT_ONCE = 5_000
+"""aiokafka sends what is ready for all topics in one request, and Kafka closes connections over one of 100 MB."""
 
 
 async def run(settings: Settings, source: str, topics: Sequence[str], publish: Publish) -> None:
@@ -31,9 +33,10 @@ async def run(settings: Settings, source: str, topics: Sequence[str], publish: P
     )
     sizes = {"max_batch_size": 900 * 1024, "max_request_size": 8 * 1024 * 1024}
     producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True, **sizes)
+    at_once = min(settings.consumer_batch_size, _COPIES_AT_ONCE // len(topics))
     async with consumer, producer:
         while True:
-            taken = await consumer.getmany(timeout_ms=200, max_records=settings.consumer_batch_size)
+            taken = await consumer.getmany(timeout_ms=200, max_records=at_once)
             if taken:
                 records = [record for records in taken.values() for record in records]
                 copies = [(topic, each.key, each.value, list(each.headers)) for each in records for topic in topics]

@@ -160,7 +160,7 @@ async def _bare_rate(handler: Running, concurrent: int, count: int) -> float:
     """As many writes and reads as a life has, in a second."""
     shop = _Shop(handler, handler, "bare")
 
-    async def live(caller: Caller, _: Caller, key: str) -> None:
+    async def live(caller: Caller, also: Caller, key: str) -> None:
         for _ in range(_WRITES):
             made = await _asked(caller, creation(key, _TOTAL_MINOR), 201)
         await _asked(caller, request("GET", f"/v1/orders/{made['order_id']}", key), 200)

@@ -93,9 +93,9 @@ class Race:
         wal = await self._here.value(_WAL) - wal
         later = sum(at > times[0] for at in times)
         rate = later * 1000 / (times[-1] - times[0])
-        used = [(end - begin) / later for begin, end in zip(*spent, strict=True)]
+        python, postgres, kafka = ((end - begin) / later for begin, end in zip(*spent, strict=True))
         print(f"{contender.name:24} batch {batch:5} {rate:8,.0f} commands/s", flush=True)
-        return Round(contender.name, batch, count, rate, *used, wal / count)
+        return Round(contender.name, batch, count, rate, python, postgres, kafka, wal / count)
 
 
 async def prepare(here: Machine, contender: Contender, orders: int) -> tuple[int, Ends]:

@@ -15,7 +15,7 @@ from services.payments.core.asking import Means
 from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent
-from services.payments.store import attempts, intents
+from services.payments.store import groups
 from shared.clock import utc_now
 from shared.contracts.model import Actor
 from shared.ids import new_id
@@ -30,15 +30,16 @@ _CALLS = re.compile(r'^throughline_connector_calls_in_flight\{connector="sandbox
 async def in_flight(here: Machine, payments: Running, count: int) -> AsyncIterator[None]:
     """So many calls are under way when the context begins; when it has ended, none is.
 
-    They are saved as due attempts of orders that nobody knows, so that making them costs next to nothing.
+    They are saved as due attempts that are nobody's, of orders that nobody knows, so that making them costs next to
+    nothing.
     """
     pool = Pool(here.settings.database_url.get_secret_value(), "payments", 2)
     await pool.open()
     try:
         async with transaction(pool) as connection:
             moves = [_due() for _ in range(count)]
-            await intents.save(connection, [intent for each in moves for intent in each.changed])
-            await attempts.save(connection, [attempt for each in moves for attempt in each.attempts])
+            due = [attempt for each in moves for attempt in each.attempts]
+            await groups.save(connection, [intent for each in moves for intent in each.changed], answered=due)
     finally:
         await pool.close()
     async with asyncio.timeout(_PATIENCE_S):
