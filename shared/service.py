@@ -71,29 +71,23 @@ class ServiceProcess:
 
     def consume(
         self, name: str, handler: BatchHandler, *, topics: Sequence[str] = (), pattern: str | None = None
-    ) -> Sequence[BatchConsumer]:
-        """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`.
-
-        A process has several lanes, which are given back, each with its own partitions: while one waits for the
-        database, another decides.
-        """
-        lanes = []
-        for lane in range(self.settings.consumer_lanes):
-            consumer = BatchConsumer(
-                self._broker,
-                name=f"{name}-{lane + 1}",
-                group_id=f"{self.service}.{name}",
-                topics=topics,
-                pattern=pattern,
-                handler=handler,
-                dead_letters=self._dead_letters,
-                batch_size=self.settings.consumer_batch_size,
-                pace_s=self.settings.consumer_pace_ms / 1000,
-                session_timeout_ms=self.settings.kafka.session_timeout_ms,
-            )
-            lanes.append(consumer)
-        self._consumers += lanes
-        return lanes
+    ) -> BatchConsumer:
+        """Workers hand batches of these topics to `handler`, in the consumer group `<service>.<name>`."""
+        consumer = BatchConsumer(
+            self._broker,
+            name=name,
+            group_id=f"{self.service}.{name}",
+            topics=topics,
+            pattern=pattern,
+            handler=handler,
+            dead_letters=self._dead_letters,
+            batch_size=self.settings.consumer_batch_size,
+            lanes=self.settings.consumer_lanes,
+            pace_s=self.settings.consumer_pace_ms / 1000,
+            session_timeout_ms=self.settings.kafka.session_timeout_ms,
+        )
+        self._consumers.append(consumer)
+        return consumer
 
     def every(self, seconds: float, name: str, job: Job) -> None:
         """Workers run `job` again and again; an outage only postpones it."""

@@ -144,9 +144,10 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
 
     consumer_batch_size: int = Field(default=500, ge=1, le=10_000)
-    """Most messages that a worker takes from Kafka for one transaction."""
+    """Most messages that a worker handles in one transaction."""
     consumer_lanes: int = Field(default=2, ge=1, le=16)
-    """Batches of one topic that a process handles at the same time, each from partitions of its own."""
+    """Transactions that a worker has under way at the same time where more messages wait than go into one, each with
+    partitions of its own."""
     consumer_pace_ms: int = Field(default=10, ge=0, le=1_000)
     """How long after a batch the next one begins at the earliest: under load more messages share a transaction, and a
     message that comes after a pause does not wait."""

@@ -89,8 +89,8 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
 def _consume(process: ServiceProcess, intents: Intents, orders: OrderFinder) -> None:
     pool, clock, wake = process.pool, process.clock, process.wake
     process.consume("channels", ChannelConsumer(pool, clock, wake), pattern=CHANNEL_TOPIC_PATTERN)
-    lanes = process.consume("orders", OrderConsumer(pool, clock, wake, orders.heard), topics=[ORDERS_EVENTS])
-    orders.lanes = lanes if process.works else ()
+    consumer = process.consume("orders", OrderConsumer(pool, clock, wake, orders.heard), topics=[ORDERS_EVENTS])
+    orders.consumer = consumer if process.works else None
     process.consume("replies", ReplyConsumer(pool, clock, wake, intents), topics=[ORDERS_REPLIES])
 
 

@@ -31,8 +31,8 @@ class OrderFinder:
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._clock = clock
-        self.lanes: Sequence[BatchConsumer] = ()
-        """What takes in orders here. Where there are none, nobody here knows whether they are behind."""
+        self.consumer: BatchConsumer | None = None
+        """What takes in orders here. Where there is none, nobody here knows whether it is behind."""
         self._reads: Batcher[Place, KnownOrder | None] = Batcher(partial(orders.read_at, pool), concurrent=1)
         self._looks: Batcher[Place, None] = Batcher(self._look, concurrent=1)
         self._waiting = Waiting[KnownOrder]()
@@ -41,7 +41,7 @@ class OrderFinder:
     async def find(self, place: Place) -> KnownOrder | None:
         """The order; another tenant's is not there. `Transient` where it may be there, and was not heard of yet."""
         order = await self._reads.submit(place)
-        if order is None and (self._young(place) or not self.lanes):
+        if order is None and (self._young(place) or self.consumer is None):
             order = await self._appeared(place)
             if order is None:
                 await self._looks.submit(place)
@@ -69,7 +69,8 @@ class OrderFinder:
 
     async def _look(self, places: Sequence[Place]) -> list[None]:
         """An outage of Kafka is otherwise noticed after some seconds only."""
-        await asyncio.gather(*(lane.look() for lane in self.lanes))
+        if self.consumer is not None:
+            await self.consumer.look()
         return [None] * len(places)
 
     def _young(self, place: Place) -> bool:
@@ -82,12 +83,10 @@ class OrderFinder:
 
     def _behind(self) -> str | None:
         """Why an order may not be known here although it was made a while ago."""
-        reasons = (lane.ready() for lane in self.lanes)
-        return next((reason for reason in reasons if reason), None) or self._late()
+        return None if self.consumer is None else self.consumer.ready() or self._late(self.consumer.lag)
 
-    def _late(self) -> str | None:
+    def _late(self, waiting: int) -> str | None:
         """While messages wait and the newest that was taken in is old."""
-        waiting = sum(lane.lag for lane in self.lanes)
         if not waiting or (self._heard_until is not None and self._heard_until > self._clock() - _BEHIND):
             return None
         return f"{waiting} of their versions wait"

@@ -20,12 +20,16 @@ from shared.clock import monotonic
 from shared.faults import Poison, Transient
 from shared.isolation import describe, run_isolated
 from shared.kafka.dead_letters import DeadLetter, DeadLetters
+from shared.kafka.lanes import lanes_of
 from shared.kafka.progress import STALL_AFTER_S, Progress
 from shared.kafka.reader import LEAST_SESSION_MS
 from shared.kafka.record import Record, place_of
 
 BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
 """Makes the effects of all the records durable, or raises. One entry per record: why it can never be, or None."""
+
+Outcome = Poison | Exception | None
+"""What became of a record: why it can never be, what the handler raised for it alone, or nothing of note."""
 
 HANDLER_FAILED = "HANDLER_FAILED"
 """Dead letter reason: the handler raised something unforeseen for this record alone."""
@@ -51,6 +55,9 @@ class _Stopping(Exception):
 class BatchConsumer:
     """Hands batches of records to a handler, one batch at a time, each partition's records in order.
 
+    The handler is given at most `batch_size` records. Where more wait, as many as `lanes` times that are one batch, and
+    are handled side by side, each partition in one lane: while one waits for the database, another decides.
+
     A batch is acknowledged, once, after the handler returned and the dead letters of its poisoned records are safe.
     `Transient` repeats it with backoff, in smaller steps, for as long as the outage lasts. Anything else that the
     handler raises is isolated to the records that cause it: they become dead letters, the rest is done. Whatever was
@@ -71,6 +78,7 @@ class BatchConsumer:
         topics: Sequence[str] = (),
         pattern: str | None = None,
         batch_size: int = 500,
+        lanes: int = 1,
         pace_s: float = 0.0,
         session_timeout_ms: int = LEAST_SESSION_MS,
         stall_after_s: float = STALL_AFTER_S,
@@ -79,6 +87,7 @@ class BatchConsumer:
         self._broker = broker
         self._handler = handler
         self._dead_letters = dead_letters
+        self._batch_size, self._lanes = batch_size, lanes
         self._pace_s = pace_s
         self._progress = Progress(group_id, stall_after_s)
         self._stopping = asyncio.Event()
@@ -90,7 +99,7 @@ class BatchConsumer:
             pattern=pattern,
             group_id=group_id,
             batch=True,
-            max_records=batch_size,
+            max_records=batch_size * lanes,
             batch_timeout_ms=_POLL_MS,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
@@ -155,7 +164,7 @@ class BatchConsumer:
     async def _take(self, records: Sequence[Record]) -> None:
         self._progress.began(records)
         try:
-            outcomes = await self._handled(records)
+            outcomes = await self._handled_in_lanes(records)
             letters = [_letter(record, outcome) for record, outcome in zip(records, outcomes, strict=True) if outcome]
             if letters:
                 await self._through_outages("dead letters", lambda: self._dead_letters.publish(letters))
@@ -169,10 +178,25 @@ class BatchConsumer:
         finally:
             self._progress.in_flight_ended()
 
-    async def _handled(self, records: Sequence[Record]) -> list[Poison | Exception | None]:
+    async def _handled_in_lanes(self, records: Sequence[Record]) -> list[Outcome]:
+        """One outcome per record. Nothing is under way any more when this ends, however it ends."""
+        lanes = lanes_of(records, self._batch_size, self._lanes)
+        if len(lanes) == 1:
+            return await self._handled(records)
+        handling = (self._handled([records[position] for position in lane]) for lane in lanes)
+        ends = await asyncio.gather(*handling, return_exceptions=True)
+        outcomes: list[Outcome] = [None] * len(records)
+        for lane, end in zip(lanes, ends, strict=True):
+            if isinstance(end, BaseException):
+                raise end
+            for position, outcome in zip(lane, end, strict=True):
+                outcomes[position] = outcome
+        return outcomes
+
+    async def _handled(self, records: Sequence[Record]) -> list[Outcome]:
         """One outcome per record. After each outage in smaller steps: too much work at once also looks like one."""
-        outcomes: list[Poison | Exception | None] = []
-        size = len(records)
+        outcomes: list[Outcome] = []
+        size = min(len(records), self._batch_size)
 
         async def step() -> None:
             nonlocal size
@@ -205,7 +229,8 @@ class BatchConsumer:
                     self._log.warning("paused", cause=cause, attempt=attempt, reason=str(failure))
                 await self._sleep(_pause_s(attempt))
         finally:
-            self._progress.resumed(cause)
+            if attempt:
+                self._progress.resumed(cause)
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):

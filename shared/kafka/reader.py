@@ -27,7 +27,11 @@ log = structlog.get_logger(__name__)
 
 
 class Reader(AIOKafkaConsumer):  # type: ignore[misc]
-    """aiokafka's consumer, with a second way to read.
+    """aiokafka's consumer, which fetches when it is asked, with a second way to read.
+
+    aiokafka fetches ahead: whatever came first after the last records were taken lies ready, and all that came later
+    waits in Kafka until that is taken. Under an even load every other batch would be one of a record or two, at the
+    price of a whole one. Where a batch took all there was, nothing is fetched until the next one is asked for.
 
     A header name that is not UTF-8, which brokers accept from any client, makes aiokafka raise `UnicodeDecodeError`,
     drop what the same call has taken from other partitions, whose positions have moved on, and raise again for ever.
@@ -85,6 +89,7 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
         """
         if self._fetcher.error_future.done():
             raise ConsumerStoppedError
+        self.resume(*self.paused())
         before = self._positions()
         timeout_ms = max(timeout_ms, _WAIT_MS)
         try:
@@ -95,6 +100,8 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
             log.warning("header_name_not_utf8", partitions=len(before))
             await self._rewind(before)
             return await self._read_leniently(max_records or 1)
+        if taken and (max_records is None or sum(map(len, taken.values())) < max_records):
+            self.pause(*self.assignment())
         return taken
 
     def _positions(self) -> dict[TopicPartition, int]:

@@ -514,7 +514,7 @@ async def test_a_thousand_dead_letters_take_few_requests(world: World) -> None:
     await world.letters.stop()
 
 
-async def test_a_lane_whose_letters_failed_leaves_the_others_connection(world: World) -> None:
+async def test_a_consumer_whose_letters_failed_leaves_the_others_connection(world: World) -> None:
     await world.send(b"1")
     letters = DeadLetters(world.settings)
     first = await letters._started()

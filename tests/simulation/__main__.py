@@ -4,14 +4,16 @@ import argparse
 import gc
 import os
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from multiprocessing import get_context
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.report import tell
@@ -23,9 +25,10 @@ _TO_WARM = 20
 _MOST_FAILURES = 5
 
 
-def one(task: tuple[int, int]) -> Outcome:
-    """The run of a seed, of that many lifecycles."""
-    return run(plan_of(*task))
+def one(task: tuple[int, int]) -> tuple[Outcome, float]:
+    """The run of a seed, of that many lifecycles, and the seconds of processor time that it took."""
+    began = time.process_time()
+    return run(plan_of(*task)), time.process_time() - began
 
 
 def prepare() -> None:
@@ -36,8 +39,11 @@ def prepare() -> None:
     gc.disable()
 
 
-def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[Outcome]:
-    """Outcomes as they come. Each run has a process of its own, which ends without looking for what can be freed."""
+def outcomes(first_seed: int, lifecycles: int, cores: int) -> Iterator[tuple[Outcome, float]]:
+    """Outcomes as they come, with what each took.
+
+    Each run has a process of its own, which ends without looking for what can be freed.
+    """
     with get_context("fork").Pool(cores, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(one, runs(first_seed, lifecycles))
 
@@ -55,7 +61,16 @@ def runs(first_seed: int, lifecycles: int) -> Iterator[tuple[int, int]]:
 def _kind_of(plan: Plan) -> str:
     """What there is beside orders and payments that are told of by Kafka."""
     there = {"HTTP": plan.http, "apps": plan.apps, "an acquirer": plan.intents}
-    return " and ".join(name for name, is_there in there.items() if is_there) or "Kafka alone"
+    return " and ".join(name for name, is_there in there.items() if is_there) or "nothing: by Kafka alone"
+
+
+def _by_kind(lifecycles: Mapping[str, int], took_s: Mapping[str, float]) -> Table:
+    table = Table("beside orders and payments", box=SIMPLE)
+    table.add_column("lifecycles", justify="right")
+    table.add_column("a second of one core", justify="right")
+    for kind, number in sorted(lifecycles.items()):
+        table.add_row(kind, f"{number:,}", f"{number / took_s[kind]:,.0f}")
+    return table
 
 
 def processor_s() -> float:
@@ -73,15 +88,17 @@ def main() -> int:
     console = Console()
     prepare()
     began, used = time.perf_counter(), processor_s()
-    records, runs, kinds, faults, failed = 0, 0, Counter[str](), Counter[str](), list[Outcome]()
+    records, runs, faults, failed = 0, 0, Counter[str](), list[Outcome]()
+    kinds, took_s = Counter[str](), defaultdict[str, float](float)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=1
     ) as progress:
         bar = progress.add_task("lifecycles", total=options.lifecycles)
-        for outcome in outcomes(options.seed, options.lifecycles, options.cores):
-            runs, records = runs + 1, records + outcome.records
-            kinds[_kind_of(outcome.plan)] += len(outcome.plan.lifecycles)
+        for outcome, processor in outcomes(options.seed, options.lifecycles, options.cores):
+            runs, records, kind = runs + 1, records + outcome.records, _kind_of(outcome.plan)
+            kinds[kind] += len(outcome.plan.lifecycles)
+            took_s[kind] += processor
             faults.update(fault.kind for fault in outcome.plan.faults)
             progress.advance(bar, len(outcome.plan.lifecycles))
             if outcome.findings:
@@ -99,8 +116,8 @@ def main() -> int:
         f"{done / used:,.0f} lifecycles per second of processor time, of all processes together; "
         f"{wall:,.0f} s in {options.cores} processes, {done / wall:,.0f} lifecycles per second"
     )
-    for counted in (kinds, faults):
-        console.print(", ".join(f"{times:,} {kind}" for kind, times in sorted(counted.items())))
+    console.print(_by_kind(kinds, took_s))
+    console.print(", ".join(f"{times:,} {kind}" for kind, times in sorted(faults.items())))
     for outcome in failed[:1]:
         console.print("Looking for the shortest way to it ...")
         tell(console, shrink(outcome))

@@ -12,6 +12,7 @@ REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
 _HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY = 0.25, 0.25, 0.25, 0.5, 0.1
+_BATCH, _SMALL_BATCH, _SMALL_BATCHES = 500, 8, 0.25
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
 
@@ -29,6 +30,8 @@ class Plan:
     """Lifecycles that begin in a second."""
     fetch_s: float
     """How long Kafka takes to hand out records: the longer, the larger the batches."""
+    batch_size: int
+    """Messages that a worker handles in one transaction; where there are more, it has several under way."""
     http: bool
     apps: bool
     """Whether the apps service is there."""
@@ -65,8 +68,10 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
     drawn = faults.draw(random, count, within_s, nodes, kinds)
     if intents and _has("away", seed, _AWAY):
         drawn += faults.draw(Random(f"away for long {seed}"), 1, within_s, nodes, faults.AWAY)
+    batch_size = _SMALL_BATCH if _has("small batches", seed, _SMALL_BATCHES) else _BATCH
     overdue = intents and _has("overdue", seed, _OVERDUE)
-    return Plan(seed, lifecycles, tuple(range(lifecycles)), drawn, rate, fetch_s, http, apps, intents, overdue)
+    every = tuple(range(lifecycles))
+    return Plan(seed, lifecycles, every, drawn, rate, fetch_s, batch_size, http, apps, intents, overdue)
 
 
 def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]

@@ -91,6 +91,7 @@ class _Run:
         cluster = Cluster(Random(f"kafka {seed}"), self.plan.fetch_s, everything.told)
         settings = Settings(
             command_partitions=PARTITIONS,
+            consumer_batch_size=self.plan.batch_size,
             consumer_lanes=2,
             rate_limits=UNLIMITED,
             sealing_key=_SEALING_KEY,

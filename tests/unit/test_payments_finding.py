@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
 @dataclass
-class Lane:
+class Consumer:
     """A consumer that takes in orders."""
 
     hindrance: str | None = None
@@ -41,7 +41,7 @@ class Lane:
 class Scene:
     """A finder, and what the database has."""
 
-    lane: Lane = field(default_factory=Lane)
+    consumer: Consumer = field(default_factory=Consumer)
     known: dict[str, KnownOrder] = field(default_factory=dict)
     reads: list[int] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,7 +49,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.finder = OrderFinder(None, lambda: NOW)  # type: ignore[arg-type]  # the database is left out
-        self.finder.lanes = [self.lane]  # type: ignore[list-item]
+        self.finder.consumer = self.consumer  # type: ignore[assignment]
 
     async def read_at(self, _pool: Any, places: Sequence[Place]) -> list[KnownOrder | None]:
         self.reads.append(len(places))
@@ -120,12 +120,12 @@ async def test_what_another_process_takes_in_is_found_too(scene: Scene, monkeypa
 
 async def test_an_old_order_that_is_not_known_is_not_there(scene: Scene) -> None:
     assert await scene.finder.find(place(age_s=11)) is None
-    assert (scene.reads, scene.lane.looks) == ([1], 0), "nobody waited for it"
+    assert (scene.reads, scene.consumer.looks) == ([1], 0), "nobody waited for it"
 
 
 async def test_a_young_one_is_not_there_once_it_was_waited_for_and_kafka_asked(scene: Scene) -> None:
     assert await scene.finder.find(place(age_s=9)) is None
-    assert scene.lane.looks == 1
+    assert scene.consumer.looks == 1
 
 
 async def test_a_strangers_order_looks_like_none(scene: Scene) -> None:
@@ -135,24 +135,24 @@ async def test_a_strangers_order_looks_like_none(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lane", "age_s"),
+    ("consumer", "age_s"),
     [
-        (Lane(hindrance="Kafka does not answer"), 3_600),
-        (Lane(hindrance="Kafka does not answer"), 0),
-        (Lane(found_by_look="Kafka does not answer"), 0),
-        (Lane(lag=3), 3_600),
+        (Consumer(hindrance="Kafka does not answer"), 3_600),
+        (Consumer(hindrance="Kafka does not answer"), 0),
+        (Consumer(found_by_look="Kafka does not answer"), 0),
+        (Consumer(lag=3), 3_600),
     ],
 )
 async def test_who_may_not_have_heard_of_it_does_not_say_that_it_is_not_there(
-    scene: Scene, lane: Lane, age_s: float
+    scene: Scene, consumer: Consumer, age_s: float
 ) -> None:
-    scene.finder.lanes = [lane]  # type: ignore[list-item]
+    scene.finder.consumer = consumer  # type: ignore[assignment]
     with pytest.raises(Transient):
         await scene.finder.find(place(age_s))
 
 
 async def test_who_is_behind_by_moments_is_not_behind(scene: Scene) -> None:
-    scene.lane.lag = 3
+    scene.consumer.lag = 3
     scene.finder.heard([], NOW - timedelta(seconds=4))
     assert await scene.finder.find(place(age_s=11)) is None
     scene.finder.heard([], NOW - timedelta(seconds=6))

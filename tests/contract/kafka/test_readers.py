@@ -53,6 +53,22 @@ async def test_polls_take_no_more_than_they_may_and_lose_nothing(kafka: Place) -
 
 
 @on_both
+async def test_a_poll_takes_all_that_came_since_the_last_one(kafka: Place) -> None:
+    """And not only what came first, with which a client that fetches ahead would come back."""
+    topic = await kafka.topic(2)
+    reader = await kafka.consumer(topic, group=kafka.name())
+    await kafka.send(topic, b"first", partition=0)
+    while not await taken(reader):
+        pass
+    for round_ in range(3):
+        sent = [b"%d.%d" % (round_, number) for number in range(4)]
+        for number, value in enumerate(sent):
+            await kafka.send(topic, value, partition=number % 2)
+            await asyncio.sleep(0.1)
+        assert {value for _, _, value in await taken(reader)} == set(sent)
+
+
+@on_both
 async def test_a_poll_waits_for_records_and_comes_back_without_any(kafka: Place) -> None:
     topic = await kafka.topic()
     reader = await kafka.consumer(topic, group=None)

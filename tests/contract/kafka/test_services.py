@@ -25,9 +25,9 @@ from tests.contract.stores.store import in_memory
 
 
 class Worker:
-    """A process with a batch consumer, its lanes, and what its handler was given and did."""
+    """A process with a batch consumer, and what its handler was given and did."""
 
-    def __init__(self, kafka: Place, topic: str, group: str, lanes: int = 1, **options: Any) -> None:
+    def __init__(self, kafka: Place, topic: str, group: str, **options: Any) -> None:
         self.kafka, self.clients = kafka, kafka.process()
         self.given: list[tuple[int, bytes | None]] = []
         self.done: list[tuple[int, bytes | None]] = []
@@ -36,24 +36,20 @@ class Worker:
         self.first: Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]] | None = None
         """What the handler does instead, once."""
         letters = DeadLetters(kafka.settings, clients=self.clients)
-        self.lanes = [
-            BatchConsumer(
-                broker(kafka.settings, self.clients),
-                name=f"lane {number}",
-                group_id=group,
-                handler=self.handle,
-                dead_letters=letters,
-                topics=[topic],
-                **options,
-            )
-            for number in range(lanes)
-        ]
+        self.consumer = BatchConsumer(
+            broker(kafka.settings, self.clients),
+            name="worker",
+            group_id=group,
+            handler=self.handle,
+            dead_letters=letters,
+            topics=[topic],
+            **options,
+        )
         kafka.closers.push_async_callback(letters.stop)
 
     async def start(self) -> "Worker":
-        for lane in self.lanes:
-            await lane.start()
-            self.kafka.closers.push_async_callback(lane.stop)
+        await self.consumer.start()
+        self.kafka.closers.push_async_callback(self.consumer.stop)
         return self
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Poison | None]:
@@ -67,12 +63,11 @@ class Worker:
 
     async def crash(self) -> None:
         """Gone in the middle of whatever it did."""
-        for lane in self.lanes:
-            if lane._watch is not None:
-                lane._watch.cancel()
-            for task in lane._subscriber.tasks:
-                task.cancel()
-            await self.kafka.crash(lane._subscriber.consumer)
+        if self.consumer._watch is not None:
+            self.consumer._watch.cancel()
+        for task in self.consumer._subscriber.tasks:
+            task.cancel()
+        await self.kafka.crash(self.consumer._subscriber.consumer)
 
 
 async def _is_committed(kafka: Place, group: str, topic: str, offset: int, partition: int = 0) -> None:
@@ -89,7 +84,7 @@ async def test_a_batch_is_done_and_then_acknowledged(kafka: Place) -> None:
     await kafka.send(topic, b"1", b"2", b"3")
     await _is_committed(kafka, group, topic, 3)
     assert worker.done == [(0, b"1"), (0, b"2"), (0, b"3")]
-    assert (worker.lanes[0].alive(), worker.lanes[0].ready()) == (None, None)
+    assert (worker.consumer.alive(), worker.consumer.ready()) == (None, None)
 
 
 @on_both
@@ -102,7 +97,7 @@ async def test_what_is_done_is_acknowledged_before_a_consumer_has_stopped(kafka:
         return len(worker.done) == 3
 
     await eventually(done)
-    await worker.lanes[0].stop()
+    await worker.consumer.stop()
     assert await kafka.committed(group, TopicPartition(topic, 0)) == 3
 
 
@@ -225,7 +220,7 @@ async def test_a_rebalance_during_a_batch_loses_nothing(kafka: Place) -> None:
     await _is_committed(kafka, group, topic, 3)
     await _is_committed(kafka, group, topic, 1, partition=1)
     assert {value for _, value in worker.done + other.done} == {b"1", b"2", b"3", b"4"}
-    assert [lane.alive() for each in (worker, other) for lane in each.lanes] == [None, None]
+    assert [each.consumer.alive() for each in (worker, other)] == [None, None]
 
 
 @on_both
@@ -241,7 +236,7 @@ async def test_a_stop_finishes_the_batch_in_hand(kafka: Place) -> None:
     await kafka.send(topic, b"1")
     await worker.start()
     await eventually(lambda: bool(worker.given))
-    await worker.lanes[0].stop()
+    await worker.consumer.stop()
     assert worker.done == [(0, b"1")]
     assert await kafka.committed(group, TopicPartition(topic, 0)) == 1
 
