@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from bench import workload
 from bench.audience import apps_pool, let_in, listen
 from bench.fleet import running
-from bench.latency import PATIENCE_S, PING, SHARES, WARM_UP_S, WARM_UPS, beside, observed, pinging, reported
+from bench.latency import PATIENCE_S, PING, SHARES, WARM_UP_S, WARM_UPS, beside, observed, pinging, reported, warm_up
 from bench.machine import Machine, machine, worker
 from bench.pace import publish_steadily
 from bench.race import free_port
@@ -71,6 +71,7 @@ async def measure(found: Result, options: Namespace) -> None:
         await parts.enter_async_context(service)
         bench = _Bench(here, int(port), plugin_topic(app_id))
         capacity = [await bench.commands_per_second() for _ in range(WARM_UPS + 1)][-1]
+        bench.versions += await warm_up(here, capacity * min(SHARES))
         found.add(told=[await bench.at(capacity, share, options.seconds) for share in SHARES])
 
 

@@ -34,6 +34,8 @@ SHARES = (0.5, 0.25)
 """Of what the processes can do."""
 WARM_UPS = 2
 WARM_UP_S = 5.0
+_BROKER_WARM_UP_S = 30.0
+"""For so long a new broker compiles itself, on a processor that the others then lack."""
 _PROBES_PER_S = 10
 _LOOK_EVERY_S = 0.005
 PATIENCE_S = 300.0
@@ -55,6 +57,7 @@ async def _commit_to_consumer(here: Machine, seconds: float) -> list[Json]:
     """From the time that PostgreSQL gives a commit, before its flush, until a foreign consumer has the event."""
     async with running(here, "orders", "worker"):
         capacity = [await _commands_per_second(here) for _ in range(WARM_UPS + 1)][-1]
+        await warm_up(here, capacity * min(SHARES))
         return [await _commits_at(here, capacity, share, seconds) for share in SHARES]
 
 
@@ -77,6 +80,14 @@ async def _commits_at(here: Machine, capacity: float, share: float, seconds: flo
     taken = [(seen[name] - at) / 1e9 for name, at in committed.items() if at >= began]
     delays = {"commit_to_consumer": spread(taken)} | beside(pings, seen)
     return reported("commit -> consumer", capacity, share, seconds, delays)
+
+
+async def warm_up(here: Machine, rate: float) -> int:
+    """Commands at a steady pace until the broker has compiled itself; how many there were."""
+    commands = list(workload.commands(int(rate * _BROKER_WARM_UP_S / workload.COMMANDS_PER_ORDER)))
+    await publish_steadily(here, ORDERS_COMMANDS, commands, rate)
+    await _published(here)
+    return len(commands)
 
 
 async def _commands_per_second(here: Machine) -> float:
