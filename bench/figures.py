@@ -1,7 +1,8 @@
 """A figure per claim, drawn from `docs/performance/*.json`: `python -m bench figures`."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import matplotlib as mpl
@@ -54,6 +55,27 @@ def _pairs(axes: Axes, labels: Sequence[str], bare: Sequence[float], ours: Seque
     axes.legend(frameon=False, fontsize=8)
 
 
+def _spans(axes: Axes, spans: Mapping[str, Json], aim: int) -> None:
+    """From the median to the p99 of each."""
+    for number, (label, each) in enumerate(spans.items()):
+        axes.plot(
+            [number, number],
+            [each["p50_ms"], each["p99_ms"]],
+            lw=8,
+            solid_capstyle="butt",
+            color=BARE if label.startswith("bare") else OURS,
+        )
+        for value in (each["p50_ms"], each["p99_ms"]):
+            axes.annotate(f"{value:.1f}", (number + 0.1, value), fontsize=7, va="center")
+    axes.axhline(aim, color=AIM, lw=1, ls="--")
+    axes.annotate(f"aim: p99 within {aim} ms", (-0.4, aim), fontsize=7, color=AIM, va="bottom")
+    axes.set_xticks(range(len(spans)), list(spans))
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlim(-0.5, len(spans) - 0.3)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("ms, p50 to p99")
+
+
 def _latency(found: Json) -> Figure:
     figure, places = _new(8, 3.2, 2)
     claims = (
@@ -63,24 +85,48 @@ def _latency(found: Json) -> Figure:
     for axes, (name, title, aim) in zip(places, claims, strict=True):
         half, quarter = found[name]
         spans = {"bare ping": half["bare_ping"], "bare insert": half["bare_insert"]}
-        spans |= {"half": half[name], "quarter": quarter[name]}
-        for number, (label, each) in enumerate(spans.items()):
-            axes.plot(
-                [number, number],
-                [each["p50_ms"], each["p99_ms"]],
-                lw=8,
-                solid_capstyle="butt",
-                color=BARE if label.startswith("bare") else OURS,
-            )
-            for value in (each["p50_ms"], each["p99_ms"]):
-                axes.annotate(f"{value:.1f}", (number + 0.1, value), fontsize=7, va="center")
-        axes.axhline(aim, color=AIM, lw=1, ls="--")
-        axes.annotate(f"aim: p99 within {aim} ms", (-0.4, aim), fontsize=7, color=AIM, va="bottom")
-        axes.set_xticks(range(len(spans)), spans)
-        axes.set_xlim(-0.5, len(spans) - 0.3)
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("ms, p50 to p99")
+        _spans(axes, spans | {"half": half[name], "quarter": quarter[name]}, aim)
         axes.set_title(f"{title}\nat {half['rate_per_s']:,} and {quarter['rate_per_s']:,}/s", fontsize=9)
+    return figure
+
+
+def _event_latency(found: Json) -> Figure:
+    figure, places = _new(9, 3.2, 2)
+    half, quarter = found["told"]
+    claims = (("topic", "to an app's topic", 25), ("webhook", "to a webhook's receiver", 100))
+    for axes, (name, title, aim) in zip(places, claims, strict=True):
+        spans = {"bare ping": half["bare_ping"], "bare insert": half["bare_insert"]}
+        for commit in ("order", "event"):
+            for share, each in (("half", half), ("quarter", quarter)):
+                spans[f"{commit},\n{share}"] = each[f"{commit}_to_{name}"]
+        _spans(axes, spans, aim)
+        axes.set_title(f"commit {title}\nat {half['rate_per_s']:,} and {quarter['rate_per_s']:,}/s", fontsize=9)
+    return figure
+
+
+def _lifecycle(found: Json) -> Figure:
+    figure, (lives, cost) = _new(9, 3.2, 2)
+    ways = [(name, at_once) for name in ("separate", "together") for at_once in found[name]]
+    labels = [f"{'a process each' if name == 'separate' else 'all in one'},\n{many} at once" for name, many in ways]
+    medians = [sorted(found[name][many]["lives"], key=itemgetter("per_second")) for name, many in ways]
+    middle = [turns[len(turns) // 2] for turns in medians]
+    bars = lives.bar(labels, [one["per_second"] for one in middle], 0.6, color=OURS)
+    ratios = [
+        f"{one['per_second']:.0f} ({found[name][many]['of_bare']:.0%} of bare)"
+        for one, (name, many) in zip(middle, ways, strict=True)
+    ]
+    lives.bar_label(bars, ratios, fontsize=7)
+    lives.set_ylabel("lives per second")
+    parts = list(dict.fromkeys(part for one in middle for part in one["cpu_us"]))
+    bottom = [0.0] * len(ways)
+    for part in parts:
+        values = [one["cpu_us"].get(part, 0) / 1_000 for one in middle]
+        cost.bar(labels, values, 0.6, bottom=bottom, label=part)
+        bottom = [under + value for under, value in zip(bottom, values, strict=True)]
+    cost.set_ylabel("ms of processor time per life")
+    cost.legend(frameon=False, fontsize=7)
+    for axes in (lives, cost):
+        axes.tick_params(axis="x", labelsize=7)
     return figure
 
 
@@ -199,6 +245,8 @@ def _webhooks(found: Json) -> Figure:
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "throughput": _throughput,
     "latency": _latency,
+    "event_latency": _event_latency,
+    "lifecycle": _lifecycle,
     "http": _http,
     "growth": _growth,
     "soak": _soak,

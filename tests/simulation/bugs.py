@@ -26,6 +26,8 @@ from shared import inbox, outbox, relay
 from shared.faults import Transient
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
+from shared.kafka.lanes import Lane
+from shared.kafka.record import Record
 from shared.outbox_floor import Floor
 from shared.processor import _Run
 from shared.relay import Relay
@@ -86,6 +88,16 @@ def an_outage_ends_the_batch() -> Iterator[None]:
             self._handler = handler
 
     with patch.object(BatchConsumer, "_handled", careless):
+        yield
+
+
+@bug
+def lanes_share_partitions() -> Iterator[None]:
+    def dealt(records: Sequence[Record], most: int, lanes: int) -> list[Lane]:
+        wanted = min(lanes, -(-len(records) // most))
+        return [list(range(first, len(records), wanted)) for first in range(wanted)]
+
+    with patch("shared.kafka.consumer.lanes_of", dealt):
         yield
 
 
