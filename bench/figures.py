@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from bench.process import TOGETHER
 from bench.results import PUBLISHED, Json
 
 OURS, BARE, AIM = "#2a6f97", "#b8c4cc", "#c1121f"
@@ -30,7 +31,7 @@ def draw_all() -> None:
         if source.exists():
             found = json.loads(source.read_text())
             figure = draw(found)
-            figure.text(0.99, 0.01, _conditions(found), ha="right", fontsize=6, color="grey")
+            figure.supxlabel(_conditions(found), x=0.99, ha="right", fontsize=6, color="grey")
             figure.savefig(source.with_suffix(".svg"), metadata={"Date": None})
             plt.close(figure)
             print(f"Drawn: {name}.svg")
@@ -121,7 +122,7 @@ def _lifecycle(found: Json) -> Figure:
     bottom = [0.0] * len(ways)
     for part in parts:
         values = [one["cpu_us"].get(part, 0) / 1_000 for one in middle]
-        cost.bar(labels, values, 0.6, bottom=bottom, label=part)
+        cost.bar(labels, values, 0.6, bottom=bottom, label=part if part != TOGETHER else "services")
         bottom = [under + value for under, value in zip(bottom, values, strict=True)]
     cost.set_ylabel("ms of processor time per life")
     cost.legend(frameon=False, fontsize=7)
