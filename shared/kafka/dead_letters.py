@@ -70,7 +70,7 @@ class DeadLetters:
         await self._discard(self._producer)
 
     async def _discard(self, sender: AIOKafkaProducer | None) -> None:
-        # Another lane may have connected anew meanwhile, and its letters are on their way.
+        # Another consumer may have connected anew meanwhile, and its letters are on their way.
         if self._producer is sender:
             self._producer = None
         if sender is not None:
@@ -84,7 +84,7 @@ class DeadLetters:
             self._topics |= missing
 
     async def _started(self) -> AIOKafkaProducer:
-        # Several lanes publish their first letters at the same time, and only one connection would ever be closed.
+        # Several consumers publish their first letters at the same time, and only one connection would ever be closed.
         async with self._starting:
             if self._producer is None:
                 sender = producer(
