@@ -338,6 +338,16 @@ def test_a_challenge_that_was_looked_at_often_is_looked_at_again_soon_after_an_a
     assert (missed.status, missed.due_at) == ("challenged", looked.due_at)
 
 
+def test_whoever_looks_at_an_unknown_outcome_often_does_not_put_off_the_next_look() -> None:
+    play = paying()
+    unknown = play.answer(Unknown("no answer"))
+    assert unknown is not None
+    play.later(60)
+    looked = play.answer(Unknown("no answer"), replace(unknown, looks=12))
+    assert looked is not None
+    assert looked.due_at == play.now + timedelta(seconds=30)
+
+
 def test_a_challenge_keeps_the_lease_until_it_ends() -> None:
     play = paying()
     ends_at = play.now + timedelta(minutes=15)

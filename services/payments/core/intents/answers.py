@@ -28,6 +28,7 @@ from shared.immutable import replace
 
 _SOONEST = timedelta(seconds=1)
 _LATEST = timedelta(minutes=10)
+"""How long an attempt that is not answered is left alone, at least and at most."""
 _WATCHED_EVERY = timedelta(seconds=5)
 """How often the outcome of a challenge is looked up without anybody asking."""
 
@@ -63,7 +64,7 @@ def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     intent = moves[attempt.asked.payment_intent_id]
     if attempt.attempt_id not in intent.refunding:
         return None
-    pause = min(_LATEST, _SOONEST * 2 ** min(max(attempt.looks, attempt.claims), 12))
+    pause = _pause(moves, attempt)
     if isinstance(answer, Unknown | ActionRequired) or (isinstance(answer, NotSent) and attempt.status != "pending"):
         return _told(moves, attempt, answer, "unknown", moves.now + pause)
     if isinstance(answer, NotSent):
@@ -85,7 +86,7 @@ def ended_challenge(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | 
     intent = moves[attempt.asked.payment_intent_id]
     if intent.ending != attempt.attempt_id:
         return None
-    pause = min(_LATEST, _SOONEST * 2 ** min(max(attempt.looks, attempt.claims), 12))
+    pause = _pause(moves, attempt)
     if isinstance(answer, NotSent) and attempt.status == "pending":
         return _told(moves, attempt, answer, "pending", moves.now + pause)
     if isinstance(answer, Unknown | NotSent | ActionRequired):
@@ -236,7 +237,7 @@ def _unknown(moves: Moves, intent: Intent, attempt: Attempt, answer: Unknown) ->
     if attempt.status == "challenged":
         # It may have been looked at often, and answered: one answer that is missing now says nothing about the next.
         return _told(moves, attempt, answer, "challenged", moves.now + _WATCHED_EVERY)
-    pause = min(_LATEST, _SOONEST * 2 ** min(attempt.looks, 12))
+    pause = _pause(moves, attempt)
     if intent.step != "finding_out":
         intent = moves.change(intent, step="finding_out")
         moves.tell(intent, PaymentIntentUnknown)
@@ -255,8 +256,7 @@ def _not_sent(moves: Moves, intent: Intent, attempt: Attempt, answer: NotSent) -
     if attempt.status != "pending":
         return _unknown(moves, intent, attempt, Unknown(answer.reason))
     if attempt.operation != "authorize":
-        pause = min(_LATEST, _SOONEST * 2 ** min(attempt.claims, 12))
-        return _told(moves, attempt, answer, "pending", moves.now + pause)
+        return _told(moves, attempt, answer, "pending", moves.now + _pause(moves, attempt))
     unavailable = Declined("processor_unavailable", "The processor cannot be reached; nothing was charged.")
     _declined(moves, intent, attempt, unavailable)
     return _ended(moves, attempt, answer)
@@ -274,6 +274,11 @@ def _never_arrived(moves: Moves, intent: Intent, attempt: Attempt) -> None:
     else:
         lost = Declined("not_processed", "The processor never received the request; nothing was charged.")
         _declined(moves, intent, attempt, lost)
+
+
+def _pause(moves: Moves, attempt: Attempt) -> timedelta:
+    """Half as long as it has been open: whoever asks out of turn does not put off the next look of the job."""
+    return max(_SOONEST, min(_LATEST, (moves.now - attempt.created_at) / 2))
 
 
 def _after_losses(intent: Intent) -> timedelta:
