@@ -15,11 +15,12 @@ from services.payments.core.asking import Means
 from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent
-from services.payments.store import groups
+from services.payments.store import attempts, intents
 from shared.clock import utc_now
 from shared.contracts.model import Actor
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
+from shared.writes import write
 
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.1
@@ -39,7 +40,8 @@ async def in_flight(here: Machine, payments: Running, count: int) -> AsyncIterat
         async with transaction(pool) as connection:
             moves = [_due() for _ in range(count)]
             due = [attempt for each in moves for attempt in each.attempts]
-            await groups.save(connection, [intent for each in moves for intent in each.changed], answered=due)
+            changed = [intent for each in moves for intent in each.changed]
+            await write(connection, intents.saved(changed), attempts.saved(due, []))
     finally:
         await pool.close()
     async with asyncio.timeout(_PATIENCE_S):

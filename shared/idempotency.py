@@ -20,6 +20,7 @@ from shared.auth.access import Access
 from shared.http.answers import Answer, replayed, stored
 from shared.http.problems import Problem
 from shared.postgres import Connection, Pool, transaction
+from shared.writes import Write, columns_of, write
 
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
@@ -109,24 +110,21 @@ async def claim(connection: Connection, keys: Sequence[IdempotencyKey | None], n
     return [_FRESH if key is None else _claim_of(key, free, taken, known) for key in keys]
 
 
-async def remember(connection: Connection, rows: Sequence[tuple[IdempotencyKey, int, bytes]], now: datetime) -> None:
-    """Keeps the answers (status and body) with the effects that this transaction saves; one statement.
+def answers_of(rows: Sequence[tuple[IdempotencyKey, int, bytes]], now: datetime) -> Write | None:
+    """What keeps the answers (status and body) with the effects that a transaction saves.
 
     202 says that there is no outcome yet, and is replaced by it. Any other answer stays as long as the key: of several
     repeats that waited for the outcome, one may read it late, when more has happened since.
     """
     if not rows:
-        return
-    await connection.execute(
-        _REMEMBER,
-        [key.scope for key, _, _ in rows],
-        [key.key for key, _, _ in rows],
-        [key.fingerprint for key, _, _ in rows],
-        [status for _, status, _ in rows],
-        [body for _, _, body in rows],
-        now,
-        now - KEPT_FOR,
-    )
+        return None
+    values = columns_of([(key.scope, key.key, key.fingerprint, status, body) for key, status, body in rows])
+    return Write(_REMEMBER, (*values, now, now - KEPT_FOR), len(rows))
+
+
+async def remember(connection: Connection, rows: Sequence[tuple[IdempotencyKey, int, bytes]], now: datetime) -> None:
+    """Keeps only these."""
+    await write(connection, answers_of(rows, now))
 
 
 async def forget_expired(connection: Connection, now: datetime, limit: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from shared.postgres import Connection
+from shared.writes import NewRows
 
 INBOX_TABLE = """
 CREATE TABLE inbox (
@@ -19,7 +20,7 @@ CREATE TABLE inbox (
 )
 """
 
-_COLUMNS = ("aggregate_id", "command_id", "outcome", "recorded_at")
+_COLUMNS = (("aggregate_id", "text"), ("command_id", "text"), ("outcome", "jsonb"), ("recorded_at", "timestamptz"))
 
 CommandKey = tuple[str, str]
 """Aggregate id and command id."""
@@ -42,11 +43,9 @@ async def recall(connection: Connection, keys: Sequence[CommandKey]) -> dict[Com
     return {(row["aggregate_id"], row["command_id"]): row["outcome"] for row in rows}
 
 
-async def record(connection: Connection, outcomes: Sequence[tuple[CommandKey, str]], now: datetime) -> None:
-    """Keep the outcomes (JSON) of these commands; one statement.
+def rows_of(outcomes: Sequence[tuple[CommandKey, str]], now: datetime) -> NewRows:
+    """What keeps the outcomes (JSON) of these commands.
 
     A command that another worker recorded meanwhile is a unique violation: the transaction is run again and finds it.
     """
-    if outcomes:
-        rows = [(key, command, outcome, now) for (key, command), outcome in outcomes]
-        await connection.copy_records_to_table("inbox", records=rows, columns=_COLUMNS)
+    return NewRows("inbox", _COLUMNS, [(key, command, outcome, now) for (key, command), outcome in outcomes])

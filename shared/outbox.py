@@ -13,6 +13,7 @@ import orjson
 from shared.envelope import Envelope
 from shared.immutable import immutable
 from shared.postgres import Connection
+from shared.writes import NewRows, write
 
 SHARDS = 16
 """Shares of the outbox that relays of several replicas can divide among them; every key is in one of them."""
@@ -74,11 +75,14 @@ def shard_of(key: str) -> int:
     return zlib.crc32(key.encode()) % SHARDS
 
 
+def rows_of(messages: Iterable[OutboxMessage]) -> NewRows:
+    """What keeps the messages, in the order in which they are to be published, per key."""
+    return NewRows("outbox", _COLUMNS, [_row(message) for message in messages])
+
+
 async def put(connection: Connection, messages: Sequence[OutboxMessage]) -> None:
-    """Write the messages in the order in which they are to be published, per key; one statement."""
-    if messages:
-        rows = [_row(message) for message in messages]
-        await connection.copy_records_to_table("outbox", records=rows, columns=_COLUMNS)
+    """Write only these."""
+    await write(connection, rows_of(messages))
 
 
 _THEIRS = """
@@ -97,7 +101,15 @@ WITH alone AS (
 SELECT id, headers FROM (TABLE alone UNION ALL TABLE among) AS dropped ORDER BY seq
 """
 
-_COLUMNS = ("shard", "id", "aggregatetype", "aggregateid", "type", "headers", "payload")
+_COLUMNS = (
+    ("shard", "smallint"),
+    ("id", "text"),
+    ("aggregatetype", "text"),
+    ("aggregateid", "text"),
+    ("type", "text"),
+    ("headers", "text"),
+    ("payload", "bytea"),
+)
 
 
 def _row(message: OutboxMessage) -> tuple[int, str, str, str, str, str, bytes]:

@@ -22,6 +22,7 @@ from shared.immutable import immutable
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span
+from shared.writes import NewRows, Write, write
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -142,8 +143,8 @@ class Aggregates(Protocol[S, C, P]):
         """What is kept and published about a change."""
         ...
 
-    async def save(self, connection: Connection, changes: Sequence[tuple[Change[S, C], Record]]) -> None:
-        """Keep the newest state of each aggregate and the history of every change."""
+    def writes(self, changes: Sequence[tuple[Change[S, C], Record]]) -> Sequence[Write | NewRows | None]:
+        """What keeps the newest state of each aggregate and the history of every change, of which there is one."""
         ...
 
     def committed(self, changes: Sequence[tuple[Change[S, C], Record]]) -> None:
@@ -262,12 +263,13 @@ class CommandProcessor(Generic[S, C, P]):
             run.handle(incoming, prepared) if claim is None or isinstance(claim, Fresh) else claim
             for incoming, claim in zip(batch, claims, strict=True)
         ]
-        if run.changes:
-            await self._aggregates.save(connection, run.changes)
-        await inbox.record(connection, run.outcomes, now)
-        await outbox.put(connection, run.outgoing)
-        if run.answers:
-            await idempotency.remember(connection, run.answers, now)
+        await write(
+            connection,
+            *(self._aggregates.writes(run.changes) if run.changes else ()),
+            inbox.rows_of(run.outcomes, now),
+            outbox.rows_of(run.outgoing),
+            idempotency.answers_of(run.answers, now),
+        )
         return results, run
 
     async def _claims(self, connection: Connection, batch: Sequence[Incoming[C]]) -> Sequence[Claim | None]:

@@ -15,9 +15,11 @@ from shared.kafka import Record
 from shared.kafka.reading import invalid_body, read_each
 from shared.postgres import Connection, Pool, transaction
 from shared.telemetry import span
+from shared.writes import NewRows
 
-Follower = Callable[[Connection, Sequence[PublicEvent]], Awaitable[None]]
-"""Does in the batch's transaction what is to follow from events. It sees each event once, an order's in their order."""
+Follower = Callable[[Connection, Sequence[PublicEvent]], Awaitable[NewRows | None]]
+"""What is to follow from events in the batch's transaction. It sees each event once, an order's in their order; what it
+gives is written with them."""
 Committed = Callable[[], None]
 """Called after each commit that kept events, to wake the relay and whoever waits for events."""
 
@@ -71,9 +73,7 @@ class EventsConsumer:
     async def _take(self, connection: Connection, told: Sequence[PublicEvent]) -> list[PublicEvent]:
         new = await store.unknown(connection, told)
         if new:
-            for follow in self._followers:
-                await follow(connection, new)
-            await store.append(connection, new)
+            await store.append(connection, new, *[await follow(connection, new) for follow in self._followers])
         return new
 
     async def _ensure_partitions(self, events: Sequence[PublicEvent]) -> None:

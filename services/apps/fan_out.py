@@ -32,6 +32,7 @@ from shared.envelope import Envelope
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.topics import plugin_topic
+from shared.writes import NewRows
 
 log = structlog.get_logger(__name__)
 
@@ -51,20 +52,20 @@ class FanOut:
     def __init__(self, pool: Pool, clock: Clock, committed: Committed) -> None:
         self._pool, self._clock, self._committed = pool, clock, committed
 
-    async def follow(self, connection: Connection, events: Sequence[PublicEvent]) -> None:
+    async def follow(self, connection: Connection, events: Sequence[PublicEvent]) -> NewRows | None:
         """New events go to the topics of those who may read them; an app without a topic will have one."""
         await plugin_topics.share_fan_out(connection)
         tenants = list({(event.merchant_id, event.environment) for event in events})
         apps = [app for app in await installed(connection, tenants) if may_read(app.scopes, READ_SCOPE)]
         if not apps:
-            return
+            return None
         statuses = await plugin_topics.statuses(connection, {app.app_id for app in apps})
         without = {app.app_id for app in apps} - set(statuses)
         if without:
             newest = await store.newest_position(connection)
             await plugin_topics.begin(connection, without, newest, self._clock())
         ready = [app for app in apps if statuses.get(app.app_id) == "ready"]
-        await outbox.put(connection, list(map(_message, publications(events, _readers(ready)))))
+        return outbox.rows_of(map(_message, publications(events, _readers(ready))))
 
     async def fill(self, app_id: str) -> bool:
         """One step towards a topic that has all its events; True when it is ready, or not ours to fill.

@@ -17,37 +17,34 @@ from shared.clock import Clock
 from shared.contracts.model import Actor
 from shared.ids import new_id
 from shared.postgres import Connection
+from shared.writes import NewRows, write
 
 _REPLAYED_AT_ONCE = 5_000
 
 
 class WebhookFollower:
-    """Follows the public events. What it enqueues is sent once the transaction has committed."""
+    """Follows the public events. What it gives is sent once the transaction has committed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def follow(self, connection: Connection, events: Sequence[PublicEvent]) -> None:
+    async def follow(self, connection: Connection, events: Sequence[PublicEvent]) -> NewRows:
         tenants = {(event.merchant_id, event.environment) for event in events}
         listeners = await endpoints.listening(connection, sorted(tenants))
-        await enqueue(connection, events, listeners, self._clock())
+        return deliveries.rows_of(deliveries_for(events, listeners), self._clock())
 
 
-async def enqueue(
-    connection: Connection, events: Sequence[PublicEvent], listeners: Iterable[Listener], now: datetime
-) -> int:
-    """Every listener gets those of its tenant's events that it asks for, in their order; says how many in all."""
+def deliveries_for(events: Sequence[PublicEvent], listeners: Iterable[Listener]) -> list[NewDelivery]:
+    """Every listener gets those of its tenant's events that it asks for, in their order."""
     by_tenant: defaultdict[Tenant, list[Listener]] = defaultdict(list)
     for listener in listeners:
         by_tenant[listener.merchant_id, listener.environment].append(listener)
-    new = [
+    return [
         NewDelivery(new_id("del"), listener.endpoint_id, event.event_id, event.type, event.key)
         for event in events
         for listener in by_tenant.get((event.merchant_id, event.environment), ())
         if asks_for(listener.event_types, listener.reader, event.type, event.grant_id)
     ]
-    await deliveries.enqueue(connection, new, now)
-    return len(new)
 
 
 async def replay(
@@ -65,7 +62,7 @@ async def replay(
         for event in past
         if asks_for(endpoint.event_types, reader, event.type, event.grant_id)
     ]
-    await deliveries.enqueue(connection, new, now)
+    await write(connection, deliveries.rows_of(new, now))
     return len(new), past[-1].position if len(past) == _REPLAYED_AT_ONCE else None
 
 

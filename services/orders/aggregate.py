@@ -21,6 +21,7 @@ from shared.outbox import OutboxMessage
 from shared.postgres import Connection
 from shared.processor import Change, Incoming, Outcome, Record, Verdict
 from shared.topics import ORDERS_EVENTS, ORDERS_REPLIES
+from shared.writes import NewRows, Write
 
 SOURCE = "/services/orders"
 
@@ -100,17 +101,17 @@ class OrderAggregates:
         kept = _extended(told, b"command_id", orjson.dumps(incoming.command_id))
         return Record(kept, [OutboxMessage(ORDERS_EVENTS, envelope)])
 
-    async def save(self, connection: Connection, changes: Changes) -> None:
+    def writes(self, changes: Changes) -> Sequence[Write | NewRows | None]:
         """Newest state per order, all versions' history, and the words of those whose texts changed."""
         first = {change.after.order_id: change.before for change, _ in reversed(changes)}
         last = _newest(changes)
-        await orders.insert_orders(connection, [last[key] for key, before in first.items() if before is None])
-        await orders.update_orders(
-            connection, [(last[key], before.version) for key, before in first.items() if before is not None]
-        )
-        await history.insert_history(connection, [_history_row(change, record) for change, record in changes])
         renamed = [last[key] for key, before in first.items() if before is None or _renamed(before, last[key])]
-        await search.save_words(connection, renamed)
+        return [
+            orders.new_orders([last[key] for key, before in first.items() if before is None]),
+            orders.changed_orders([(last[key], before.version) for key, before in first.items() if before is not None]),
+            history.new_versions([_history_row(change, record) for change, record in changes]),
+            search.new_words(renamed),
+        ]
 
     def committed(self, changes: Changes) -> None:
         self._cache.put(_newest(changes).values())

@@ -12,6 +12,7 @@ from services.payments.store.unmatched import End
 from shared import outbox
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.postgres import Connection
+from shared.writes import write
 
 Reply = CommandAccepted | CommandRefused
 
@@ -31,13 +32,16 @@ async def settle_all(connection: Connection, replies: Sequence[Reply], now: date
     if not answered:
         return 0
     settled = [each for each, _ in answered]
-    await events.change_events(connection, [each.kept for each in settled], now)
-    await events.save_legs(connection, [_leg(each) for each in settled if each.kept.status == "applied"])
     opened = await unmatched.open_items(connection, [each.item for each in settled if each.item])
     ended = await unmatched.end_items(connection, [_end(each) for each in settled if each.found_order], now)
     outcomes = [outcome_message(each.kept, getattr(reply, "detail", "")) for each, reply in answered]
     told = [message for message in outcomes if message is not None]
-    await outbox.put(connection, [*told, *found_messages(opened, now), *ended_messages(ended)])
+    await write(
+        connection,
+        events.changed_events([each.kept for each in settled], now),
+        events.changed_legs([_leg(each) for each in settled if each.kept.status == "applied"]),
+        outbox.rows_of([*told, *found_messages(opened, now), *ended_messages(ended)]),
+    )
     return len(settled)
 
 

@@ -12,6 +12,7 @@ from services.payments.messages import command_message, found_messages
 from services.payments.store import events, orders, unmatched
 from shared import outbox
 from shared.postgres import Connection
+from shared.writes import write
 
 
 async def take_in(connection: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Taken]:
@@ -23,11 +24,14 @@ async def take_in(connection: Connection, arrivals: Sequence[Arrival], now: date
     results = take_all(arrivals, known, legs, await _orders_for(connection, arrivals), now)
     kept = [taken.kept for taken in results if taken.kept is not None]
     last = {taken.leg.payment_id: taken.leg for taken in results}
-    await events.save_legs(connection, [leg for leg in last.values() if leg != legs[leg.payment_id]])
-    await events.insert_events(connection, kept, now)
     opened = await unmatched.open_items(connection, [taken.item for taken in results if taken.item is not None])
     commands = [command_message(event) for event in kept if event.status == "sent"]
-    await outbox.put(connection, [*commands, *found_messages(opened, now)])
+    await write(
+        connection,
+        events.changed_legs([leg for leg in last.values() if leg != legs[leg.payment_id]]),
+        events.new_events(kept, now),
+        outbox.rows_of([*commands, *found_messages(opened, now)]),
+    )
     return results
 
 

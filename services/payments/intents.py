@@ -25,6 +25,7 @@ from shared.batcher import Batcher
 from shared.clock import Clock
 from shared.idempotency import Claim, Fresh, IdempotencyKey
 from shared.postgres import Connection, Pool, transaction
+from shared.writes import Write
 
 Wish = Callable[[Moves], Refused | None]
 Tell = Callable[[Sequence[Intent]], tuple[int, bytes]]
@@ -124,9 +125,8 @@ class Intents:
                 (wanted, _grant(wanted, known)) if isinstance(claim, Fresh) else (wanted, claim)
                 for wanted, claim in zip(batch, claims, strict=True)
             ]
-            await self._save(connection, known.moves)
             results = [_result(wanted, found) for wanted, found in granted]
-            await idempotency.remember(connection, _answers(batch, results), now)
+            await self._save(connection, known.moves, (), idempotency.answers_of(_answers(batch, results), now))
         self._announce(known.moves)
         return results
 
@@ -199,12 +199,14 @@ class Intents:
             if all(intent.settled for intent in each.group):
                 self._settled(each.group)
 
-    async def _save(self, connection: Connection, moves: Sequence[Moves], changed: Sequence[Attempt] = ()) -> None:
+    async def _save(
+        self, connection: Connection, moves: Sequence[Moves], answered: Sequence[Attempt] = (), *further: Write | None
+    ) -> None:
         """What is to be asked at once is this process's own, where it has room: nobody needs to claim it."""
         room = self.caller.room if self.caller else 0
         for each in moves:
             room -= each.claim(room)
-        await save(connection, moves, changed)
+        await save(connection, moves, answered, *further)
 
     def _call(self, moves: Sequence[Moves]) -> None:
         now = self._clock()

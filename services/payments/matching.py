@@ -9,6 +9,7 @@ from services.payments.messages import command_message
 from services.payments.store import events, orders
 from shared import outbox
 from shared.postgres import Connection
+from shared.writes import write
 
 _AT_ONCE = 500
 """More than that are left to the job."""
@@ -41,8 +42,7 @@ async def _send(connection: Connection, waiting: Sequence[KeptEvent], now: datet
     changed = [(kept, sent_again(kept, _leg(kept, legs), known)) for kept in waiting]
     moved = [after for before, after in changed if after != before]
     sent = [kept for kept in moved if kept.status == "sent"]
-    await events.change_events(connection, moved, now)
-    await outbox.put(connection, [command_message(kept) for kept in sent])
+    await write(connection, events.changed_events(moved, now), outbox.rows_of(map(command_message, sent)))
     return len(sent)
 
 

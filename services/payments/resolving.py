@@ -29,6 +29,7 @@ from shared.contracts.model import Actor
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable
 from shared.postgres import Connection
+from shared.writes import write
 
 _OVERDUE = Actor(type="system", id="jobs.mark_overdue_money")
 """Who gives back what nobody has decided about in time."""
@@ -110,8 +111,8 @@ async def settle_all(connection: Connection, replies: Sequence[CommandAccepted |
     asked = await unmatched.lock_asked(connection, sorted(by_command))
     items = [answered(item, by_command[command_id], now) for command_id, item in asked.items()]
     await unmatched.change_items(connection, items)
-    await events.save_legs(connection, [_leg(item) for item in items if item.money.status == "attached"])
-    await outbox.put(connection, ended_messages(items))
+    legs = [_leg(item) for item in items if item.money.status == "attached"]
+    await write(connection, events.changed_legs(legs), outbox.rows_of(ended_messages(items)))
     return len(items)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal
@@ -29,6 +30,7 @@ from shared.faults import OutcomeUnknown
 from shared.http.pages import LARGEST_PAGE, ListQuery, QueryTime, TimePosition, page_by_time
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
+from shared.writes import Mismatch, write
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -89,7 +91,8 @@ class SandboxAcquirer:
         async with transaction(self.pool) as connection:
             attempt = (await store.read_attempts(connection, [named])).get(named)
             if attempt is None:
-                if await store.insert_attempts(connection, [Attempt(*named, None, CANCELED)]):
+                with suppress(Mismatch):
+                    await write(connection, store.new_attempts([Attempt(*named, None, CANCELED)]))
                     return SandboxOutcome(status="never_arrived")
             elif attempt.payment_id is not None:
                 await self._settle(connection, wanted, attempt.payment_id)
@@ -151,7 +154,7 @@ class SandboxAcquirer:
             assert payment is not None, "a payment is there for ever"
             now = self._clock()
             change = answer_challenge(payment, approves, new_id("sbm"), now)
-            await store.save(connection, [change], now)
+            await write(connection, *store.changed([change], now))
         return change.payment
 
     async def _process(self, request: SandboxRequest) -> Processed:
@@ -166,7 +169,7 @@ class SandboxAcquirer:
         if payment is None or payment.due_at is None or payment.due_at > now:
             return payment
         change = settled(payment, now)
-        await store.save(connection, [change], now)
+        await write(connection, *store.changed([change], now))
         return change.payment
 
     async def _owner(self, secret: str) -> tuple[Whose, str] | None:

@@ -15,6 +15,7 @@ from shared.faults import OutcomeUnknown, Poison
 from shared.ids import new_id
 from shared.immutable import immutable
 from shared.postgres import Pool, transaction
+from shared.writes import Mismatch, write
 
 
 @immutable
@@ -29,17 +30,14 @@ Result = Processed | OutcomeUnknown | Poison
 """What is no answer is for whoever asked to raise."""
 
 
-class _Taken(Exception):
-    """Somebody else has taken an id while it was decided about."""
-
-
 async def process(pool: Pool, clock: Clock, requests: Sequence[SandboxRequest]) -> list[Result]:
     """What becomes of each, in their order; each sees what those before it did."""
     while True:
         try:
             return await _process(pool, clock, requests)
-        except _Taken:
-            # By then it is known, for ever: each id is met like this once at most.
+        except Mismatch:
+            # Somebody else has taken an id while it was decided about. By then it is known, for ever: each id is met
+            # like this once at most.
             continue
 
 
@@ -52,9 +50,7 @@ async def _process(pool: Pool, clock: Clock, requests: Sequence[SandboxRequest])
         now = clock()
         book = _Book(payments, known)
         results = [book.take(request, now) for request in requests]
-        if not await store.insert_attempts(connection, book.attempts):
-            raise _Taken
-        await store.save(connection, book.changes, now)
+        await write(connection, store.new_attempts(book.attempts), *store.changed(book.changes, now))
     return results
 
 

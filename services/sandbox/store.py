@@ -11,6 +11,7 @@ from shared.contracts.sandbox import SandboxMovement, SandboxOutcome, Whose
 from shared.http.pages import TimePosition
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool
+from shared.writes import Write, columns_of
 
 _PAYMENT = (
     "payment_id, merchant_id, environment, attempt_id, order_id, payment_intent_id, currency, token, amount_minor, "
@@ -27,8 +28,9 @@ SET ends_at = EXCLUDED.ends_at, challenged = EXCLUDED.challenged, due_at = EXCLU
 _ADD_ENTRIES = """
 INSERT INTO entries (movement_id, account, amount_minor, kind, attempt_id, currency, payment_id, merchant_id,
     environment, made_at)
-SELECT *, $10 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-                          $8::text[], $9::text[])
+SELECT *, $10::timestamptz
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::text[])
 """
 _LOCK_PAYMENTS = f"""
 SELECT {_PAYMENT} FROM payments
@@ -103,22 +105,20 @@ class Attempt:
 
 async def read_attempts(connection: Connection, wanted: Collection[Named]) -> dict[Named, Attempt]:
     """Those of the attempts that are known; one statement."""
-    rows = await connection.fetch(_READ_ATTEMPTS, *_columns(sorted(wanted)))
+    rows = await connection.fetch(_READ_ATTEMPTS, *columns_of(sorted(wanted)))
     found = map(_attempt, rows)
     return {attempt.named: attempt for attempt in found}
 
 
-async def insert_attempts(connection: Connection, attempts: Sequence[Attempt]) -> bool:
-    """Whether all their ids were free; waits for another transaction that is about to take one. One statement."""
-    if not attempts:
-        return True
+def new_attempts(attempts: Sequence[Attempt]) -> Write | None:
+    """A mismatch where not all their ids are free; waits for another transaction that is about to take one."""
     rows = sorted(map(_row, attempts), key=itemgetter(0, 1, 2))
-    return await connection.execute(_INSERT_ATTEMPTS, *_columns(rows)) == f"INSERT 0 {len(rows)}"
+    return Write(_INSERT_ATTEMPTS, columns_of(rows), len(rows), exact=True) if rows else None
 
 
 async def lock_payments(connection: Connection, wanted: Collection[Named]) -> dict[Named, Payment]:
     """The payments as the ledger has them, locked in the order of their ids; another merchant's are not there."""
-    rows = await connection.fetch(_LOCK_PAYMENTS, *_columns(sorted(wanted))) if wanted else []
+    rows = await connection.fetch(_LOCK_PAYMENTS, *columns_of(sorted(wanted))) if wanted else []
     if not rows:
         return {}
     # Not before the rows are locked: sums that were read with them would lack what somebody else was adding.
@@ -140,22 +140,20 @@ async def find_owner(pool: Pool, payment_id: str) -> Whose | None:
     return None if row is None else Whose(**row)
 
 
-async def save(connection: Connection, changes: Sequence[Change], now: datetime) -> None:
+def changed(changes: Sequence[Change], now: datetime) -> list[Write | None]:
     """What moved is in the ledger, and payments and their attempts are as they became: each as its last change says."""
-    if not changes:
-        return
     payments = {change.payment.payment_id: change.payment for change in changes}.values()
-    await connection.execute(_SAVE_PAYMENTS, *_columns([(*_values(each), each.due_at) for each in payments]))
     entries = [entry for change in changes for movement in change.movements for entry in _entries(movement, change)]
-    if entries:
-        await connection.execute(_ADD_ENTRIES, *_columns(entries), now)
     outcomes = {
         (change.payment.merchant_id, change.payment.environment, attempt_id): outcome.model_dump_json(exclude_none=True)
         for change in changes
         for attempt_id, outcome in change.outcomes
     }
-    if outcomes:
-        await connection.execute(_END_ATTEMPTS, *_columns([(*named, outcome) for named, outcome in outcomes.items()]))
+    return [
+        _rows(_SAVE_PAYMENTS, [(*_values(each), each.due_at) for each in payments]),
+        _rows(_ADD_ENTRIES, entries, now),
+        _rows(_END_ATTEMPTS, [(*named, outcome) for named, outcome in outcomes.items()]),
+    ]
 
 
 async def due(pool: Pool, whose: Whose, now: datetime, limit: int) -> list[str]:
@@ -188,8 +186,8 @@ async def movements_of(
     return [SandboxMovement(**row) for row in rows]
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return list(map(list, zip(*rows, strict=True)))
+def _rows(statement: str, rows: Sequence[tuple[Any, ...]], *further: Any) -> Write | None:
+    return Write(statement, (*columns_of(rows), *further), len(rows)) if rows else None
 
 
 def _attempt(row: Any) -> Attempt:

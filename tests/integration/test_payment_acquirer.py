@@ -12,11 +12,12 @@ from services.payments.core.intents import wishes
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.replies import replied
 from services.payments.core.intents.state import Intent
-from services.payments.store import attempts, groups
+from services.payments.store import attempts, intents
 from services.payments.store.attempts import Claim
 from shared.contracts.order_commands import RecordCapture
 from shared.contracts.orders import CommandAccepted
 from shared.postgres import transaction
+from shared.writes import write
 from tests.carried import Pools, Shop, agree, card, confirming, moved, own_pools
 from tests.contract.connectors.scene import Sleeping
 from tests.far_acquirer import Connected
@@ -267,7 +268,7 @@ async def _called(shop: Shop, made: Sequence[Intent]) -> None:
         made_by.append(moves)
     async with transaction(shop.worker.pool) as connection:
         for moves in made_by:
-            await groups.save(connection, moves.changed, new=moves.attempts)
+            await write(connection, intents.saved(moves.changed), attempts.saved([], moves.attempts))
 
 
 def _named(group: Sequence[Intent], made: Intent) -> Intent:

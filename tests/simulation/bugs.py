@@ -22,7 +22,7 @@ from services.payments.core.settling import Settled
 from services.payments.core.state import Arrival
 from services.payments.jobs import MatchWaitingJob
 from services.payments.store import orders
-from shared import inbox, outbox, relay
+from shared import inbox, processor, relay
 from shared.faults import Transient
 from shared.kafka.consumer import BatchConsumer
 from shared.kafka.dead_letters import DeadLetters
@@ -31,6 +31,7 @@ from shared.kafka.record import Record
 from shared.outbox_floor import Floor
 from shared.processor import _Run
 from shared.relay import Relay
+from shared.writes import NewRows
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.table import Table
 
@@ -106,13 +107,13 @@ def inbox_is_skipped() -> Iterator[None]:
     async def forgets(*_: Any) -> dict[Any, str]:
         return {}
 
-    with patch.object(inbox, "recall", forgets), patch.object(inbox, "record", _nothing):
+    with patch.object(inbox, "recall", forgets), patch.object(inbox, "rows_of", lambda *_: None):
         yield
 
 
 @bug
 def outcome_is_not_recorded() -> Iterator[None]:
-    with patch.object(inbox, "record", _nothing):
+    with patch.object(inbox, "rows_of", lambda *_: None):
         yield
 
 
@@ -193,16 +194,18 @@ def relay_floor_follows_the_newest_row() -> Iterator[None]:
 
 @bug
 def messages_are_written_beside_the_transaction() -> Iterator[None]:
-    put = outbox.put
+    write = processor.write
 
-    async def beside(connection: Any, messages: Sequence[Any]) -> None:
+    async def beside(connection: Any, *writes: Any) -> None:
+        messages = [each for each in writes if isinstance(each, NewRows) and each.table == "outbox"]
         other = connection.another()
         try:
-            await put(other, messages)
+            await write(other, *messages)
         finally:
             other.terminate()
+        await write(connection, *(each for each in writes if each not in messages))
 
-    with patch.object(outbox, "put", beside):
+    with patch.object(processor, "write", beside):
         yield
 
 

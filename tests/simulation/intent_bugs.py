@@ -41,13 +41,13 @@ def a_processor_is_asked_within_the_transaction() -> Iterator[None]:
         connected.set(by_intents[self])
         return await follow(self, news)
 
-    async def hasty(connection: Any, moves: Sequence[Moves], answered: Sequence[Attempt] = ()) -> None:
+    async def hasty(connection: Any, moves: Sequence[Moves], *more: Any) -> None:
         connectors = connected.get()
         for attempt in (attempt for each in moves for attempt in each.attempts):
             connector = connectors.named(attempt.connector) if connectors else None
             if connector is not None and attempt.operation == "authorize":
                 await connector.authorize(attempt.asked)
-        await save(connection, moves, answered)
+        await save(connection, moves, *more)
 
     with (
         patch.object(AttemptRunner, "__init__", known),

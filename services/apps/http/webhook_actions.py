@@ -41,6 +41,7 @@ from shared.http.pages import decode_page_token, encode_page_token, invalid_page
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.ids import new_id
 from shared.postgres import Connection
+from shared.writes import write
 
 READ, WRITE = requires("webhooks.read"), requires("webhooks.write")
 
@@ -114,7 +115,7 @@ class WebhookActionController(Controller):
             endpoint = active(await endpoints.lock(connection, owner_of(access), webhook_endpoint_id))
             delivery_id = new_id("del")
             new = NewDelivery(delivery_id, endpoint.endpoint_id, event.event_id, event.type, event.key, event.body())
-            await deliveries.enqueue(connection, [new], now)
+            await write(connection, deliveries.rows_of([new], now))
             return 201, one_bytes(request, delivery_view(deliveries.enqueued(new, now)))
 
         answer = await run_idempotent(wiring.pool, await idempotency_key(request, access), now, effect)

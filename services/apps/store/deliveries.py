@@ -1,6 +1,6 @@
 """What is to be sent to webhook endpoints, and what came of it, as their owners see it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,19 +9,20 @@ from services.apps.core.webhooks import DeliveryStatus, Error
 from services.apps.store.endpoints import Owner
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool
+from shared.writes import NewRows
 
 _COLUMNS = (
-    "delivery_id",
-    "endpoint_id",
-    "event_id",
-    "event_type",
-    "order_id",
-    "test_body",
-    "status",
-    "tries",
-    "attempts",
-    "due_at",
-    "created_at",
+    ("delivery_id", "text"),
+    ("endpoint_id", "text"),
+    ("event_id", "text"),
+    ("event_type", "text"),
+    ("order_id", "text"),
+    ("test_body", "bytea"),
+    ("status", "text"),
+    ("tries", "smallint"),
+    ("attempts", "integer"),
+    ("due_at", "timestamptz"),
+    ("created_at", "timestamptz"),
 )
 _NAMES = """
 d.delivery_id, d.endpoint_id, d.event_id, d.event_type, d.order_id, d.test_body IS NOT NULL AS test, d.status,
@@ -97,14 +98,13 @@ class DeliveryFilter:
     status: DeliveryStatus | None = None
 
 
-async def enqueue(connection: Connection, deliveries: Sequence[NewDelivery], now: datetime) -> None:
-    """They are sent from now on, those of one order to one endpoint in this order; one statement."""
-    if deliveries:
-        rows = [
-            (d.delivery_id, d.endpoint_id, d.event_id, d.event_type, d.order_id, d.test_body, "pending", 0, 0, now, now)
-            for d in deliveries
-        ]
-        await connection.copy_records_to_table("webhook_deliveries", records=rows, columns=_COLUMNS)
+def rows_of(deliveries: Iterable[NewDelivery], now: datetime) -> NewRows:
+    """They are sent from now on, those of one order to one endpoint in this order."""
+    rows = [
+        (d.delivery_id, d.endpoint_id, d.event_id, d.event_type, d.order_id, d.test_body, "pending", 0, 0, now, now)
+        for d in deliveries
+    ]
+    return NewRows("webhook_deliveries", _COLUMNS, rows)
 
 
 def enqueued(new: NewDelivery, now: datetime) -> Delivery:

@@ -16,6 +16,7 @@ from services.apps.core.events import Origin, PublicEvent, Subject, created_in
 from shared.faults import Transient
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool
+from shared.writes import NewRows, names_of, write
 
 Tenant = tuple[str, str]
 """A merchant's id and an environment."""
@@ -24,12 +25,27 @@ _POSITIONS_LOCK = 728_403
 _LARGEST_PAGE_BYTES = 4 * 1024 * 1024
 """Events of this size are read at once at most, beside one that may be larger."""
 
-_NAMES = (
-    "event_id, created_at, type, merchant_id, environment, order_id, order_version, "
-    "actor_type, actor_id, cause_type, cause_id, change, order_after, customer, subject_type, subject_id, "
-    "subject_after, grant_id"
+_COLUMNS = (
+    ("event_id", "text"),
+    ("created_at", "timestamptz"),
+    ("type", "text"),
+    ("merchant_id", "text"),
+    ("environment", "text"),
+    ("order_id", "text"),
+    ("order_version", "integer"),
+    ("actor_type", "text"),
+    ("actor_id", "text"),
+    ("cause_type", "text"),
+    ("cause_id", "text"),
+    ("change", "bytea"),
+    ("order_after", "bytea"),
+    ("customer", "bytea"),
+    ("subject_type", "text"),
+    ("subject_id", "text"),
+    ("subject_after", "bytea"),
+    ("grant_id", "text"),
 )
-_COLUMNS = tuple(_NAMES.split(", "))
+_NAMES = names_of(_COLUMNS)
 
 
 @immutable
@@ -66,8 +82,8 @@ async def unknown(connection: Connection, events: Sequence[PublicEvent]) -> list
     return list({event.event_id: event for event in events if event.event_id not in known}.values())
 
 
-async def append(connection: Connection, events: Sequence[PublicEvent]) -> None:
-    """Keep new events; the last statement of a transaction, because others wait until it ends.
+async def append(connection: Connection, events: Sequence[PublicEvent], *further: NewRows | None) -> None:
+    """Keep new events, and what follows from them; the last of a transaction, because others wait until it ends.
 
     Raises `Transient` where another process kept one of them meanwhile: run again, they are known.
     """
@@ -75,7 +91,7 @@ async def append(connection: Connection, events: Sequence[PublicEvent]) -> None:
         return
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _POSITIONS_LOCK)
     try:
-        await connection.copy_records_to_table("events", records=map(_row, events), columns=_COLUMNS)
+        await write(connection, NewRows("events", _COLUMNS, list(map(_row, events))), *further)
     except asyncpg.UniqueViolationError as error:
         raise Transient("another process kept the same events") from error
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from shared.immutable import immutable
-from shared.postgres import Connection, Pool
+from shared.postgres import Pool
+from shared.writes import NewRows
 
 
 @immutable
@@ -19,13 +20,19 @@ class HistoryRow:
     recorded_at: datetime
 
 
-async def insert_history(connection: Connection, rows: Sequence[HistoryRow]) -> None:
-    """What happened, one row per version, one statement."""
+def new_versions(rows: Sequence[HistoryRow]) -> NewRows:
+    """What happened, one row per version."""
     records = [(row.order_id, row.version, row.type, row.payload.decode(), row.recorded_at) for row in rows]
-    await connection.copy_records_to_table("order_events", records=records, columns=_HISTORY)
+    return NewRows("order_events", _HISTORY, records)
 
 
-_HISTORY = ("order_id", "version", "type", "payload", "recorded_at")
+_HISTORY = (
+    ("order_id", "text"),
+    ("version", "integer"),
+    ("type", "text"),
+    ("payload", "jsonb"),
+    ("recorded_at", "timestamptz"),
+)
 
 
 async def read_history(

@@ -8,6 +8,7 @@ from typing import Any
 from services.orders.core.state import Order
 from services.orders.store.state import decode_state, encode_state
 from shared.postgres import Connection, Pool
+from shared.writes import NewRows, Write, columns_of, names_of, unnested
 
 
 class OrderCache:
@@ -54,7 +55,15 @@ async def lock_orders(connection: Connection, order_ids: Sequence[str], cache: O
     return locked
 
 
-_FIXED = ("order_id", "merchant_id", "environment", "number", "source", "currency", "created_at")
+_FIXED = (
+    ("order_id", "text"),
+    ("merchant_id", "text"),
+    ("environment", "text"),
+    ("number", "text"),
+    ("source", "text"),
+    ("currency", "text"),
+    ("created_at", "timestamptz"),
+)
 _CHANGING = (
     ("version", "integer"),
     ("status", "text"),
@@ -67,9 +76,9 @@ _CHANGING = (
     ("device_id", "text"),
     ("next_lease_expiry", "timestamptz"),
     ("updated_at", "timestamptz"),
-    ("state", "text"),
+    ("state", "jsonb"),
 )
-_COLUMNS = (*_FIXED, *(name for name, _ in _CHANGING))
+_KNOWN = (("order_id", "text"), ("known_version", "integer"), *_CHANGING)
 
 
 def _changing(order: Order) -> tuple[Any, ...]:
@@ -103,28 +112,22 @@ def _row(order: Order) -> tuple[Any, ...]:
     return fixed + _changing(order)
 
 
-async def insert_orders(connection: Connection, orders: Sequence[Order]) -> None:
-    """New rows, one statement; an order that another worker created meanwhile is a unique violation."""
-    if orders:
-        await connection.copy_records_to_table("orders", records=map(_row, orders), columns=_COLUMNS)
+def new_orders(orders: Sequence[Order]) -> NewRows:
+    """An order that another worker created meanwhile is a unique violation."""
+    return NewRows("orders", (*_FIXED, *_CHANGING), [_row(order) for order in orders])
 
 
 _UPDATE = f"""
-UPDATE orders SET {", ".join(f"{name} = new.{name}{'::jsonb' if name == 'state' else ''}" for name, _ in _CHANGING)}
-FROM unnest($1::text[], $2::integer[], {", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(_CHANGING, start=3))})
-    AS new (order_id, known_version, {", ".join(name for name, _ in _CHANGING)})
+UPDATE orders SET {", ".join(f"{name} = new.{name}" for name, _ in _CHANGING)}
+FROM {unnested(_KNOWN)} AS new ({names_of(_KNOWN)})
 WHERE orders.order_id = new.order_id AND orders.version = new.known_version
 """
 
 
-async def update_orders(connection: Connection, orders: Sequence[tuple[Order, int]]) -> None:
-    """Newest states with the versions that they replace, one statement; the rows are locked by this transaction."""
-    if not orders:
-        return
-    columns = zip(*(_changing(order) for order, _ in orders), strict=True)
-    ids, known = [order.order_id for order, _ in orders], [version for _, version in orders]
-    done = await connection.execute(_UPDATE, ids, known, *columns)
-    assert done == f"UPDATE {len(orders)}", "a locked order has the version that was read"
+def changed_orders(orders: Sequence[tuple[Order, int]]) -> Write | None:
+    """Newest states with the versions that they replace; their rows are locked, so that they have these versions."""
+    rows = [(order.order_id, version, *_changing(order)) for order, version in orders]
+    return Write(_UPDATE, columns_of(rows), len(rows), exact=True) if rows else None
 
 
 async def expired_leases(pool: Pool, now: datetime, limit: int) -> list[tuple[str, str, str]]:

@@ -14,7 +14,8 @@ import orjson
 from services.orders.core.state import Order
 from services.orders.store.state import decode_state
 from services.orders.words import lexemes, query_of, tenant_mark, words_of
-from shared.postgres import Connection, Pool
+from shared.postgres import Pool
+from shared.writes import Write
 
 
 def search_texts(order: Order) -> tuple[str | None, ...]:
@@ -23,23 +24,21 @@ def search_texts(order: Order) -> tuple[str | None, ...]:
     return (order.number, order.context.external_reference, *lines)
 
 
-async def save_words(connection: Connection, orders: Sequence[Order]) -> None:
-    """The words by which the orders are found from now on, one statement."""
+_SAVE_WORDS = """
+INSERT INTO order_search (order_id, words)
+SELECT entry->>'order_id', array_to_tsvector(ARRAY(SELECT jsonb_array_elements_text(entry->'words')))
+FROM jsonb_array_elements($1::jsonb) AS entry
+ON CONFLICT (order_id) DO UPDATE SET words = excluded.words
+"""
+
+
+def new_words(orders: Sequence[Order]) -> Write | None:
+    """The words by which the orders are found from now on."""
     if not orders:
-        return
+        return None
     words = [lexemes(search_texts(order), _mark(order, _month(order.created_at))) for order in orders]
-    await connection.execute(
-        """
-        INSERT INTO order_search (order_id, words)
-        SELECT entry->>'order_id',
-               array_to_tsvector(ARRAY(SELECT jsonb_array_elements_text(entry->'words')))
-        FROM jsonb_array_elements($1::jsonb) AS entry
-        ON CONFLICT (order_id) DO UPDATE SET words = excluded.words
-        """,
-        orjson.dumps(
-            [{"order_id": order.order_id, "words": found} for order, found in zip(orders, words, strict=True)]
-        ).decode(),
-    )
+    entries = [{"order_id": order.order_id, "words": found} for order, found in zip(orders, words, strict=True)]
+    return Write(_SAVE_WORDS, (orjson.dumps(entries).decode(),), len(entries))
 
 
 def _month(at: datetime) -> int:

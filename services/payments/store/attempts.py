@@ -1,4 +1,4 @@
-"""Attempts: claimed by whoever sends or looks them up, saved in `services.payments.store.groups`."""
+"""Attempts: claimed by whoever sends or looks them up."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from services.payments.core.intents.state import Attempt, Intent
 from services.payments.store.intents import decode
 from shared.postgres import Connection, Pool
 from shared.stored import decoder_of, encode_state
+from shared.writes import Write, columns_of, names_of, unnested
 
 CLAIMED_FOR = timedelta(seconds=60)
 """Longer than any call takes: after that, whoever claimed it is taken for dead."""
@@ -17,26 +18,31 @@ _decode_asked = decoder_of(Asked)
 _ANSWERS = {kind.__name__: kind for kind in get_args(Found)}
 _DECODE = {name: decoder_of(kind) for name, kind in _ANSWERS.items()}
 
-COLUMNS = (
+_COLUMNS = (
     ("attempt_id", "text"),
     ("payment_intent_id", "text"),
     ("merchant_id", "text"),
     ("environment", "text"),
     ("order_id", "text"),
     ("connector", "text"),
-    ("asked", "text"),
+    ("asked", "jsonb"),
     ("created_at", "timestamptz"),
     ("status", "text"),
     ("due_at", "timestamptz"),
     ("updated_at", "timestamptz"),
     ("looks", "integer"),
     ("outcome", "text"),
-    ("answer", "text"),
+    ("answer", "jsonb"),
     ("claims", "integer"),
     ("claimed_until", "timestamptz"),
 )
-_NAMES = ", ".join(name for name, _ in COLUMNS)
-_VALUES = ", ".join(f"{name}::jsonb" if name in ("asked", "answer") else name for name, _ in COLUMNS)
+_NAMES = names_of(_COLUMNS)
+_SAVE = f"""
+INSERT INTO payment_attempts ({_NAMES}) SELECT * FROM {unnested(_COLUMNS)} AS new ({_NAMES})
+ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
+    updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome,
+    answer = excluded.answer, claimed_until = excluded.claimed_until
+"""
 _READ = (
     "connector, asked::text AS asked, created_at, status, due_at, updated_at, looks, claims, outcome, "
     "answer::text AS answer"
@@ -75,21 +81,12 @@ async def claim_unknown(pool: Pool, payment_intent_id: str, now: datetime) -> li
     return _claims(await pool.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR))
 
 
-def save_after(taken: int) -> str:
-    """The statement that saves attempts, with its arguments after so many others."""
-    unnest = ", ".join(f"${taken + number}::{kind}[]" for number, (_, kind) in enumerate(COLUMNS, start=1))
-    return f"""
-    INSERT INTO payment_attempts ({_NAMES}) SELECT {_VALUES} FROM unnest({unnest}) AS new ({_NAMES})
-    ON CONFLICT (attempt_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
-        updated_at = excluded.updated_at, looks = excluded.looks, outcome = excluded.outcome,
-        answer = excluded.answer, claimed_until = excluded.claimed_until
+def saved(answered: Sequence[Attempt], new: Sequence[Attempt]) -> Write | None:
+    """Those that were answered are nobody's any more; new ones are their maker's for as long as `CLAIMED_FOR`, where
+    they are claimed.
     """
-
-
-def columns_of(answered: Sequence[Attempt], new: Sequence[Attempt]) -> list[list[Any]]:
-    """The arguments of `save_after`."""
     rows = [*(_row(attempt, None) for attempt in answered), *(_row(attempt, _until(attempt)) for attempt in new)]
-    return [[row[number] for row in rows] for number in range(len(COLUMNS))]
+    return Write(_SAVE, columns_of(rows), len(rows)) if rows else None
 
 
 async def of_order(

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from services.payments.core.state import Arrival, KeptEvent, KnownOrder, Leg
 from shared.contracts.channels import CHANNEL_EVENTS
 from shared.postgres import Connection
+from shared.writes import Write, columns_of, names_of, unnested
 
 MOST_ATTEMPTS = 20
 """Commands for one event: an order that is known and still not found so often needs somebody to look at it."""
@@ -18,7 +20,7 @@ _COLUMNS = (
     ("environment", "text"),
     ("event_id", "text"),
     ("type", "text"),
-    ("body", "text"),
+    ("body", "jsonb"),
     ("payment_id", "text"),
     ("named_order_id", "text"),
     ("external_reference", "text"),
@@ -32,12 +34,11 @@ _COLUMNS = (
     ("correlation_id", "text"),
     ("traceparent", "text"),
 )
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_VALUES = ", ".join("body::jsonb" if name == "body" else name for name, _ in _COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_NAMES = names_of(_COLUMNS)
+_NOW = f"${len(_COLUMNS) + 1}::timestamptz"
 _INSERT = f"""
 INSERT INTO channel_events ({_NAMES}, received_at, changed_at)
-SELECT {_VALUES}, ${len(_COLUMNS) + 1}, ${len(_COLUMNS) + 1} FROM unnest({_UNNEST}) AS new ({_NAMES})
+SELECT {_NAMES}, {_NOW}, {_NOW} FROM {unnested(_COLUMNS)} AS new ({_NAMES})
 """
 _SELECT = ", ".join("body::text AS body" if name == "body" else f"e.{name}" for name, _ in _COLUMNS)
 _CHANGE = """
@@ -47,6 +48,12 @@ UPDATE channel_events AS e SET status = new.status, order_id = new.order_id, cur
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::integer[], $8::text[])
     AS new (channel_event_id, status, order_id, currency, order_version, refusal, attempt, command_id)
 WHERE e.channel_event_id = new.channel_event_id
+"""
+_CHANGE_LEGS = """
+UPDATE channel_payments AS known SET
+    order_id = coalesce(known.order_id, new.order_id), currency = coalesce(known.currency, new.currency)
+FROM unnest($1::text[], $2::text[], $3::text[]) AS new (payment_id, order_id, currency)
+WHERE known.payment_id = new.payment_id
 """
 
 
@@ -92,21 +99,10 @@ async def read_legs(connection: Connection, payment_ids: Sequence[str]) -> dict[
     return {row["payment_id"]: Leg(**row) for row in rows}
 
 
-async def save_legs(connection: Connection, legs: Sequence[Leg]) -> None:
-    """What is known about the payments now; one statement."""
-    if not legs:
-        return
-    await connection.execute(
-        """
-        UPDATE channel_payments AS known SET
-            order_id = coalesce(known.order_id, new.order_id), currency = coalesce(known.currency, new.currency)
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS new (payment_id, order_id, currency)
-        WHERE known.payment_id = new.payment_id
-        """,
-        [leg.payment_id for leg in legs],
-        [leg.order_id for leg in legs],
-        [leg.currency for leg in legs],
-    )
+def changed_legs(legs: Sequence[Leg]) -> Write | None:
+    """What is known about the payments now."""
+    rows = [(leg.payment_id, leg.order_id, leg.currency) for leg in legs]
+    return Write(_CHANGE_LEGS, columns_of(rows), len(rows)) if rows else None
 
 
 async def read_events(connection: Connection, channel_event_ids: Sequence[str]) -> dict[str, KeptEvent]:
@@ -117,28 +113,15 @@ async def read_events(connection: Connection, channel_event_ids: Sequence[str]) 
     return {row["channel_event_id"]: _kept(row) for row in rows}
 
 
-async def insert_events(connection: Connection, events: Sequence[KeptEvent], now: datetime) -> None:
-    """New rows, one statement."""
-    if events:
-        await connection.execute(_INSERT, *map(list, zip(*map(_row, events), strict=True)), now)
+def new_events(events: Sequence[KeptEvent], now: datetime) -> Write | None:
+    """They are kept from now on."""
+    return Write(_INSERT, (*columns_of(list(map(_row, events))), now), len(events)) if events else None
 
 
-async def change_events(connection: Connection, events: Sequence[KeptEvent], now: datetime) -> None:
-    """What became of them, one statement; their rows are locked by this transaction."""
-    if not events:
-        return
-    await connection.execute(
-        _CHANGE,
-        [event.channel_event_id for event in events],
-        [event.status for event in events],
-        [event.order_id for event in events],
-        [event.currency for event in events],
-        [event.order_version for event in events],
-        [event.refusal for event in events],
-        [event.attempt for event in events],
-        [event.command_id for event in events],
-        now,
-    )
+def changed_events(events: Sequence[KeptEvent], now: datetime) -> Write | None:
+    """What became of them; their rows are locked by this transaction."""
+    rows = [_changing(event) for event in events]
+    return Write(_CHANGE, (*columns_of(rows), now), len(rows)) if rows else None
 
 
 async def lock_answered(connection: Connection, command_ids: Sequence[str]) -> dict[str, KeptEvent]:
@@ -224,6 +207,9 @@ def _row(kept: KeptEvent) -> tuple[Any, ...]:
     )
 
 
+_changing = attrgetter(
+    "channel_event_id", "status", "order_id", "currency", "order_version", "refusal", "attempt", "command_id"
+)
 _DERIVED = ("type", "body", "named_order_id", "external_reference", "command_id")
 
 

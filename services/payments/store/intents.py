@@ -1,4 +1,4 @@
-"""Payment intents: locked by group, saved with their attempts in `services.payments.store.groups`."""
+"""Payment intents: locked by group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,11 @@ from services.payments.core.intents.state import Intent
 from shared.conditions import value, where
 from shared.postgres import Connection, Pool
 from shared.stored import decoder_of, encode_state
+from shared.writes import Write, columns_of, names_of, unnested
 
 decode = decoder_of(Intent)
 
-COLUMNS = (
+_COLUMNS = (
     ("payment_intent_id", "text"),
     ("merchant_id", "text"),
     ("environment", "text"),
@@ -24,13 +25,11 @@ COLUMNS = (
     ("updated_at", "timestamptz"),
     ("status_since", "timestamptz"),
     ("authorization_ends_at", "timestamptz"),
-    ("state", "text"),
+    ("state", "jsonb"),
 )
-_NAMES = ", ".join(name for name, _ in COLUMNS)
-_VALUES = ", ".join("state::jsonb" if name == "state" else name for name, _ in COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(COLUMNS, start=1))
-SAVE = f"""
-INSERT INTO payment_intents ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
+_NAMES = names_of(_COLUMNS)
+_SAVE = f"""
+INSERT INTO payment_intents ({_NAMES}) SELECT * FROM {unnested(_COLUMNS)} AS new ({_NAMES})
 ON CONFLICT (payment_intent_id) DO UPDATE SET status = excluded.status, settled = excluded.settled,
     updated_at = excluded.updated_at, status_since = excluded.status_since,
     authorization_ends_at = excluded.authorization_ends_at, state = excluded.state
@@ -89,10 +88,9 @@ async def settled(pool: Pool, group_ids: Sequence[str]) -> dict[str, list[Intent
     return _by_group(await pool.fetch(_SETTLED, group_ids))
 
 
-def columns_of(intents: Sequence[Intent]) -> list[list[Any]]:
-    """The arguments of `SAVE`."""
-    rows = list(map(_row, intents))
-    return [[row[number] for row in rows] for number in range(len(COLUMNS))]
+def saved(intents: Sequence[Intent]) -> Write | None:
+    """Intents as they are now: new ones, and ones that are locked."""
+    return Write(_SAVE, columns_of(list(map(_row, intents))), len(intents)) if intents else None
 
 
 async def run_out(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -19,7 +19,7 @@ from shared.postgres import Connection, Drivers, Pool, connect, transaction
 from shared.relay import Relay, Wake
 from shared.settings import Settings
 from tests.simulation.network import Link
-from tests.simulation.postgres.client import Handler, PostgresOf, Statements, normal
+from tests.simulation.postgres.client import Handler, PostgresOf, Statements, joined_in, normal
 from tests.simulation.postgres.schema import databases
 from tests.simulation.postgres.statements import STATEMENTS
 
@@ -138,12 +138,17 @@ class _Noted(Statements):
     """Writes down what was asked for."""
 
     def find(self, query: str) -> Handler:
-        EXECUTED["memory"].add(normal(query))
+        _execute("memory", query)
         return super().find(query)
 
 
+def _execute(where: str, query: str) -> None:
+    text = normal(query)
+    EXECUTED[where] |= {text, *(statement for statement, _ in joined_in(text))}
+
+
 def _note(query: Any) -> None:
-    EXECUTED["postgresql"].add(normal(query.query))
+    _execute("postgresql", query.query)
 
 
 async def _note_all(connection: Any) -> None:

@@ -14,6 +14,7 @@ from services.apps.store.endpoints import Listener
 from services.apps.store.sending import Claimed, Outcome, Room
 from shared.immutable import replace
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.app_samples import NOW, SECOND, endpoint, grant, installed, listening, opened
 from tests.contract.stores.store import Store, waits
 
@@ -24,7 +25,7 @@ WIDE = Room(100, 100, {})
 async def enqueued(store: Store, *names: str, to: str = "whe_1", order: str = "ord_1", at: datetime = NOW) -> None:
     new = [NewDelivery(f"del_{name}", to, f"evt_{name}", "order.paid", order) for name in names]
     async with transaction(store.pool) as connection:
-        await deliveries.enqueue(connection, new, at)
+        await write(connection, deliveries.rows_of(new, at))
 
 
 async def claimed(store: Store, room: Room = WIDE, at: datetime = NOW) -> list[Claimed]:

@@ -11,6 +11,7 @@ from services.payments.core.state import KeptEvent, KnownOrder, Leg
 from services.payments.store import events
 from services.payments.store.orders import Place, find_orders, read_at, read_orders, read_own, save_orders
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.samples import NOW, SECOND, arrival, kept, known, sent
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -21,12 +22,12 @@ def names(found: Iterable[KeptEvent]) -> list[str]:
 
 async def insert(payments: Store, *made: KeptEvent, seconds: int = 0) -> None:
     async with transaction(payments.pool) as connection:
-        await events.insert_events(connection, made, NOW + seconds * SECOND)
+        await write(connection, events.new_events(made, NOW + seconds * SECOND))
 
 
 async def change(payments: Store, *changed: KeptEvent) -> None:
     async with transaction(payments.pool) as connection:
-        await events.change_events(connection, changed, NOW + SECOND)
+        await write(connection, events.changed_events(changed, NOW + SECOND))
 
 
 async def legs_of(payments: Store, *references: str) -> dict[str, Leg]:
@@ -58,7 +59,7 @@ async def test_events_of_one_payment_wait_for_each_other(payments: Store) -> Non
         second = asyncio.create_task(legs_of(payments, "a", "b"))
         assert await waits(second)
         assert set(await legs_of(payments, "c")) == {"c"}
-        await events.save_legs(first, [Leg(payment_id, "chn_web", "a", "ord_1", "EUR")])
+        await write(first, events.changed_legs([Leg(payment_id, "chn_web", "a", "ord_1", "EUR")]))
     assert (await second)["a"] == Leg(payment_id, "chn_web", "a", "ord_1", "EUR")
 
 
@@ -92,7 +93,7 @@ async def test_what_is_known_about_a_payment_stays(payments: Store) -> None:
 
     async def save(*changed: Leg) -> list[tuple[str | None, str | None]]:
         async with transaction(payments.pool) as connection:
-            await events.save_legs(connection, changed)
+            await write(connection, events.changed_legs(changed))
         after = await legs_of(payments, "a", "b")
         return [(after[name].order_id, after[name].currency) for name in ("a", "b")]
 
@@ -129,7 +130,7 @@ async def test_events_are_read_as_they_were_kept(payments: Store) -> None:
 
 async def test_an_event_is_kept_once(payments: Store) -> None:
     async with transaction(payments.pool) as first:
-        await events.insert_events(first, [kept("a")], NOW)
+        await write(first, events.new_events([kept("a")], NOW))
         second = asyncio.create_task(insert(payments, kept("b"), kept("a")))
         assert await waits(second)
     with pytest.raises(asyncpg.UniqueViolationError):
@@ -155,12 +156,12 @@ async def test_a_command_has_one_event(payments: Store) -> None:
         await change(payments, claiming("b", command_of="a"))
     await change(payments, claiming("b", command_of="z"))
     async with rolled_back(payments) as first:
-        await events.insert_events(first, [claiming("e", command_of="x")], NOW)
+        await write(first, events.new_events([claiming("e", command_of="x")], NOW))
         second = asyncio.create_task(change(payments, claiming("c", command_of="x")))
         assert await waits(second)
     await second
     async with transaction(payments.pool) as first:
-        await events.change_events(first, [kept("c")], NOW)
+        await write(first, events.changed_events([kept("c")], NOW))
         third = asyncio.create_task(insert(payments, claiming("f", command_of="x")))
         assert await waits(third)
     await third
@@ -208,13 +209,13 @@ async def test_a_reply_that_waited_for_another_to_be_taken_finds_nothing_to_do(p
         await events.lock_answered(first, ["cev_a"])
         second = asyncio.create_task(answered(payments, "cev_a", "cev_b"))
         assert await waits(second)
-        await events.change_events(first, [sent("a", status="applied")], NOW)
+        await write(first, events.changed_events([sent("a", status="applied")], NOW))
     assert await second == {"cev_b": "cev_b"}
     async with transaction(payments.pool) as first:
         await events.lock_answered(first, ["cev_b"])
         third = asyncio.create_task(answered(payments, "cev_b"))
         assert await waits(third)
-        await events.change_events(first, [sent("b", attempt=2)], NOW)
+        await write(first, events.changed_events([sent("b", attempt=2)], NOW))
     assert await third == {}, "another command by now"
 
 
@@ -274,7 +275,7 @@ async def test_whoever_saves_an_order_hears_whether_events_wait_for_it(payments:
 async def test_what_stopped_waiting_meanwhile_does_not_count(payments: Store) -> None:
     await insert(payments, kept("a"), kept("b"), kept("c"))
     async with transaction(payments.pool) as first:
-        await events.change_events(first, [sent("a")], NOW)
+        await write(first, events.changed_events([sent("a")], NOW))
         second = asyncio.create_task(waiting_for(payments, "ord_1", limit=1))
         assert await waits(second)
     assert await second == ["cev_b"]

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from services.payments.core.reconciling import Fact
-from services.payments.store import facts, groups
+from services.payments.store import facts, intents
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store
 from tests.intents import intent
@@ -79,5 +80,5 @@ async def test_each_merchant_with_intents_is_found_once(payments: Store) -> None
     assert await facts.merchants(payments.pool) == []
     made = [intent(1), intent(2, merchant_id="mer_3"), intent(3, merchant_id="mer_2"), intent(4)]
     async with transaction(payments.pool) as connection:
-        await groups.save(connection, made)
+        await write(connection, intents.saved(made))
     assert await facts.merchants(payments.pool) == ["mer_1", "mer_2", "mer_3"]

@@ -10,10 +10,11 @@ from services.payments import jobs
 from services.payments.core.asking import Approved, Asked, Means
 from services.payments.core.intents.state import Attempt, Intent, in_order
 from services.payments.intents import Intents
-from services.payments.store import attempts, groups, intents
+from services.payments.store import attempts, intents
 from shared.clock import utc_now
 from shared.idempotency import IdempotencyKey
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store, waits
 from tests.intents import intent
@@ -21,7 +22,7 @@ from tests.intents import intent
 
 async def saved(payments: Store, *made: Intent) -> None:
     async with transaction(payments.pool) as connection:
-        await groups.save(connection, made)
+        await write(connection, intents.saved(made))
 
 
 async def read(payments: Store, *numbers: int) -> list[Intent | None]:
@@ -37,7 +38,11 @@ def attempt(number: int = 1, **fields: Any) -> Attempt:
 async def attempted(payments: Store, *made: Attempt) -> None:
     """Nobody's, each with an intent that is there."""
     async with transaction(payments.pool) as connection:
-        await groups.save(connection, [intent(int(name)) for name in sorted({_intent_of(each) for each in made})], made)
+        await write(
+            connection,
+            intents.saved([intent(int(name)) for name in sorted({_intent_of(each) for each in made})]),
+            attempts.saved(made, []),
+        )
 
 
 def _intent_of(made: Attempt) -> str:
@@ -70,7 +75,7 @@ async def test_a_group_is_locked_as_a_whole(payments: Store) -> None:
         assert await lock("pi_3") == {"pi_3": [intent(3, group_id="pi_3")]}
         second = asyncio.create_task(lock("pi_1"))
         assert await waits(second)
-        await groups.save(first, [intent(1, tries=1)])
+        await write(first, intents.saved([intent(1, tries=1)]))
     assert await second == {"pi_1": [intent(1, tries=1), intent(2)]}
 
 
@@ -125,7 +130,7 @@ async def test_an_attempt_comes_with_its_intent(payments: Store) -> None:
 async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments: Store) -> None:
     mine, anybodys = attempt(1, claims=1), attempt(2)
     async with transaction(payments.pool) as connection:
-        await groups.save(connection, [intent(1)], new=[mine, anybodys])
+        await write(connection, intents.saved([intent(1)]), attempts.saved([], [mine, anybodys]))
     assert await claimed(payments) == [replace(anybodys, claims=1)]
     assert await claimed(payments, NOW + attempts.CLAIMED_FOR - timedelta(milliseconds=1)) == []
     again = await claimed(payments, NOW + attempts.CLAIMED_FOR)
@@ -134,7 +139,7 @@ async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments:
 
 async def test_an_answer_frees_the_claim_of_its_maker(payments: Store) -> None:
     async with transaction(payments.pool) as connection:
-        await groups.save(connection, [], new=[attempt(1, claims=1)])
+        await write(connection, attempts.saved([], [attempt(1, claims=1)]))
     await attempted(payments, attempt(1, claims=1, status="unknown"))
     assert await claimed(payments) == [attempt(1, status="unknown", claims=2)]
 

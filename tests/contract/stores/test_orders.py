@@ -9,13 +9,14 @@ import pytest
 
 from services.orders import jobs
 from services.orders.core.state import Lease
-from services.orders.store.history import insert_history, page_of_history, read_history
+from services.orders.store.history import new_versions, page_of_history, read_history
 from services.orders.store.numbers import take_numbers
-from services.orders.store.orders import OrderCache, expired_leases, insert_orders, lock_orders, update_orders
-from services.orders.store.search import read_order, save_words
+from services.orders.store.orders import OrderCache, changed_orders, expired_leases, lock_orders, new_orders
+from services.orders.store.search import new_words, read_order
 from shared.clock import utc_now
 from shared.contracts.order_parts import Holder
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.samples import NOW, SECOND, history, order
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -23,7 +24,7 @@ from tests.contract.stores.store import Store, rolled_back, waits
 async def test_an_order_is_read_as_it_was_saved_by_its_tenant(orders: Store) -> None:
     made = order(metadata={"name": "Žofie \u2603", "quote": '"'})
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [made])
+        await write(connection, new_orders([made]))
     assert await read_order(orders.pool, "ord_1", "mer_1", "test") == made
     assert await read_order(orders.pool, "ord_1", "mer_2", "test") is None
     assert await read_order(orders.pool, "ord_1", "mer_1", "live") is None
@@ -35,7 +36,7 @@ async def test_locked_orders_come_with_their_states_those_of_the_cache_without_r
     cache = OrderCache()
     cache.put([made[0]])
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, made)
+        await write(connection, new_orders(made))
         found = await lock_orders(connection, ["ord_3", "ord_2", "ord_1"], cache)
     assert found == {"ord_1": made[1], "ord_2": made[0]}
     assert found["ord_2"] is made[0]
@@ -47,9 +48,9 @@ async def test_an_update_changes_what_can_change(orders: Store) -> None:
     context = before.context.model_copy(update={"customer_id": "cus_1", "external_reference": "web-1"})
     after = replace(before, version=2, updated_at=NOW + SECOND, status="closed", leases=(lease,), context=context)
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [before])
-        await update_orders(connection, [])
-        await update_orders(connection, [(after, 1)])
+        await write(connection, new_orders([before]))
+        await write(connection, changed_orders([]))
+        await write(connection, changed_orders([(after, 1)]))
     [row] = await orders.rows("orders")
     assert await read_order(orders.pool, "ord_1", "mer_1", "test") == after
     names = "version status customer_id external_reference location_id next_lease_expiry created_at updated_at number"
@@ -77,21 +78,21 @@ async def test_leases_that_ran_out_are_found_oldest_first(orders: Store) -> None
         order("ord_4"),
     ]
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, made)
+        await write(connection, new_orders(made))
     due = [("ord_2", "mer_1", "test"), ("ord_1", "mer_1", "test"), ("ord_3", "mer_1", "test")]
     assert await expired_leases(orders.pool, NOW + 5 * SECOND, 10) == due[:2], "due at the very moment"
     assert await expired_leases(orders.pool, NOW + 9 * SECOND, 2) == due[:2]
     assert await expired_leases(orders.pool, NOW + 9 * SECOND, 10) == due
     async with transaction(orders.pool) as connection:
-        await update_orders(connection, [(replace(made[1], version=2, leases=()), 1)])
+        await write(connection, changed_orders([(replace(made[1], version=2, leases=()), 1)]))
     assert await expired_leases(orders.pool, NOW + 5 * SECOND, 10) == due[1:2]
 
 
 async def test_words_are_replaced(orders: Store) -> None:
     async with transaction(orders.pool) as connection:
-        await save_words(connection, [])
-        await save_words(connection, [order("ord_1", number="1"), order("ord_2", number="2")])
-        await save_words(connection, [order("ord_2", number="3"), order("ord_3", number="4")])
+        await write(connection, new_words([]))
+        await write(connection, new_words([order("ord_1", number="1"), order("ord_2", number="2")]))
+        await write(connection, new_words([order("ord_2", number="3"), order("ord_3", number="4")]))
     words = {row["order_id"]: str(row["words"]) for row in await orders.rows("order_search")}
     assert [(":1'" in words["ord_1"]), (":2'" in words["ord_2"]), (":3'" in words["ord_2"])] == [True, False, True]
     assert set(words) == {"ord_1", "ord_2", "ord_3"}
@@ -128,7 +129,7 @@ async def test_history_is_read_up_to_a_version_or_a_moment(orders: Store) -> Non
     rows = history("ord_1", 1, 2, 3, 4)
     early = replace(rows[3], recorded_at=rows[1].recorded_at)
     async with transaction(orders.pool) as connection:
-        await insert_history(connection, [early, *rows[:3], *history("ord_2", 1)])
+        await write(connection, new_versions([early, *rows[:3], *history("ord_2", 1)]))
 
     async def versions(up_to: int | None = None, seconds: float | None = None) -> list[int]:
         until = None if seconds is None else NOW + seconds * SECOND
@@ -150,7 +151,7 @@ async def test_history_is_read_up_to_a_version_or_a_moment(orders: Store) -> Non
 
 async def test_pages_of_history_go_back(orders: Store) -> None:
     async with transaction(orders.pool) as connection:
-        await insert_history(connection, history("ord_1", 2, 1, 3, 4))
+        await write(connection, new_versions(history("ord_1", 2, 1, 3, 4)))
 
     async def page(below: int | None, limit: int) -> list[int]:
         return [row.version for row in await page_of_history(orders.pool, "ord_1", below, limit)]
@@ -160,9 +161,9 @@ async def test_pages_of_history_go_back(orders: Store) -> None:
 
 async def test_a_version_is_in_the_history_once(orders: Store) -> None:
     async with orders.pool.acquire() as connection:
-        await insert_history(connection, history("ord_1", 1))
+        await write(connection, new_versions(history("ord_1", 1)))
         with pytest.raises(asyncpg.UniqueViolationError):
-            await insert_history(connection, history("ord_1", 2, 1))
+            await write(connection, new_versions(history("ord_1", 2, 1)))
     assert [row.version for row in await read_history(orders.pool, "ord_1")] == [1]
 
 
@@ -174,21 +175,22 @@ async def test_what_contradicts_is_counted(orders: Store) -> None:
     now = utc_now()
     async with transaction(orders.pool) as connection:
         same = [order("ord_1", at=now, version=2), order("ord_5", at=now, merchant_id="mer_2")]
-        await insert_orders(connection, same)
-        await insert_history(connection, [*history("ord_1", 1, 2), *history("ord_5", 1)])
+        await write(connection, new_orders(same))
+        await write(connection, new_versions([*history("ord_1", 1, 2), *history("ord_5", 1)]))
     assert await broken(orders) == [0, 0, 0]
     async with transaction(orders.pool) as connection:
         numbers = {"ord_2": "1001", "ord_3": "1001", "ord_4": "1002"}
-        await insert_orders(connection, [order(name, at=now, number=number) for name, number in numbers.items()])
-        await insert_history(connection, [*history("ord_2", 2), *history("ord_3", 1, 2)])
+        await write(connection, new_orders([order(name, at=now, number=number) for name, number in numbers.items()]))
+        await write(connection, new_versions([*history("ord_2", 2), *history("ord_3", 1, 2)]))
     assert await broken(orders) == [1, 2, 2], "ord_2 and ord_3 end at 2; ord_3 has too many, ord_4 none"
 
 
 async def test_what_changed_long_ago_is_not_looked_at(orders: Store) -> None:
     now = utc_now()
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order(name, at=now - timedelta(minutes=11)) for name in ("ord_1", "ord_2")])
+        old = [order(name, at=now - timedelta(minutes=11)) for name in ("ord_1", "ord_2")]
+        await write(connection, new_orders(old))
     assert await broken(orders) == [1, 0, 0]
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order(name, at=now - timedelta(hours=2), number="7") for name in "ab"])
+        await write(connection, new_orders([order(name, at=now - timedelta(hours=2), number="7") for name in "ab"]))
     assert await broken(orders) == [1, 0, 0]

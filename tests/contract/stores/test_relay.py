@@ -13,6 +13,7 @@ from shared.outbox import SHARDS, OutboxMessage, put, shard_of, topics_together
 from shared.outbox_floor import running
 from shared.postgres import transaction
 from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, announce, notification_of
+from shared.writes import write
 from tests.contract.stores.samples import NOW
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -39,8 +40,9 @@ async def numbers(store: Store, connection: Any, floor: int = 0, shards: set[int
 
 async def test_outcomes_are_recalled_by_aggregate_and_command(orders: Store) -> None:
     async with transaction(orders.pool) as connection:
-        await inbox.record(connection, [], NOW)
-        await inbox.record(connection, [(("ord_1", "a"), '{"version": 1}'), (("ord_2", "a"), '{"version": 2}')], NOW)
+        await write(connection, inbox.rows_of([], NOW))
+        kept = [(("ord_1", "a"), '{"version": 1}'), (("ord_2", "a"), '{"version": 2}')]
+        await write(connection, inbox.rows_of(kept, NOW))
         found = await inbox.recall(connection, [("ord_1", "a"), ("ord_1", "b"), ("ord_2", "a"), ("ord_3", "a")])
     assert found == {("ord_1", "a"): '{"version": 1}', ("ord_2", "a"): '{"version": 2}'}
     async with transaction(orders.pool) as connection:
@@ -50,10 +52,10 @@ async def test_outcomes_are_recalled_by_aggregate_and_command(orders: Store) -> 
 async def test_a_command_is_recorded_once(orders: Store) -> None:
     async def record(outcome: str) -> None:
         async with transaction(orders.pool) as connection:
-            await inbox.record(connection, [(("ord_1", "a"), outcome)], NOW)
+            await write(connection, inbox.rows_of([(("ord_1", "a"), outcome)], NOW))
 
     async with transaction(orders.pool) as first:
-        await inbox.record(first, [(("ord_1", "a"), "{}")], NOW)
+        await write(first, inbox.rows_of([(("ord_1", "a"), "{}")], NOW))
         second = asyncio.create_task(record('{"version": 9}'))
         assert await waits(second)
     with pytest.raises(asyncpg.UniqueViolationError):

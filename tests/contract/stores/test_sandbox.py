@@ -9,7 +9,8 @@ from services.sandbox.core.payment import Change, Movement, Payment
 from services.sandbox.store import Attempt
 from shared.contracts.sandbox import SandboxOutcome, Whose
 from shared.immutable import replace
-from shared.postgres import transaction
+from shared.postgres import Connection, transaction
+from shared.writes import Mismatch, write
 from tests.contract.stores.samples import NOW, SECOND
 from tests.contract.stores.store import Store, waits
 
@@ -37,7 +38,7 @@ def attempt(number: int = 1, **fields: Any) -> Attempt:
 
 async def saved(sandbox: Store, *changes: Change, at: Any = NOW) -> None:
     async with transaction(sandbox.pool) as connection:
-        await store.save(connection, changes, at)
+        await write(connection, *store.changed(changes, at))
 
 
 async def locked(sandbox: Store, number: int = 1, whose: Whose = MINE) -> Payment | None:
@@ -53,6 +54,15 @@ async def read(sandbox: Store, *names: str, whose: Whose = MINE) -> list[Attempt
     return [found.get(each) for each in wanted]
 
 
+async def taken(connection: Connection, *attempts: Attempt) -> bool:
+    """Whether all of their ids were free."""
+    try:
+        await write(connection, store.new_attempts(attempts))
+    except Mismatch:
+        return False
+    return True
+
+
 async def test_it_answers(sandbox: Store) -> None:
     assert await sandbox.pool.unreachable() is None
 
@@ -60,12 +70,12 @@ async def test_it_answers(sandbox: Store) -> None:
 async def test_an_id_is_taken_once_for_each_merchant(sandbox: Store) -> None:
     strangers = attempt(merchant_id="mer_2", request_hash=None)
     async with transaction(sandbox.pool) as first:
-        assert await store.insert_attempts(first, [])
-        assert await store.insert_attempts(first, [strangers, attempt(2), attempt()])
+        assert await taken(first)
+        assert await taken(first, strangers, attempt(2), attempt())
 
         async def second() -> bool:
             async with transaction(sandbox.pool) as connection:
-                return await store.insert_attempts(connection, [attempt(3), attempt(request_hash="other")])
+                return await taken(connection, attempt(3), attempt(request_hash="other"))
 
         late = asyncio.create_task(second())
         assert await waits(late)
@@ -77,7 +87,7 @@ async def test_an_id_is_taken_once_for_each_merchant(sandbox: Store) -> None:
 async def test_of_two_that_take_the_same_ids_one_waits_for_the_other(sandbox: Store) -> None:
     async def take(*attempts: Attempt) -> bool:
         async with transaction(sandbox.pool) as connection:
-            return await store.insert_attempts(connection, attempts)
+            return await taken(connection, *attempts)
 
     both = [attempt(number) for number in range(50)]
     assert sorted(await asyncio.gather(take(*both), take(*reversed(both)))) == [False, True]
@@ -109,7 +119,7 @@ async def test_of_two_that_change_a_payment_the_second_sees_what_the_first_did(s
         second = asyncio.create_task(locked(sandbox))
         assert await waits(second)
         capture = Movement("sbm_2", "capture", "att_2", "held", "merchant", 900)
-        await store.save(first, [Change(payment(held_minor=900)).moved(capture)], NOW)
+        await write(first, *store.changed([Change(payment(held_minor=900)).moved(capture)], NOW))
     assert await second == payment(collected_minor=900)
 
 
@@ -134,7 +144,7 @@ async def test_several_payments_are_changed_together(sandbox: Store) -> None:
 async def test_an_attempt_ends_otherwise_than_it_began(sandbox: Store) -> None:
     asks = SandboxOutcome(status="action_required", reference="sbp_1", ends_at=NOW)
     async with transaction(sandbox.pool) as connection:
-        await store.insert_attempts(connection, [attempt(answer=asks)])
+        await write(connection, store.new_attempts([attempt(answer=asks)]))
     await saved(sandbox, Change(payment(challenged=True)))
     later = payment(challenged=False, ends_at=NOW + SECOND)
     await saved(sandbox, Change(later).ended("att_1", APPROVED).moved(hold()))

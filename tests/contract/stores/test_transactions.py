@@ -7,11 +7,12 @@ import asyncpg
 import pytest
 
 from services.orders.core.state import Order
-from services.orders.store.history import insert_history, read_history
-from services.orders.store.orders import OrderCache, insert_orders, lock_orders, update_orders
+from services.orders.store.history import new_versions, read_history
+from services.orders.store.orders import OrderCache, changed_orders, lock_orders, new_orders
 from services.orders.store.search import read_order
 from shared.faults import Transient
 from shared.postgres import Connection, transaction
+from shared.writes import Mismatch, write
 from tests.contract.stores.samples import SECOND, history, order
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -22,12 +23,12 @@ async def lock(connection: Connection, *ids: str) -> dict[str, Order]:
 
 async def next_version(connection: Connection, before: Order) -> None:
     after = replace(before, version=before.version + 1, updated_at=before.updated_at + SECOND)
-    await update_orders(connection, [(after, before.version)])
+    await write(connection, changed_orders([(after, before.version)]))
 
 
 async def saved(orders: Store, *made: Order) -> None:
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, made)
+        await write(connection, new_orders(made))
 
 
 async def locked_later(orders: Store, *ids: str) -> dict[str, Order]:
@@ -42,7 +43,7 @@ async def version(orders: Store, order_id: str = "ord_1") -> int | None:
 
 async def test_what_was_not_committed_is_seen_by_nobody_else(orders: Store) -> None:
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order()])
+        await write(connection, new_orders([order()]))
         assert await lock(connection, "ord_1") == {"ord_1": order()}, "its own writes are seen"
         assert await version(orders) is None
     assert await version(orders) == 1
@@ -51,9 +52,9 @@ async def test_what_was_not_committed_is_seen_by_nobody_else(orders: Store) -> N
 async def test_a_rollback_leaves_nothing(orders: Store) -> None:
     await saved(orders, order("ord_1"))
     async with rolled_back(orders) as connection:
-        await insert_orders(connection, [order("ord_2")])
+        await write(connection, new_orders([order("ord_2")]))
         await next_version(connection, order("ord_1"))
-        await insert_history(connection, history("ord_1", 1))
+        await write(connection, new_versions(history("ord_1", 1)))
     assert (await version(orders), await version(orders, "ord_2")) == (1, None)
     assert await orders.rows("order_events") == []
 
@@ -131,7 +132,7 @@ async def test_a_version_that_was_read_before_is_not_overwritten_by_who_waited(o
         await next_version(first, order())
         second = asyncio.create_task(update_blindly())
         assert await waits(second)
-    with pytest.raises(AssertionError, match="has the version"):
+    with pytest.raises(Mismatch):
         await second
     assert await version(orders) == 2
 
@@ -142,7 +143,7 @@ async def test_a_row_that_does_not_match_is_not_waited_for(orders: Store) -> Non
     async with transaction(orders.pool) as first:
         await lock(first, "ord_1")
         async with asyncio.timeout(2), rolled_back(orders) as second:
-            with pytest.raises(AssertionError, match="has the version"):
+            with pytest.raises(Mismatch):
                 await next_version(second, order(version=1))
 
 
@@ -150,19 +151,19 @@ async def test_an_update_with_a_wrong_version_changes_nothing(orders: Store) -> 
     await saved(orders, order("ord_1"), order("ord_2", number="1002"))
     newer = [replace(order(name), version=3) for name in ("ord_1", "ord_2", "ord_3")]
     async with rolled_back(orders) as connection:
-        with pytest.raises(AssertionError):
-            await update_orders(connection, list(zip(newer, (1, 2, 1), strict=True)))
+        with pytest.raises(Mismatch):
+            await write(connection, changed_orders(list(zip(newer, (1, 2, 1), strict=True))))
     assert (await version(orders, "ord_1"), await version(orders, "ord_2")) == (1, 1)
 
 
 async def insert(orders: Store, order_id: str) -> None:
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order(order_id)])
+        await write(connection, new_orders([order(order_id)]))
 
 
 async def test_a_second_insert_of_a_key_waits_and_fails_after_the_commit_of_the_first(orders: Store) -> None:
     async with transaction(orders.pool) as first:
-        await insert_orders(first, [order()])
+        await write(first, new_orders([order()]))
         second = asyncio.create_task(insert(orders, "ord_1"))
         assert await waits(second)
         await insert(orders, "ord_2")
@@ -173,7 +174,7 @@ async def test_a_second_insert_of_a_key_waits_and_fails_after_the_commit_of_the_
 
 async def test_a_second_insert_of_a_key_succeeds_after_the_rollback_of_the_first(orders: Store) -> None:
     async with rolled_back(orders) as first:
-        await insert_orders(first, [order()])
+        await write(first, new_orders([order()]))
         second = asyncio.create_task(insert(orders, "ord_1"))
         assert await waits(second)
     await second
@@ -184,12 +185,12 @@ async def test_a_statement_that_fails_takes_its_rows_and_its_transaction_with_it
     await saved(orders, order("ord_2"))
     async with orders.pool.acquire() as connection:
         with pytest.raises(asyncpg.UniqueViolationError):
-            await insert_orders(connection, [order("ord_1"), order("ord_2")])
+            await write(connection, new_orders([order("ord_1"), order("ord_2")]))
         assert await lock(connection, "ord_1") == {}
     async with transaction(orders.pool) as connection:
-        await insert_orders(connection, [order("ord_1")])
+        await write(connection, new_orders([order("ord_1")]))
         with pytest.raises(asyncpg.UniqueViolationError):
-            await insert_orders(connection, [order("ord_2")])
+            await write(connection, new_orders([order("ord_2")]))
         with pytest.raises(asyncpg.InFailedSQLTransactionError):
             await lock(connection, "ord_2")
     assert await version(orders) is None
@@ -264,7 +265,7 @@ async def test_those_who_wait_for_one_row_each_see_the_change_before(orders: Sto
     async def one_more() -> None:
         async with transaction(orders.pool) as connection:
             await next_version(connection, (await lock(connection, "ord_1"))["ord_1"])
-            await insert_history(connection, history("ord_1", (await lock(connection, "ord_1"))["ord_1"].version))
+            await write(connection, new_versions(history("ord_1", (await lock(connection, "ord_1"))["ord_1"].version)))
 
     await asyncio.gather(*(one_more() for _ in range(8)))
     assert [row.version for row in await read_history(orders.pool, "ord_1")] == [2, 3, 4, 5, 6, 7, 8, 9]

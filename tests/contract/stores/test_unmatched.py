@@ -12,6 +12,7 @@ from services.payments.store.unmatched import Due, End, ItemFilter
 from shared.clock import utc_now
 from shared.contracts.payments import UnmatchedStatus
 from shared.postgres import transaction
+from shared.writes import write
 from tests.contract.stores.samples import NOW, SECOND, item, kept, sent
 from tests.contract.stores.store import Store, rolled_back, waits
 
@@ -168,7 +169,7 @@ async def locked(payments: Store, *place: str) -> Any:
 async def test_an_item_is_locked_with_the_event_that_counts_for_it(payments: Store) -> None:
     event = kept("a")
     async with transaction(payments.pool) as connection:
-        await events.insert_events(connection, [event], NOW)
+        await write(connection, events.new_events([event], NOW))
     same = item("um_1", event="cev_a")
     said = {"event": event.event.model_dump(mode="json", exclude_none=True)}
     await opened(payments, replace(same, money=same.money.model_copy(update=said)), item("um_2", event="cev_a"))
@@ -238,7 +239,7 @@ async def test_what_somebody_decides_about_is_not_marked_and_does_not_hold_up_th
 
 async def test_commands_without_a_reply_are_counted_after_a_minute(payments: Store) -> None:
     async with transaction(payments.pool) as connection:
-        await events.insert_events(connection, [sent("a"), kept("b"), sent("c", status="applied")], NOW)
+        await write(connection, events.new_events([sent("a"), kept("b"), sent("c", status="applied")], NOW))
 
     async def unanswered(after: timedelta) -> Any:
         return await payments.pool.fetchval(jobs._UNANSWERED, NOW + after)
@@ -263,16 +264,16 @@ async def test_what_contradicts_is_counted(payments: Store) -> None:
             kept("d", status="held"),
             kept("e", status="refused"),
         ]
-        await events.insert_events(connection, made, now)
+        await write(connection, events.new_events(made, now))
     await opened(payments, item("um_1", event="cev_c"), item("um_2", event="cev_d"))
     assert await broken(payments) == [0, 0, 0]
     async with transaction(payments.pool) as connection:
         made = [sent("f", status="applied"), sent("g", order_id=None), kept("i"), kept("j", status="held")]
-        await events.insert_events(connection, made, now)
-        await events.insert_events(connection, [sent("h", attempt=0)], now)
+        await write(connection, events.new_events(made, now))
+        await write(connection, events.new_events([sent("h", attempt=0)], now))
     await opened(payments, item("um_3", event="cev_j", kind="surplus"))
     assert await broken(payments) == [1, 2, 2]
     async with transaction(payments.pool) as connection:
         long_ago = now - timedelta(minutes=11)
-        await events.insert_events(connection, [sent("k", status="applied"), sent("l", order_id=None)], long_ago)
+        await write(connection, events.new_events([sent("k", status="applied"), sent("l", order_id=None)], long_ago))
     assert await broken(payments) == [1, 3, 2]

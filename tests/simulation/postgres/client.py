@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -80,7 +80,49 @@ class Statements:
         for form, handler in self.by_form.items():
             if (match := form.fullmatch(text)) is not None:
                 return partial(handler, match=match)
+        if parts := joined_in(text):
+            return _one_after_the_other([(self.find(statement), taken) for statement, taken in parts])
         raise NotImplementedError(f"a statement that the simulation does not know: {text}")
+
+
+def joined_in(text: str) -> list[tuple[str, slice]]:
+    """The statements that `shared.writes` has joined to one, if it has, and which of the arguments each takes."""
+    if not text.startswith("WITH write_1 AS ("):
+        return []
+    parts = []
+    for statement in _split(text.removeprefix("WITH ")):
+        numbers = [int(number) for number in re.findall(r"\$(\d+)", statement)]
+        taken = slice(min(numbers) - 1, max(numbers))
+        parts.append((normal(_numbered_from_one(statement, taken.start)), taken))
+    return parts
+
+
+def _numbered_from_one(statement: str, before: int) -> str:
+    return re.sub(r"\$(\d+)", lambda at: f"${int(at[1]) - before}", statement)
+
+
+def _split(rest: str) -> Iterator[str]:
+    while head := re.match(r"write_\d+ AS \(", rest):
+        end, depth = head.end(), 1
+        while depth:
+            depth += {"(": 1, ")": -1}.get(rest[end], 0)
+            end += 1
+        yield rest[head.end() : end - 1]
+        rest = rest[end:].lstrip(", ")
+    yield rest
+
+
+def _one_after_the_other(handlers: Sequence[tuple[Handler, slice]]) -> Handler:
+    """The status is that of the last one."""
+
+    async def written(transaction: Transaction, *arguments: Any) -> Result:
+        done: Result = ""
+        for handler, taken in handlers:
+            result = handler(transaction, *arguments[taken])
+            done = result if isinstance(result, _AT_ONCE) else await result
+        return done
+
+    return written
 
 
 BACKEND_GONE = asyncpg.ConnectionDoesNotExistError

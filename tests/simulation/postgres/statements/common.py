@@ -1,4 +1,4 @@
-"""The statements of `shared`: inbox, relay, idempotency keys, grants, probes. Outbox and inbox are written by COPY."""
+"""The statements of `shared`: new rows of any table, inbox, relay, idempotency keys, grants, probes."""
 
 import re
 from datetime import datetime
@@ -20,6 +20,17 @@ statement = Statements()
 @statement("SELECT 1")
 def one(t: Transaction) -> Rows:
     return [{"?column?": 1}]
+
+
+# New rows, wherever they are copied if they are many
+
+
+@statement(re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) SELECT \* FROM unnest\([^()]*\) AS new \(\2\)"))
+async def new_rows(t: Transaction, *columns: list[Any], match: re.Match[str]) -> str:
+    rows = rows_of(match[2].split(", "), *columns)
+    for row in rows:
+        await t.insert(t.database[match[1]], row)
+    return f"INSERT 0 {len(rows)}"
 
 
 # The inbox

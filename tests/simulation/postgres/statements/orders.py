@@ -10,6 +10,7 @@ import orjson
 
 from services.orders.jobs import INVARIANTS
 from services.orders.store.orders import _CHANGING, _UPDATE
+from services.orders.store.search import _SAVE_WORDS
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import is_mine, picked, there
@@ -59,15 +60,7 @@ def read_order(t: Transaction, order_id: str, merchant_id: str, environment: str
     return picked((row for row in rows if is_mine(row, merchant_id, environment)), ("state",))
 
 
-@statement(
-    """
-    INSERT INTO order_search (order_id, words)
-    SELECT entry->>'order_id',
-           array_to_tsvector(ARRAY(SELECT jsonb_array_elements_text(entry->'words')))
-    FROM jsonb_array_elements($1::jsonb) AS entry
-    ON CONFLICT (order_id) DO UPDATE SET words = excluded.words
-    """
-)
+@statement(_SAVE_WORDS)
 async def save_words(t: Transaction, entries: str) -> str:
     done = await t.upsert(t.database["order_search"], orjson.loads(entries), lambda known, new: known | new)
     return f"INSERT 0 {len(done)}"

@@ -13,7 +13,7 @@ from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
-_PLACED = ("position", *store._COLUMNS)
+_PLACED = ("position", *(name for name, _ in store._COLUMNS))
 
 
 def _within(t: Transaction, ids: list[str], first: datetime, last: datetime) -> Rows:

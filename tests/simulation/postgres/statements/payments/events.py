@@ -34,14 +34,7 @@ def read_legs(t: Transaction, ids: list[str]) -> Rows:
     return there(t, "channel_payments", ids)
 
 
-@statement(
-    """
-    UPDATE channel_payments AS known SET
-        order_id = coalesce(known.order_id, new.order_id), currency = coalesce(known.currency, new.currency)
-    FROM unnest($1::text[], $2::text[], $3::text[]) AS new (payment_id, order_id, currency)
-    WHERE known.payment_id = new.payment_id
-    """
-)
+@statement(events._CHANGE_LEGS)
 async def save_legs(t: Transaction, ids: list[str], order_ids: list[str | None], currencies: list[str | None]) -> str:
     table = t.database["channel_payments"]
     new = by_first(ids, zip(order_ids, currencies, strict=True))

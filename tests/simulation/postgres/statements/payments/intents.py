@@ -6,7 +6,7 @@ from itertools import takewhile
 from operator import itemgetter
 from typing import Any
 
-from services.payments.store import attempts, groups, intents
+from services.payments.store import attempts, intents
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import is_mine, picked, rows_of, there
@@ -14,8 +14,8 @@ from tests.simulation.postgres.table import Values
 
 statement = Statements()
 
-_INTENT = [name for name, _ in intents.COLUMNS]
-_ATTEMPT = [name for name, _ in attempts.COLUMNS]
+_INTENT = [name for name, _ in intents._COLUMNS]
+_ATTEMPT = [name for name, _ in attempts._COLUMNS]
 _READ = (
     "payment_intent_id", "connector", "asked", "created_at", "status", "due_at", "updated_at", "looks", "claims",
     "outcome", "answer"
@@ -93,11 +93,14 @@ async def _claimed(t: Transaction, rows: list[Values], until: datetime) -> Rows:
     return found
 
 
-@statement(groups._SAVE)
-async def save_groups(t: Transaction, *columns: list[Any]) -> str:
-    await _save(t, "payment_intents", rows_of(_INTENT, *columns[: len(_INTENT)]), _INTENT_CHANGES)
-    rows = rows_of(_ATTEMPT, *columns[len(_INTENT) :])
-    return f"INSERT 0 {await _save(t, 'payment_attempts', rows, _ATTEMPT_CHANGES)}"
+@statement(intents._SAVE)
+async def save_intents(t: Transaction, *columns: list[Any]) -> str:
+    return f"INSERT 0 {await _save(t, 'payment_intents', rows_of(_INTENT, *columns), _INTENT_CHANGES)}"
+
+
+@statement(attempts._SAVE)
+async def save_attempts(t: Transaction, *columns: list[Any]) -> str:
+    return f"INSERT 0 {await _save(t, 'payment_attempts', rows_of(_ATTEMPT, *columns), _ATTEMPT_CHANGES)}"
 
 
 async def _save(t: Transaction, table: str, rows: list[Values], changing: Sequence[str]) -> int:
