@@ -21,6 +21,7 @@ from bench import (
     service,
     soak,
     webhooks,
+    writes,
 )
 from bench.machine import machine
 from bench.race import Race
@@ -73,6 +74,7 @@ _MEASURES = {
     "webhooks": webhooks.measure,
     "fan_out": fan_out.measure,
     "event_latency": event_latency.measure,
+    "writes": writes.measure,
 }
 
 

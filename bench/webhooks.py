@@ -174,8 +174,7 @@ class _Bench:
     async def _happen(self, new: Sequence[PublicEvent]) -> float:
         """Kept and followed in one transaction, as the consumer does it; gives when it had committed."""
         async with transaction(self.pool) as connection:
-            await WebhookFollower(utc_now).follow(connection, new)
-            await events.append(connection, new)
+            await events.append(connection, new, await WebhookFollower(utc_now).follow(connection, new))
         at = time.monotonic()
         await self.pool.execute(f"NOTIFY \"{notification_of('apps')}\", 'bench'")
         return at

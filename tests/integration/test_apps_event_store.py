@@ -223,11 +223,11 @@ async def test_a_topic_is_ready_only_when_nobody_still_thinks_that_it_is_not(sta
 
     async def under_way(told: PublicEvent, waiting: Coroutine[Any, Any, Any]) -> None:
         async with transaction(pool) as connection:
-            await fan_out.follow(connection, [told])
+            followed = await fan_out.follow(connection, [told])
             waits = asyncio.create_task(waiting)
             await asyncio.sleep(0.5)
             assert not waits.done()
-            await store.append(connection, [told])
+            await store.append(connection, [told], followed)
         await waits
 
     async def stop() -> None:

@@ -121,8 +121,7 @@ class World:
         """The events are kept and followed in one transaction, as their consumer does it."""
         await partitions.ensure(self.pool, {partitions.week_of(event.created_at) for event in new})
         async with transaction(self.pool) as connection:
-            await WebhookFollower(self.now).follow(connection, new)
-            await events.append(connection, new)
+            await events.append(connection, new, await WebhookFollower(self.now).follow(connection, new))
         self.wake()
         return [event.event_id for event in new]
 
