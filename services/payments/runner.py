@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from services.payments.connectors.port import Connector
 from services.payments.connectors.registry import Connectors
 from services.payments.core.asking import Asked, Found, NotSent, Unknown
-from services.payments.core.intents.state import Attempt, ends_challenge
+from services.payments.core.intents.state import Attempt, ends_challenge, may_have_been_sent
 from services.payments.intents import Claimed, Intents
 from shared.faults import Transient
 from shared.immutable import replace
@@ -114,7 +114,7 @@ class AttemptRunner:
 
     async def _settle(self, claimed: Claimed) -> None:
         attempt = claimed.attempt
-        if attempt.status != "pending" or attempt.claims > 1:
+        if may_have_been_sent(attempt):
             await self._look_up(claimed)
         elif attempt.operation == "authorize" and not claimed.may_call:
             await self._save(attempt, None)

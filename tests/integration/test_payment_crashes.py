@@ -39,6 +39,18 @@ async def reply_lost(shop: Shop) -> None:
     assert await moved(shop) == {("sale", 5000): 1}
 
 
+async def look_up_not_sent(shop: Shop) -> None:
+    """Whoever goes on cannot reach the acquirer at first: that says nothing of what the first one has sent."""
+    shop.acquirer.unreachable_look_ups = 1
+    [paid] = await pay(shop, shop.intent(means=card()))
+    if paid.status == "succeeded":
+        assert await moved(shop) == {("sale", 5000): 1}
+    else:
+        assert paid.last_decline is not None
+        assert paid.last_decline.code == "not_processed"
+        assert not await moved(shop)
+
+
 async def captured_in_part_and_let_go(shop: Shop) -> None:
     made = shop.intent(means=card(), capture_method="manual")
     name = made.payment_intent_id
@@ -58,7 +70,7 @@ async def two_legs_of_which_one_fails(shop: Shop) -> None:
     assert await moved(shop) == {("hold", 3000): 1, ("void", 3000): 1}
 
 
-STORIES = (one_call, reply_lost, captured_in_part_and_let_go, two_legs_of_which_one_fails)
+STORIES = (one_call, reply_lost, look_up_not_sent, captured_in_part_and_let_go, two_legs_of_which_one_fails)
 
 
 @pytest.mark.timeout(600)

@@ -10,6 +10,7 @@ from services.payments.core.asking import Approved, Declined, Found, NeverArrive
 from services.payments.core.intents.moves import Command
 from services.payments.core.intents.state import Attempt
 from shared.contracts import order_commands as c
+from shared.immutable import replace
 from tests.intents import Play, group, intent
 
 
@@ -25,7 +26,9 @@ class Processor:
     def ask(self, attempt: Attempt) -> Found:
         """The outcome, or none at all; asked again, the same."""
         fate = self.random.random()
-        if attempt.attempt_id not in self.truth and attempt.status == "pending":
+        if attempt.claims > 1 and fate < 0.2:
+            return NotSent("nobody can be asked what became of it")
+        if attempt.attempt_id not in self.truth and attempt.status == "pending" and attempt.claims < 2:
             if fate < 0.1:
                 return NotSent("no connection")
             if fate < 0.2:
@@ -116,6 +119,10 @@ def _one_step(play: Play, order: Order, processor: Processor, random: Random) ->
         if attempt.operation == "authorize" and attempt.attempt_id not in processor.truth:
             assert leased >= attempt.asked.amount_minor, "a processor was to be asked without a lease"
         answer = processor.ask(attempt)
+        if attempt.status == "pending" and random.random() < 0.1:
+            # Whoever has asked dies, and somebody else sets about it.
+            play.attempts[attempt.attempt_id] = replace(attempt, claims=max(1, attempt.claims) + 1)
+            return
         play.answer(answer, attempt)
         if random.random() < 0.2:
             play.answer(answer, attempt)

@@ -300,6 +300,17 @@ def test_a_processor_out_of_reach_declines_and_frees_the_balance() -> None:
     assert decline.code == "processor_unavailable"
 
 
+def test_a_look_up_that_is_not_sent_says_nothing_of_what_somebody_who_died_may_have_sent() -> None:
+    play = paying()
+    taken_over = replace(play.waiting[0], claims=2)
+    attempt = play.answer(NotSent("no connection"), taken_over)
+    assert attempt is not None
+    assert (attempt.status, play.statuses) == ("unknown", ["unknown"])
+    assert play[1].last_decline is None
+    play.approve()
+    assert play.statuses == ["succeeded"]
+
+
 def test_a_void_that_cannot_be_sent_is_tried_again() -> None:
     play = held()
     play.cancel()
@@ -412,6 +423,9 @@ def test_a_challenge_that_nobody_wants_any_more_is_ended_and_looked_up() -> None
     retried = ended_challenge(moves, ending, NotSent("no connection"))
     assert retried is not None
     assert (retried.status, moves["pi_1"].ending) == ("pending", ending.attempt_id)
+    taken_over = ended_challenge(moves, replace(ending, claims=2), NotSent("no connection"))
+    assert taken_over is not None
+    assert taken_over.status == "unknown"
     lost = Moves(play.intents.values(), play.now)
     ended_challenge(lost, ending, NeverArrived())
     assert lost["pi_1"].ending == lost.attempts[0].attempt_id != ending.attempt_id

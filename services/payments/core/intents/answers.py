@@ -14,7 +14,7 @@ from services.payments.core.asking import (
 )
 from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves
-from services.payments.core.intents.state import NO_CALL_WITHIN, Attempt, AttemptStatus, Intent
+from services.payments.core.intents.state import NO_CALL_WITHIN, Attempt, AttemptStatus, Intent, may_have_been_sent
 from shared.contracts.payment_intents import (
     Decline,
     NextAction,
@@ -65,7 +65,7 @@ def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     if attempt.attempt_id not in intent.refunding:
         return None
     pause = _pause(moves, attempt)
-    if isinstance(answer, Unknown | ActionRequired) or (isinstance(answer, NotSent) and attempt.status != "pending"):
+    if isinstance(answer, Unknown | ActionRequired) or (isinstance(answer, NotSent) and may_have_been_sent(attempt)):
         return _told(moves, attempt, answer, "unknown", moves.now + pause)
     if isinstance(answer, NotSent):
         return _told(moves, attempt, answer, "pending", moves.now + pause)
@@ -87,7 +87,7 @@ def ended_challenge(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | 
     if intent.ending != attempt.attempt_id:
         return None
     pause = _pause(moves, attempt)
-    if isinstance(answer, NotSent) and attempt.status == "pending":
+    if isinstance(answer, NotSent) and not may_have_been_sent(attempt):
         return _told(moves, attempt, answer, "pending", moves.now + pause)
     if isinstance(answer, Unknown | NotSent | ActionRequired):
         return _told(moves, attempt, answer, "unknown", moves.now + pause)
@@ -253,7 +253,7 @@ def _keep_lease(moves: Moves, intent: Intent, next_look: datetime) -> None:
 
 def _not_sent(moves: Moves, intent: Intent, attempt: Attempt, answer: NotSent) -> Attempt:
     """A look-up that was not sent says nothing; an authorization is given up, whatever must be done is tried again."""
-    if attempt.status != "pending":
+    if may_have_been_sent(attempt):
         return _unknown(moves, intent, attempt, Unknown(answer.reason))
     if attempt.operation != "authorize":
         return _told(moves, attempt, answer, "pending", moves.now + _pause(moves, attempt))

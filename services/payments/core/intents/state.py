@@ -167,6 +167,12 @@ class Attempt:
         return self.asked.operation
 
 
+def may_have_been_sent(attempt: Attempt) -> bool:
+    """Whether whoever set about it before may have sent it: then its processor is asked what became of it first, and
+    a question that could not be asked says nothing about it."""
+    return attempt.status != "pending" or attempt.claims > 1
+
+
 @immutable
 class Refused:
     """Why a wish cannot be fulfilled: `code` is one of the API's."""
