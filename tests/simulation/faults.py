@@ -40,6 +40,7 @@ _LASTS_S = {
     "cut_outward": (0.2, 20.0),
     "orders_away": (61.0, 120.0),
     "kafka_away": (61.0, 120.0),
+    "acquirer_away": (61.0, 120.0),
 }
 
 _FROM_S = 0.8
@@ -78,6 +79,13 @@ def draw(random: Random, count: int, within_s: float, nodes: int, kinds: Sequenc
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
 
+def unanswered(random: Random, within_s: float, askers: Sequence[int]) -> tuple[Fault, ...]:
+    """Those who ask the acquirer die at once, and it is away until after their claims have run out."""
+    at_s = random.uniform(_FROM_S, _FROM_S + within_s + 0.5)
+    away = Fault(at_s + 0.2, "acquirer_away", 0, random.uniform(*_LASTS_S["acquirer_away"]), 0.0)
+    return (*(Fault(at_s, "kill", node, 0.5, 0.0) for node in askers), away)
+
+
 async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
     """The fault from its beginning to its end."""
     await asyncio.sleep(fault.at_s)
@@ -112,8 +120,9 @@ async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
             await asyncio.sleep(fault.lasts_s)
             for database in servers.databases.values():
                 database.down = False
-        case "orders_away":
-            away = [each for each in nodes if each.service == "orders"]
+        case "orders_away" | "acquirer_away":
+            service = "orders" if fault.kind == "orders_away" else "sandbox"
+            away = [each for each in nodes if each.service == service]
             for each in away:
                 each.kill()
             await asyncio.sleep(fault.lasts_s)

@@ -194,6 +194,12 @@ def what_never_arrived_is_given_up() -> Iterator[None]:
 
 
 @bug
+def a_look_up_that_is_not_sent_is_an_answer() -> Iterator[None]:
+    with patch.object(answers, "may_have_been_sent", lambda attempt: attempt.status != "pending"):
+        yield
+
+
+@bug
 def an_attempt_of_a_process_that_died_stays_its_own() -> Iterator[None]:
     with patch.object(attempts, "CLAIMED_FOR", timedelta(days=10)):
         yield

@@ -1,5 +1,6 @@
 """What happens in a run: how many lifecycles, how fast, with which services, and what goes wrong. All from its seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -11,7 +12,7 @@ from tests.simulation.nodes import COMPOSE
 REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY = 0.25, 0.25, 0.25, 0.5, 0.1
+_HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY, _UNANSWERED = 0.25, 0.25, 0.25, 0.5, 0.1, 0.1
 _BATCH, _SMALL_BATCH, _SMALL_BATCHES = 500, 8, 0.25
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
@@ -68,10 +69,18 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
     drawn = faults.draw(random, count, within_s, nodes, kinds)
     if intents and _has("away", seed, _AWAY):
         drawn += faults.draw(Random(f"away for long {seed}"), 1, within_s, nodes, faults.AWAY)
+    if intents and _has("unanswered", seed, _UNANSWERED):
+        drawn += unanswered(seed, within_s, _services(apps=apps, intents=intents))
     batch_size = _SMALL_BATCH if _has("small batches", seed, _SMALL_BATCHES) else _BATCH
     overdue = intents and _has("overdue", seed, _OVERDUE)
     every = tuple(range(lifecycles))
     return Plan(seed, lifecycles, every, drawn, rate, fetch_s, batch_size, http, apps, intents, overdue)
+
+
+def unanswered(seed: int, within_s: float, services: Sequence[str]) -> tuple[Fault, ...]:
+    """Payments die while the acquirer is asked, and whoever goes on cannot reach it."""
+    first = REPLICAS * services.index("payments")
+    return faults.unanswered(Random(f"unanswered {seed}"), within_s, range(first, first + REPLICAS))
 
 
 def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]
