@@ -12,7 +12,7 @@ from services.orders.core.state import Order
 from services.orders.history import order_as_of
 from services.orders.numbers import OrderNumbers
 from services.orders.store.search import read_order
-from shared import inbox
+from shared import inbox, processor
 from shared.contracts import order_commands as c
 from shared.contracts.model import Actor
 from shared.contracts.order_parts import LineItem
@@ -38,23 +38,8 @@ async def pool(stack: Stack) -> AsyncIterator[Pool]:
     await pool.close()
 
 
-class Held(OrderAggregates):
-    """A worker that waits between its last statement and its commit."""
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(OrderNumbers(pool))
-        self.saved, self.go = asyncio.Event(), asyncio.Event()
-
-    async def save(self, connection: Connection, changes: Any) -> None:
-        await super().save(connection, changes)
-        self.saved.set()
-        await self.go.wait()
-
-
-def worker(
-    pool: Pool, aggregates: OrderAggregates | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Processor:
-    return CommandProcessor(pool, aggregates or OrderAggregates(OrderNumbers(pool)), clock, lambda: None, "orders")
+def worker(pool: Pool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Processor:
+    return CommandProcessor(pool, OrderAggregates(OrderNumbers(pool)), clock, lambda: None, "orders")
 
 
 def told(order_id: str, command: c.OrderCommand, command_id: str | None = None) -> Incoming[c.OrderCommand]:
@@ -74,14 +59,25 @@ def versions(results: Sequence[Any]) -> list[int]:
     return [result.outcome.version for result in results]
 
 
-async def test_an_order_that_another_worker_creates_at_once_is_found(pool: Pool) -> None:
+async def test_an_order_that_another_worker_creates_at_once_is_found(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also by a command that runs alone: as the last resort of a batch, a failure would make it a dead letter."""
-    incoming, first = told(new_id("ord"), CREATE), Held(pool)
-    ahead = asyncio.create_task(worker(pool, first).run([incoming]))
-    await first.saved.wait()
+    incoming, write, written, go = told(new_id("ord"), CREATE), processor.write, asyncio.Event(), asyncio.Event()
+
+    async def held(connection: Connection, *writes: Any) -> None:
+        """The first one waits between its last statement and its commit."""
+        await write(connection, *writes)
+        if not written.is_set():
+            written.set()
+            await go.wait()
+
+    monkeypatch.setattr(processor, "write", held)
+    ahead = asyncio.create_task(worker(pool).run([incoming]))
+    await written.wait()
     behind = asyncio.create_task(worker(pool).run([incoming]))
     await eventually(lambda: _waits(pool))
-    first.go.set()
+    go.set()
     assert versions(await ahead) == versions(await behind) == [1]
 
 
