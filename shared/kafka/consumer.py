@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -18,12 +19,11 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, w
 from shared.clock import monotonic
 from shared.faults import Poison, Transient
 from shared.isolation import describe, run_isolated
-from shared.kafka.acknowledging import Acknowledgements
 from shared.kafka.dead_letters import DeadLetter, DeadLetters
 from shared.kafka.lanes import lanes_of
 from shared.kafka.progress import STALL_AFTER_S, Progress
 from shared.kafka.reader import LEAST_SESSION_MS
-from shared.kafka.record import Record
+from shared.kafka.record import Record, place_of
 
 BatchHandler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison | None]]]
 """Makes the effects of all the records durable, or raises. One entry per record: why it can never be, or None."""
@@ -58,8 +58,7 @@ class BatchConsumer:
     The handler is given at most `batch_size` records. Where more wait, as many as `lanes` times that are one batch, and
     are handled side by side, each partition in one lane: while one waits for the database, another decides.
 
-    A batch is acknowledged after the handler returned and the dead letters of its poisoned records are safe, together
-    with those that come soon after it.
+    A batch is acknowledged, once, after the handler returned and the dead letters of its poisoned records are safe.
     `Transient` repeats it with backoff, in smaller steps, for as long as the outage lasts. Anything else that the
     handler raises is isolated to the records that cause it: they become dead letters, the rest is done. Whatever was
     not acknowledged is delivered again, so that a handler must bear repeats.
@@ -113,7 +112,6 @@ class BatchConsumer:
             heartbeat_interval_ms=_HEARTBEAT_MS,
         )
         self._subscriber(self._receive)
-        self._acknowledgements = Acknowledgements(group_id, lambda: self._subscriber.consumer)
 
     async def start(self) -> None:
         """Consuming begins as soon as the broker can be reached; this returns at once."""
@@ -129,9 +127,7 @@ class BatchConsumer:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-            await self._acknowledgements.commit()
             await self._subscriber.stop()
-            self._acknowledgements.close()
 
     def alive(self) -> str | None:
         """What is wrong with this consumer so that only a restart helps, or None."""
@@ -243,9 +239,18 @@ class BatchConsumer:
             raise _Stopping
 
     async def _acknowledge(self, records: Sequence[Record]) -> None:
-        self._acknowledgements.done(records)
-        if self._stopping.is_set():
-            await self._acknowledgements.commit()
+        """Commit the offsets of partitions that are still ours; a failure only means that records come again."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return
+        last = {place_of(record): record.offset for record in records}
+        ours = {TopicPartition(*place): offset + 1 for place, offset in last.items() if place in consumer.assignment()}
+        try:
+            async with asyncio.timeout(_BROKER_ANSWERS_S):
+                if ours:
+                    await consumer.commit(ours)
+        except (KafkaError, TimeoutError) as failure:
+            self._log.warning("offsets_not_committed", failure=type(failure).__name__, size=len(records))
 
     def _count(self, records: Sequence[Record], letters: Sequence[DeadLetter]) -> None:
         dead = Counter(letter.reason for letter in letters)
@@ -273,7 +278,6 @@ class BatchConsumer:
 
     async def _join(self) -> None:
         try:
-            self._acknowledgements.forget()
             async with asyncio.timeout(_JOIN_S):
                 await self._broker.connect()
                 await self._subscriber.start()

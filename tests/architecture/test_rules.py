@@ -59,4 +59,4 @@ def test_wire_types_say_service_and_version() -> None:
 
 def test_only_one_place_acknowledges_kafka_messages() -> None:
     commits = [path for path in SOURCES if re.search(r"consumer\.commit\(|\.ack\(\)", path.read_text())]
-    assert [path.relative_to(ROOT).as_posix() for path in commits] == ["shared/kafka/acknowledging.py"]
+    assert [path.relative_to(ROOT).as_posix() for path in commits] == ["shared/kafka/consumer.py"]

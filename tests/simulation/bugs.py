@@ -63,7 +63,6 @@ def acknowledged_before_it_is_durable() -> Iterator[None]:
 
     async def hasty(self: BatchConsumer, records: Sequence[Any]) -> None:
         await self._acknowledge(records)
-        await self._acknowledgements.commit()
         await take(self, records)
 
     with patch.object(BatchConsumer, "_take", hasty):
