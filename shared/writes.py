@@ -12,7 +12,7 @@ from typing import Any
 from shared.immutable import immutable
 from shared.postgres import Connection
 
-FEW = 300
+FEW = 100
 """Rows that are written in one statement; more are written table by table."""
 
 _ARGUMENT = re.compile(r"\$(\d+)")
