@@ -68,9 +68,9 @@ def columns_of(rows: Sequence[Sequence[Any]]) -> tuple[list[Any], ...]:
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-def unnested(columns: Columns, first: int = 1) -> str:
-    """`unnest(…)` of such arguments, numbered from `first` on."""
-    return f"unnest({', '.join(f'${number}::{kind}[]' for number, (_, kind) in enumerate(columns, start=first))})"
+def unnested(columns: Columns) -> str:
+    """`unnest(…)` of such arguments."""
+    return f"unnest({', '.join(f'${number}::{kind}[]' for number, (_, kind) in enumerate(columns, start=1))})"
 
 
 def names_of(columns: Columns) -> str:

@@ -85,7 +85,7 @@ async def lock_legs(connection: Connection, arrivals: Sequence[Arrival]) -> dict
         INSERT INTO channel_payments (payment_id, channel_id, payment_reference)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT (payment_id) DO NOTHING
         """,
-        *map(list, zip(*rows, strict=True)),
+        *columns_of(rows),
     )
     found = await connection.fetch(
         "SELECT * FROM channel_payments WHERE payment_id = ANY($1::text[]) ORDER BY payment_id FOR UPDATE", list(named)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from services.payments.core.reconciling import Fact
 from shared.postgres import Connection, Pool
+from shared.writes import columns_of, names_of, unnested
 
 Tenant = tuple[str, str]
 """A merchant and an environment."""
@@ -26,11 +27,10 @@ _COLUMNS = (
     ("amount_minor", "bigint"),
     ("refund", "text"),
 )
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_NAMES = names_of(_COLUMNS)
 _SAVE = f"""
 INSERT INTO order_facts ({_NAMES}, seen_at)
-SELECT *, ${len(_COLUMNS) + 1}::timestamptz FROM unnest({_UNNEST}) AS new ({_NAMES})
+SELECT *, ${len(_COLUMNS) + 1}::timestamptz FROM {unnested(_COLUMNS)} AS new ({_NAMES})
 WHERE NOT EXISTS (
     SELECT FROM order_facts AS known WHERE known.order_id = new.order_id AND known.summed_to >= new.version
 )
@@ -71,7 +71,7 @@ SELECT merchant_id FROM found WHERE merchant_id IS NOT NULL
 async def save(connection: Connection, facts: Sequence[Fact], now: datetime) -> None:
     """Each once, however often and in whatever order its version comes, also where it was summed up; one statement."""
     if facts:
-        await connection.execute(_SAVE, *map(list, zip(*map(astuple, facts), strict=True)), now)
+        await connection.execute(_SAVE, *columns_of(list(map(astuple, facts))), now)
 
 
 async def of_orders(pool: Pool, tenant: Tenant, order_ids: Sequence[str]) -> list[Fact]:

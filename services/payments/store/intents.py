@@ -66,7 +66,7 @@ async def lock_groups(connection: Connection, payment_intent_ids: Sequence[str])
 async def read(pool: Pool, names: Sequence[Named]) -> list[Intent | None]:
     """Each of the intents; another tenant's reads as not there. One statement."""
     wanted = sorted(set(names))
-    rows = await pool.fetch(_READ, *map(list, zip(*wanted, strict=True)))
+    rows = await pool.fetch(_READ, *columns_of(wanted))
     known = {_named(intent): intent for intent in (decode(row["state"]) for row in rows)}
     return [known.get(name) for name in names]
 

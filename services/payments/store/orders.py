@@ -9,6 +9,7 @@ from services.payments.core.state import Item, KnownOrder, KnownOrders, Referenc
 from services.payments.store.events import WAITS_FOR
 from shared.immutable import immutable
 from shared.postgres import Connection, Pool
+from shared.writes import columns_of
 
 _NAMES = (
     "order_id, merchant_id, environment, external_reference, currency, status, outstanding_minor, version, "
@@ -74,7 +75,7 @@ async def save_orders(connection: Connection | Pool, orders: Sequence[KnownOrder
     order they are saved; one statement. At most one version of an order in `orders`.
     """
     rows = sorted((*_values(order), _key(order)) for order in orders)
-    return bool(await connection.fetchval(_SAVE, *map(list, zip(*rows, strict=True))))
+    return bool(await connection.fetchval(_SAVE, *columns_of(rows)))
 
 
 async def read_orders(connection: Connection | Pool, order_ids: Sequence[str]) -> dict[str, KnownOrder]:
@@ -94,7 +95,7 @@ async def read_own(
 async def read_at(connection: Connection | Pool, places: Sequence[Place]) -> list[KnownOrder | None]:
     """For each place its order, if it is known; another tenant's is not. One statement."""
     wanted = sorted({(*place.tenant, place.order_id) for place in places})
-    rows = await connection.fetch(_READ_AT, *map(list, zip(*wanted, strict=True)))
+    rows = await connection.fetch(_READ_AT, *columns_of(wanted))
     known = {row["order_id"]: KnownOrder(**row) for row in rows}
     return [order if (order := known.get(place.order_id)) and place.names(order) else None for place in places]
 

@@ -14,6 +14,7 @@ from shared.conditions import value, where
 from shared.contracts.model import Actor, Money
 from shared.contracts.payments import UnmatchedMoney, UnmatchedStatus
 from shared.postgres import Connection, Pool
+from shared.writes import columns_of, names_of, unnested
 
 _COLUMNS = (
     ("unmatched_money_id", "text"),
@@ -28,7 +29,7 @@ _COLUMNS = (
     ("channel_id", "text"),
     ("event_type", "text"),
     ("event_id", "text"),
-    ("event", "text"),
+    ("event", "jsonb"),
     ("payment_id", "text"),
     ("payment_reference", "text"),
     ("order_id", "text"),
@@ -56,23 +57,21 @@ _CHANGING = (
     ("command_id", "text"),
     ("asked_at", "timestamptz"),
 )
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_VALUES = ", ".join("event::jsonb" if name == "event" else name for name, _ in _COLUMNS)
-_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_COLUMNS, start=1))
+_CHANGED = (("unmatched_money_id", "text"), *_CHANGING)
+_NAMES = names_of(_COLUMNS)
 _LATER = (
     "replaced_by, version, attaching_to, surplus_minor, resolved_by, return_reference, note, refusal, resolved_at, "
     "attempt, asked_at"
 )
-_ALL = f"{_VALUES}, {_LATER}".replace("event::jsonb", "event::text AS event")
+_ALL = ", ".join("event::text AS event" if name == "event" else name for name, _ in _COLUMNS) + f", {_LATER}"
 _MINE = "unmatched_money_id = $1 AND merchant_id = $2 AND environment = $3"
 _OPEN = f"""
-INSERT INTO unmatched_money ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS new ({_NAMES})
+INSERT INTO unmatched_money ({_NAMES}) SELECT * FROM {unnested(_COLUMNS)} AS new ({_NAMES})
 ON CONFLICT (unmatched_money_id) DO NOTHING RETURNING unmatched_money_id
 """
 _CHANGE = f"""
 UPDATE unmatched_money AS item SET {", ".join(f"{name} = new.{name}" for name, _ in _CHANGING)}
-FROM unnest($1::text[], {", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_CHANGING, start=2))})
-    AS new (unmatched_money_id, {", ".join(name for name, _ in _CHANGING)})
+FROM {unnested(_CHANGED)} AS new ({names_of(_CHANGED)})
 WHERE item.unmatched_money_id = new.unmatched_money_id
 """
 
@@ -121,7 +120,7 @@ async def open_items(connection: Connection, items: Sequence[Item]) -> list[Item
     unique = {item.money.unmatched_money_id: item for item in items}
     if not unique:
         return []
-    rows = await connection.fetch(_OPEN, *map(list, zip(*map(_row, unique.values()), strict=True)))
+    rows = await connection.fetch(_OPEN, *columns_of(list(map(_row, unique.values()))))
     return [unique[row["unmatched_money_id"]] for row in rows]
 
 
@@ -172,7 +171,7 @@ async def lock_asked(connection: Connection, command_ids: Sequence[str]) -> dict
 async def change_items(connection: Connection, items: Sequence[Item]) -> None:
     """What became of them, one statement; their rows are locked by this transaction."""
     if items:
-        await connection.execute(_CHANGE, *map(list, zip(*map(_changed, items), strict=True)))
+        await connection.execute(_CHANGE, *columns_of(list(map(_changed, items))))
 
 
 async def mark_overdue(connection: Connection, before: datetime, status: UnmatchedStatus, now: datetime) -> int:

@@ -19,9 +19,10 @@ from shared.postgres import Connection, Drivers, Pool, connect, transaction
 from shared.relay import Relay, Wake
 from shared.settings import Settings
 from tests.simulation.network import Link
-from tests.simulation.postgres.client import Handler, PostgresOf, Statements, joined_in, normal
+from tests.simulation.postgres.client import Handler, PostgresOf, Statements
 from tests.simulation.postgres.schema import databases
 from tests.simulation.postgres.statements import STATEMENTS
+from tests.simulation.postgres.texts import joined_in, normal
 
 EXECUTED: dict[str, set[str]] = {"memory": set(), "postgresql": set()}
 """The texts of all statements that the suites ran, by where."""

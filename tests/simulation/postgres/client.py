@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from shared.postgres import Drivers
 from tests.simulation.network import Link
 from tests.simulation.postgres.engine import Database, Session, Transaction
 from tests.simulation.postgres.table import Values
+from tests.simulation.postgres.texts import joined_in, normal
 
 
 class Row(tuple[Any, ...]):
@@ -85,33 +86,6 @@ class Statements:
         raise NotImplementedError(f"a statement that the simulation does not know: {text}")
 
 
-def joined_in(text: str) -> list[tuple[str, slice]]:
-    """The statements that `shared.writes` has joined to one, if it has, and which of the arguments each takes."""
-    if not text.startswith("WITH write_1 AS ("):
-        return []
-    parts = []
-    for statement in _split(text.removeprefix("WITH ")):
-        numbers = [int(number) for number in re.findall(r"\$(\d+)", statement)]
-        taken = slice(min(numbers) - 1, max(numbers))
-        parts.append((normal(_numbered_from_one(statement, taken.start)), taken))
-    return parts
-
-
-def _numbered_from_one(statement: str, before: int) -> str:
-    return re.sub(r"\$(\d+)", lambda at: f"${int(at[1]) - before}", statement)
-
-
-def _split(rest: str) -> Iterator[str]:
-    while head := re.match(r"write_\d+ AS \(", rest):
-        end, depth = head.end(), 1
-        while depth:
-            depth += {"(": 1, ")": -1}.get(rest[end], 0)
-            end += 1
-        yield rest[head.end() : end - 1]
-        rest = rest[end:].lstrip(", ")
-    yield rest
-
-
 def _one_after_the_other(handlers: Sequence[tuple[Handler, slice]]) -> Handler:
     """The status is that of the last one."""
 
@@ -130,11 +104,6 @@ BACKEND_GONE = asyncpg.ConnectionDoesNotExistError
 
 def _gone() -> BaseException:
     return BACKEND_GONE("connection was closed in the middle of operation")
-
-
-def normal(statement: str) -> str:
-    """The text by which a statement is known."""
-    return " ".join(statement.split())
 
 
 class Connection:
