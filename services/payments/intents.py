@@ -7,7 +7,7 @@ from typing import Protocol
 
 from prometheus_client import Histogram
 
-from services.payments.core.asking import Approved, Declined, Found
+from services.payments.core.asking import Approved, Found
 from services.payments.core.intents import answers
 from services.payments.core.intents.answers import may_call
 from services.payments.core.intents.moves import Moves
@@ -15,7 +15,7 @@ from services.payments.core.intents.replies import Reply
 from services.payments.core.intents.state import Attempt, Intent, Refused
 from services.payments.core.state import Item
 from services.payments.messages import found_messages
-from services.payments.news import Answered, Groups, News, about, recorded, surplus
+from services.payments.news import Answered, Groups, News, about, recorded, refunds_of, surplus
 from services.payments.resolving import given_back
 from services.payments.saving import save
 from services.payments.store import attempts, intents, unmatched
@@ -153,15 +153,18 @@ class Intents:
             known = Groups(await _locked(connection, (name for each in news for name in about(each))), now)
             items: list[Item] = []
             after: list[Attempt] = []
+            refunds: list[tuple[Approved | None, Attempt]] = []
             for each in news:
                 if isinstance(each, Answered):
-                    after += recorded(known, each)
+                    changed = list(recorded(known, each))
+                    after += changed
+                    refunds += refunds_of(each, changed)
                 else:
                     items += surplus(known, each, now)
             await self._save(connection, known.moves, after)
             opened = await unmatched.open_items(connection, items)
             await outbox.put(connection, found_messages(opened, now))
-            await given_back(connection, [attempt for attempt in after if _is_known_refund(attempt)], now)
+            await given_back(connection, refunds, now)
         self._announce(known.moves)
         return [None] * len(news)
 
@@ -254,7 +257,3 @@ async def _locked(connection: Connection, ids: Iterable[str | None]) -> list[lis
 def _claimed(claim: AttemptClaim, now: datetime) -> Claimed:
     attempt, intent = claim
     return Claimed(attempt, may_call(intent, now))
-
-
-def _is_known_refund(attempt: Attempt) -> bool:
-    return attempt.operation == "refund" and isinstance(attempt.answer, Approved | Declined)

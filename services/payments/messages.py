@@ -77,9 +77,9 @@ def ended_messages(items: Iterable[Item]) -> list[OutboxMessage]:
     ]
 
 
-def asking_message(item: Item, command: MoneyFact) -> OutboxMessage:
-    """What an order is told of an item's money, by whoever decided about it."""
-    order_id, by = item.money.attaching_to or item.money.order_id, item.money.resolved_by
+def asking_message(item: Item, command: MoneyFact, by: Actor | None) -> OutboxMessage:
+    """What an order is told of an item's money, by whoever decided about it or found it out."""
+    order_id = item.money.attaching_to or item.money.order_id
     assert item.command_id is not None, "an item that was asked for has a command"
     assert order_id is not None, "a command goes to an order"
     assert by is not None, "somebody decided"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.payments.core.asking import Found
+from services.payments.core.asking import Approved, Declined, Found
 from services.payments.core.intents.answers import answered, ended_challenge, gave_back, too_late
 from services.payments.core.intents.moves import Moves, intent_of
 from services.payments.core.intents.replies import Reply, replied
@@ -79,3 +79,12 @@ def recorded(known: Groups, news: Answered) -> Iterator[Attempt]:
         after = too_late(moves, attempt) if answer is None else answered(moves, attempt, answer)
     if after is not None:
         yield after
+
+
+def refunds_of(news: Answered, after: Iterable[Attempt]) -> Iterator[tuple[Approved | None, Attempt]]:
+    """Refunds of which something is known now that was not known before, each with what was approved then."""
+    before = news.attempt.answer if isinstance(news.attempt.answer, Approved) else None
+    for attempt in after:
+        known = attempt.operation == "refund" and isinstance(attempt.answer, Approved | Declined)
+        if known and attempt.answer != before:
+            yield before, attempt

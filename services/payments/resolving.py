@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import datetime
 
+import structlog
+
 from services.payments.core import resolving as core
 from services.payments.core.asking import Approved
 from services.payments.core.intents.moves import Moves, intent_of
@@ -11,6 +13,7 @@ from services.payments.core.intents.state import Attempt
 from services.payments.core.resolving import (
     OUR_CHANNEL,
     Attach,
+    CameBack,
     Decision,
     Denied,
     Found,
@@ -31,8 +34,12 @@ from shared.immutable import immutable
 from shared.postgres import Connection
 from shared.writes import write
 
+log = structlog.get_logger(__name__)
+
 _OVERDUE = Actor(type="system", id="jobs.mark_overdue_money")
 """Who gives back what nobody has decided about in time."""
+_WATCH = Actor(type="system", id="attempts.watched")
+"""Who finds out that a refund came back."""
 
 
 @immutable
@@ -69,7 +76,7 @@ async def resolve(
         await save(connection, [moves])
     await unmatched.change_items(connection, [claimed.item])
     rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
-    asking = [asking_message(claimed.item, claimed.command)] if claimed.command else []
+    asking = [asking_message(claimed.item, claimed.command, wish.actor)] if claimed.command else []
     await outbox.put(connection, [*asking, *ended_messages([claimed.item]), *found_messages(rest, now)])
     return claimed.item
 
@@ -88,19 +95,34 @@ async def return_overdue(connection: Connection, due: Due, now: datetime) -> boo
     return isinstance(found, Item)
 
 
-async def given_back(connection: Connection, attempts: Sequence[Attempt], now: datetime) -> None:
-    """What processors said of giving money back: orders are told of what they did, and the rest is open again."""
-    for attempt in attempts:
+async def given_back(connection: Connection, refunds: Sequence[tuple[Approved | None, Attempt]], now: datetime) -> None:
+    """What processors said of giving money back, each with what they had approved before: orders are told of what
+    they did, and of what came back; the rest is open again."""
+    for before, attempt in refunds:
         asked, answer = attempt.asked, attempt.answer
         assert asked.unmatched_money_id is not None, "a refund gives back an item's money"
         locked = await unmatched.lock_item(connection, asked.unmatched_money_id, asked.merchant_id, asked.environment)
         assert locked is not None, "the item is there for ever"
+        code = getattr(answer, "code", "not_processed")
+        if before is not None:
+            await _came_back(connection, core.came_back(locked[0], before.reference, code, now), now)
+            continue
         if isinstance(answer, Approved):
             item, command = core.given_back(locked[0], answer.reference, now)
-            await outbox.put(connection, [asking_message(item, command)])
+            await outbox.put(connection, [asking_message(item, command, item.money.resolved_by)])
         else:
-            item = core.kept(locked[0], getattr(answer, "code", "not_processed"))
+            item = core.kept(locked[0], code)
         await unmatched.change_items(connection, [item])
+
+
+async def _came_back(connection: Connection, found: CameBack | None, now: datetime) -> None:
+    if found is None:
+        return
+    log.warning("refund_came_back", unmatched_money_id=found.item.money.unmatched_money_id)
+    await unmatched.change_items(connection, [found.item])
+    again = await unmatched.open_items(connection, [found.again] if found.again else [])
+    told = asking_message(found.item, found.command, _WATCH)
+    await outbox.put(connection, [told, *found_messages(again, now)])
 
 
 async def settle_all(connection: Connection, replies: Sequence[CommandAccepted | CommandRefused], now: datetime) -> int:

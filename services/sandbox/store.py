@@ -63,6 +63,10 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (merchant_id,
 WHERE ended.merchant_id = new.merchant_id AND ended.environment = new.environment
     AND ended.attempt_id = new.attempt_id
 """
+_LATE_REFUNDS = """
+SELECT payment_id, attempt_id, movement_id, amount_minor, fails_at FROM attempts
+WHERE payment_id = ANY($1::text[]) AND fails_at IS NOT NULL ORDER BY fails_at, attempt_id
+"""
 _MOVEMENT = """
 SELECT more.movement_id, more.kind, more.payment_id, order_id, payment_intent_id, more.attempt_id,
     less.account AS source, more.account AS target, more.amount_minor, more.currency, more.made_at,
@@ -226,11 +230,7 @@ def _entries(movement: Movement, change: Change) -> list[tuple[Any, ...]]:
 
 
 async def _late_refunds(connection: Connection, payment_ids: Sequence[str]) -> dict[str, list[LateRefund]]:
-    rows = await connection.fetch(
-        "SELECT payment_id, attempt_id, movement_id, amount_minor, fails_at FROM attempts "
-        "WHERE payment_id = ANY($1::text[]) AND fails_at IS NOT NULL ORDER BY fails_at, attempt_id",
-        payment_ids,
-    )
+    rows = await connection.fetch(_LATE_REFUNDS, payment_ids)
     found: dict[str, list[LateRefund]] = {}
     for row in rows:
         late = LateRefund(row["attempt_id"], row["movement_id"], row["amount_minor"], row["fails_at"])

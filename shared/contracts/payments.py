@@ -46,7 +46,8 @@ class UnmatchedMoney(Part):
     external_reference: str | None = None
     replaced_by: Identifier | None = None
     split_from: Identifier | None = None
-    """The item whose rest this is: only a part of that one was attached or returned."""
+    """The item whose rest this is, since only a part of that one was attached or returned; or the one that was returned
+    and came back."""
     version: int = 1
     attaching_to: Identifier | None = None
     """The order that has been told, while it has not answered."""

@@ -57,9 +57,13 @@ async def surplus(shop: Shop, means: Means) -> UnmatchedMoney:
 
 async def only(shop: Shop) -> UnmatchedMoney:
     """The merchant's only item."""
-    wanted = ItemFilter(shop.merchant_id, "test")
-    [item] = await unmatched.list_items(shop.pools.of["payments"], wanted, None, 20)
+    [item] = await items(shop)
     return item
+
+
+async def items(shop: Shop) -> list[UnmatchedMoney]:
+    """The merchant's, the newest first."""
+    return await unmatched.list_items(shop.pools.of["payments"], ItemFilter(shop.merchant_id, "test"), None, 20)
 
 
 def job(shop: Shop, pool: Pool | None = None, policy: Any = "return") -> MarkOverdueJob:
@@ -209,4 +213,107 @@ async def test_killed_at_each_await_of_the_job_it_goes_back_once(pools: Pools) -
             assert len(await refunds(shop)) == 1
             deaths += died
     # To mark what is overdue, to find what is due, to lock it, to ask for it, and to save that.
+    assert deaths > 10
+
+
+LATE = card("sandbox_refund_fails_late")
+
+
+async def found_out(shop: Shop) -> None:
+    """Until nothing is watched any more, and everybody has heard of it."""
+    told = True
+    while told:
+        await shop.settle(lambda group: all(not intent.refunding and not intent.watching for intent in group))
+        told = await shop.carry()
+
+
+async def is_ours_again(shop: Shop) -> None:
+    ledger, order = await moved(shop), await shop.order()
+    assert (ledger["refund", 5000], ledger["refund_reversal", 5000]) == (1, 1)
+    assert (order.refunded, order.captured, order.credit) == (0, 10_000, 5000)
+    assert [(each["status"], each["outcome"]) for each in await refunds(shop)] == [("ended", "Declined")]
+
+
+async def came_back_once(shop: Shop) -> None:
+    """Nobody has asked again, and nothing has been told twice."""
+    await is_ours_again(shop)
+    again, ended = await items(shop)
+    assert (ended.status, ended.replaced_by) == ("returned", again.unmatched_money_id)
+    assert (again.kind, again.status, again.refusal) == ("surplus", "open", "refund_failed")
+    assert (again.amount_money, again.split_from) == (ended.amount_money, ended.unmatched_money_id)
+
+
+async def test_a_refund_that_the_bank_sends_back_is_open_again_and_its_order_knows(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        await surplus(shop, LATE)
+        await job(shop)()
+        await given_back(shop)
+        assert (await only(shop)).status == "returned"
+        assert (await shop.order()).refunded == 5000
+        await found_out(shop)
+        await came_back_once(shop)
+        # It is old enough for the policy one day; what came back once waits for a person even then.
+        shop.clock.turn(TURNED_S)
+        for _ in range(2):
+            await job(shop)()
+            await given_back(shop)
+        again, _ = await items(shop)
+        assert (again.status, again.refusal) == ("return_due", "refund_failed")
+        await is_ours_again(shop)
+        # Whoever tries it once more makes another refund, which comes back too.
+        assert isinstance(await decide(shop, again), Item)
+        await given_back(shop)
+        await found_out(shop)
+        assert (await moved(shop))["refund_reversal", 5000] == 2
+        assert (await shop.order()).refunded == 0
+        assert [each.status for each in await items(shop)] == ["open", "returned", "returned"]
+
+
+async def test_what_comes_back_before_its_order_knew_that_it_had_gone(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        item = await surplus(shop, LATE)
+        await job(shop)()
+        async with asyncio.timeout(30):
+            while not [each for each in await refunds(shop) if each["outcome"] == "Declined"]:
+                shop.clock.turn(1)
+                await asyncio.sleep(0.05)
+        after = await only(shop)
+        assert (after.status, after.refusal) == ("open", "refund_failed")
+        await found_out(shop)
+        await is_ours_again(shop)
+        assert [(each.unmatched_money_id, each.status) for each in await items(shop)] == [
+            (item.unmatched_money_id, "open")
+        ]
+
+
+async def test_what_has_gone_back_for_good_is_watched_and_changes_nothing(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        await surplus(shop, card())
+        await job(shop)()
+        await given_back(shop)
+        for _ in range(40):
+            shop.clock.turn(2 * 24 * 60 * 60)
+            shop.worker.due.set()
+            await asyncio.sleep(0.05)
+        await found_out(shop)
+        await went_back_once(shop)
+        [refund] = await refunds(shop)
+        assert (refund["status"], refund["outcome"]) == ("ended", "Approved")
+
+
+@pytest.mark.timeout(600)
+async def test_killed_at_each_await_of_finding_out_it_comes_back_once(pools: Pools) -> None:
+    deaths, died = 0, True
+    while died:
+        async with Shop(pools) as shop:
+            await surplus(shop, LATE)
+            await job(shop)()
+            await given_back(shop)
+            process = shop.worker.process
+            process.die_after(deaths + 1)
+            await found_out(shop)
+            died = process.dead
+            await came_back_once(shop)
+            deaths += died
+    # To claim what is due, to look it up, to lock the intent and the item, and to save what follows.
     assert deaths > 10

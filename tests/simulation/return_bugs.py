@@ -48,8 +48,8 @@ def a_refund_that_got_no_answer_is_made_anew() -> Iterator[None]:
 
 @bug
 def its_order_is_not_told() -> Iterator[None]:
-    async def silent(connection: Any, attempts: Sequence[Attempt], now: datetime) -> None:
-        for attempt in attempts:
+    async def silent(connection: Any, refunds: Sequence[tuple[Any, Attempt]], now: datetime) -> None:
+        for _, attempt in refunds:
             asked = attempt.asked
             place = (asked.unmatched_money_id or "", asked.merchant_id, asked.environment)
             locked = await unmatched.lock_item(connection, *place)
@@ -69,4 +69,29 @@ def more_goes_back_than_was_too_much() -> Iterator[None]:
         return refund(self, intent, intent.captured_minor, *arguments, **options)
 
     with patch.object(Moves, "refund", generous):
+        yield
+
+
+@bug
+def what_comes_back_is_never_found_out() -> Iterator[None]:
+    """A refund that was approved is taken for done."""
+
+    def done(moves: Moves, intent: Intent, attempt: Attempt, _: Any) -> Attempt:
+        moves.change(intent, watching=())
+        return replace(attempt, status="ended")
+
+    with patch.object(answers, "_watched", done):
+        yield
+
+
+@bug
+def what_comes_back_is_an_item_that_nobody_sees() -> Iterator[None]:
+    """Its order is told, and the item stays returned."""
+    came_back = resolving.came_back
+
+    def unseen(*arguments: Any) -> Any:
+        found = came_back(*arguments)
+        return found and replace(found, again=None)
+
+    with patch.object(resolving, "came_back", unseen):
         yield

@@ -152,6 +152,7 @@ def went_back(
     """The second leg was too much, and is given back by the acquirer."""
     item: Json = {"unmatched_money_id": "um_1", "channel_id": OUR_CHANNEL, "event_id": "pi_2.fact.3"}
     item |= {"status": status, "kind": "surplus", "amount_minor": 400, "refusal": None, "order_id": ORDER}
+    item |= {"replaced_by": None, "split_from": None}
     world.rows("payments.unmatched_money").append(item)
     for number, amount in enumerate(amounts):
         asked = orjson.dumps({"unmatched_money_id": "um_1"}).decode()
@@ -167,6 +168,25 @@ def went_back(
         world.ask(ORDER, "um_1.1", "record_refund", ours=False, **body, currency="EUR", effect="reopen_balance")
         said = body | {"payment_reference": "sbp_2", "returned_minor": 0, "effect": "reopen_balance"}
         world.happen(ORDER, "um_1.1", ("refund_recorded", said))
+
+
+def came_back(world: ToyWorld, *, told: bool = True, again: int | None = 400) -> None:
+    """What the second leg was too much was given back, and the buyer's bank sent it back."""
+    went_back(world)
+    world.rows("payments.payment_attempts")[-1]["outcome"] = "Declined"
+    about: Json = {"movement_id": "sbm_0_reversal", "kind": "refund_reversal", "attempt_id": "att_back0"}
+    for account, minor in (("holder", -400), ("merchant", 400)):
+        world.rows(ENTRIES).append(about | {"account": account, "amount_minor": minor, "payment_id": "sbp_2"})
+    ended = world.rows("payments.unmatched_money")[-1]
+    ended["replaced_by"] = "um_2"
+    if again is not None:
+        anew = {"unmatched_money_id": "um_2", "status": "open", "replaced_by": None, "split_from": "um_1"}
+        anew |= {"refusal": "refund_failed"}
+        world.rows("payments.unmatched_money").append(ended | anew | {"amount_minor": again})
+    if told:
+        body: Json = {"refund_id": "ref_1", "refund_reference": "sbm_0"}
+        world.ask(ORDER, "um_1.2", "reverse_refund", ours=False, **body)
+        world.happen(ORDER, "um_1.2", ("refund_reversed", body))
 
 
 SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
@@ -202,6 +222,9 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
     (Invariant.GOES_BACK_ONCE, lambda world: went_back(world, told=False, amounts=(0, 0), status="return_due")),
     (Invariant.LEDGER_IS_ON_ORDERS, lambda world: went_back(world, told=False)),
     (Invariant.NOTHING_INVENTED, lambda world: went_back(world, amounts=())),
+    (Invariant.NOTHING_INVENTED, lambda world: came_back(world, told=False)),
+    (Invariant.GOES_BACK_ONCE, lambda world: came_back(world, again=None)),
+    (Invariant.GOES_BACK_ONCE, lambda world: came_back(world, again=399)),
     (Invariant.FIRST_IN_ORDER, lambda world: tell(world, 1, 1, "unknown", 0)),
     (Invariant.ANSWERS_STAY, lambda world: promised(world, "pi_1")),
     (Invariant.NOTHING_LOST, lambda world: promised(world, "pi_1", "pi_9")),
@@ -212,6 +235,15 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
 def test_an_honest_world_is_right() -> None:
     world = honest()
     assert list(map(str, audit(world.books, world.evidence, finished=True))) == []
+
+
+@pytest.mark.parametrize("happens", [went_back, came_back])
+def test_money_may_go_back_and_come_back(happens: Callable[[ToyWorld], None]) -> None:
+    world = honest()
+    happens(world)
+    found = {finding.invariant for finding in audit(world.books, world.evidence, finished=True)}
+    about_it = {Invariant.GOES_BACK_ONCE, Invariant.LEDGER_IS_ON_ORDERS, Invariant.NOTHING_INVENTED}
+    assert found & about_it == set(), "the toy tells no events of it, which others find"
 
 
 def test_what_is_never_heard_is_tried_for_ever() -> None:

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.payments.core.asking import Approved, Means, NeverArrived, NotSent, Unknown
+from services.payments.core.asking import Approved, Declined, Means, NeverArrived, NotSent, Unknown
 from services.payments.core.intents.answers import gave_back
 from services.payments.core.intents.moves import Moves
-from services.payments.core.intents.state import Intent
+from services.payments.core.intents.state import Attempt, Intent
 from services.payments.core.intents.surplus import item_for_reply
 from services.payments.core.resolving import (
     Claimed,
@@ -16,10 +16,13 @@ from services.payments.core.resolving import (
     GiveBack,
     Return,
     Wish,
+    answered,
+    came_back,
     decide,
     given_back,
     kept,
 )
+from services.payments.core.state import Item
 from shared.contracts.model import Actor
 from shared.contracts.order_commands import RecordRefund
 from shared.contracts.orders import CommandAccepted, CommandRefused
@@ -77,9 +80,112 @@ def test_what_its_processor_gives_back_is_asked_once_and_counted_once() -> None:
     assert moves["pi_1"].status == "succeeded"
     after = gave_back(moves, first, Approved("ref-1", 2000))
     assert after is not None
-    assert after.status == "ended"
+    assert after.status == "watched"
     assert gave_back(moves, first, Approved("ref-1", 2000)) is None
     assert moves["pi_1"].refunding == (second.attempt_id,)
+
+
+def watched(means: Means = CARD) -> tuple[Moves, Attempt]:
+    moves = Moves([replace(collected(), means=means)], NOW)
+    moves.refund(moves["pi_1"], 2000, "um_1")
+    after = gave_back(moves, moves.attempts[0], Approved("ref-1", 2000))
+    assert after is not None
+    return moves, after
+
+
+def test_a_refund_is_looked_up_for_a_month_less_and_less_often() -> None:
+    moves, attempt = watched()
+    looks = 0
+    while attempt.status == "watched":
+        assert moves["pi_1"].watching == (attempt.attempt_id,)
+        moves.now = attempt.due_at
+        # An answer that is missing now and then says nothing of what was approved.
+        found = (Approved("ref-1", 2000), Unknown("no answer"), NotSent("left alone"), NeverArrived())[looks % 4]
+        looked = gave_back(moves, attempt, found)
+        assert looked is not None
+        assert looked.answer == Approved("ref-1", 2000)
+        attempt, looks = looked, looks + 1
+    assert (attempt.status, moves["pi_1"].watching) == ("ended", ())
+    assert timedelta(days=30) <= attempt.updated_at - attempt.created_at < timedelta(days=60)
+    assert looks < 25
+
+
+def test_a_refund_that_comes_back_is_found_out_once() -> None:
+    moves, attempt = watched()
+    back = gave_back(moves, attempt, Declined("refund_failed", "It was sent back."))
+    assert back is not None
+    assert (back.status, back.answer, moves["pi_1"].watching) == (
+        "ended",
+        Declined("refund_failed", "It was sent back."),
+        (),
+    )
+    assert gave_back(moves, attempt, Declined("refund_failed", "It was sent back.")) is None
+    assert gave_back(moves, attempt, Approved("ref-1", 2000)) is None
+
+
+def test_whoever_claimed_a_refund_before_it_was_approved_says_nothing_new() -> None:
+    moves, attempt = watched()
+    for answer in (Approved("ref-1", 2000), Unknown("no answer"), Declined("refund_failed", "It was sent back.")):
+        assert gave_back(moves, replace(attempt, status="unknown", answer=None), answer) is None
+    assert moves["pi_1"].watching == (attempt.attempt_id,)
+
+
+def test_cash_that_was_paid_out_does_not_come_back() -> None:
+    moves, attempt = watched(Means("cash"))
+    assert (attempt.status, moves["pi_1"].watching) == ("ended", ())
+
+
+def returning() -> Item:
+    item = item_for_reply(collected(), accepted(surplus_minor=1200), NOW)
+    assert item is not None
+    claimed = decide(Found(item, None, None), Wish(Actor(type="key", id="key_1"), note="Too much"), GiveBack(), NOW)
+    assert isinstance(claimed, Claimed)
+    back, _ = given_back(claimed.item, "ref-1", NOW)
+    return back
+
+
+def test_what_came_back_before_its_order_answered_is_the_same_item_open_again() -> None:
+    back = returning()
+    found = came_back(back, "ref-1", "refund_failed", NOW)
+    assert found is not None
+    assert (found.item.money.status, found.item.money.refusal, found.again) == ("open", "refund_failed", None)
+    assert found.item.money.return_reference is None
+    assert (found.command.refund_reference, found.item.command_id) == ("ref-1", f"{back.money.unmatched_money_id}.2")
+    assert came_back(found.item, "ref-1", "refund_failed", NOW) is None
+
+
+def test_what_came_back_after_its_item_had_ended_is_an_item_of_its_own() -> None:
+    back = returning()
+    ended = answered(back, CommandAccepted(command_id=back.command_id or "", order_id="ord_1", order_version=10), NOW)
+    found = came_back(ended, "ref-1", "refund_failed", NOW + timedelta(hours=1))
+    assert found is not None
+    assert found.again is not None
+    old, new = found.item.money, found.again.money
+    assert (old.status, old.replaced_by, old.resolved_by) == (
+        "returned",
+        new.unmatched_money_id,
+        back.money.resolved_by,
+    )
+    assert (new.status, new.refusal, new.amount_money, new.split_from) == (
+        "open",
+        "refund_failed",
+        old.amount_money,
+        old.unmatched_money_id,
+    )
+    assert (new.resolved_by, new.resolved_at, new.return_reference, new.note, new.version) == (
+        None,
+        None,
+        None,
+        None,
+        1,
+    )
+    assert new.created_at == NOW + timedelta(hours=1)
+    assert came_back(found.item, "ref-1", "refund_failed", NOW) is None
+    # Given back once more, it is another refund for the order.
+    claimed = decide(Found(found.again, None, None), Wish(Actor(type="key", id="key_1")), GiveBack(), NOW)
+    assert isinstance(claimed, Claimed)
+    _, told = given_back(claimed.item, "ref-2", NOW)
+    assert told.refund_id != found.command.refund_id
 
 
 def test_a_refund_of_which_nothing_is_known_is_looked_up_and_one_that_never_arrived_is_asked_anew() -> None:

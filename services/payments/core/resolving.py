@@ -13,7 +13,7 @@ from services.payments.core.reconciling import AT_THE_ACQUIRER
 from services.payments.core.state import EventStatus, Item, KeptEvent, KnownOrder
 from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent, ChannelPaymentCaptured, ChannelPaymentRefunded
 from shared.contracts.model import Actor, Money, PositiveMoney
-from shared.contracts.order_commands import MoneyFact, RecordRefund
+from shared.contracts.order_commands import MoneyFact, RecordRefund, ReverseRefund
 from shared.contracts.order_parts import Method, Tender
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable, replace
@@ -98,6 +98,15 @@ class Claimed:
 
 
 @immutable
+class CameBack:
+    """The item afterwards, what its order is told, and the item that the money is from now on where it is another."""
+
+    item: Item
+    command: ReverseRefund
+    again: Item | None = None
+
+
+@immutable
 class Denied:
     """Why it cannot be done; nothing has changed."""
 
@@ -175,6 +184,31 @@ def given_back(item: Item, reference: str, now: datetime) -> tuple[Item, RecordR
 def kept(item: Item, code: str) -> Item:
     """The item whose money its processor does not give back: open again."""
     return _changed(item, **_OPEN_AGAIN, refusal=code)
+
+
+def came_back(item: Item, reference: str, code: str, now: datetime) -> CameBack | None:
+    """What its processor had given back under this name, and what the buyer's bank has sent back since.
+
+    The order is told after the refund. An item that had not ended by then is open again, one that had stays as it
+    ended, and the money is an item of its own; `None` where the money is in another item's hands already.
+    """
+    if item.money.return_reference != reference or item.money.replaced_by is not None:
+        return None
+    told = replace(item, attempt=item.attempt + 1)
+    command = ReverseRefund(refund_id=_refund_id(item), refund_reference=reference, reason=code)
+    if item.money.status == "returning":
+        return CameBack(kept(told, code), command)
+    anew = {
+        "unmatched_money_id": derived_id("um", item.money.unmatched_money_id, "came_back"),
+        "split_from": item.money.unmatched_money_id,
+        "refusal": code,
+        "created_at": now,
+        "version": 1,
+        "order_version": None,
+        "resolved_at": None,
+    }
+    again = replace(item, money=item.money.model_copy(update=_OPEN_AGAIN | anew), attempt=0, asked_at=None)
+    return CameBack(_changed(told, replaced_by=again.money.unmatched_money_id), command, again)
 
 
 def answered(item: Item, reply: CommandAccepted | CommandRefused, now: datetime) -> Item:
@@ -326,7 +360,7 @@ def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
     money, event = item.money, event_of(item)
     assert money.amount_money is not None, "what is on an order has an amount"
     return RecordRefund(
-        refund_id=derived_id("ref", money.unmatched_money_id),
+        refund_id=_refund_id(item),
         refund_reference=way.reference,
         payment_id=money.payment_id,
         payment_reference=money.payment_reference,
@@ -337,6 +371,11 @@ def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
         refunded_at=way.returned_at,
         reason=wish.note,
     )
+
+
+def _refund_id(item: Item) -> str:
+    """An item's money goes back as one refund."""
+    return derived_id("ref", item.money.unmatched_money_id)
 
 
 def _elsewhere(item: Item, tender: Tender) -> Tender:

@@ -102,9 +102,10 @@ async def collect(
     return _answered(result)
 
 
-async def look_up(wiring: Wiring, intent: Intent, within_s: float = _LOOK_UP_S) -> None:
-    """Where nobody knows what became of it, its processor is asked now; an answer that takes long is not waited for."""
-    if intent.step in ("finding_out", "challenged"):
+async def look_up(wiring: Wiring, intent: Intent, within_s: float = _LOOK_UP_S, *, refunds: bool = False) -> None:
+    """Where nobody knows what became of it, its processor is asked now; an answer that takes long is not waited for.
+    With `refunds`, also what became of those, and whether any of them came back."""
+    if intent.step in ("finding_out", "challenged") or (refunds and (intent.refunding or intent.watching)):
         asking = asyncio.create_task(wiring.runner.look_up(intent.payment_intent_id), name="look up")
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):

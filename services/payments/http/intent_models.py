@@ -199,8 +199,9 @@ class PaymentAttempt(AnswerModel):
     order_id: str
     operation: Operation
     connector: str
-    status: Literal["pending", "unknown", "challenged", "ended"]
-    """`pending` is on its way; `unknown` got no answer and is looked up; `challenged` waits for the buyer."""
+    status: Literal["pending", "unknown", "challenged", "watched", "ended"]
+    """`pending` is on its way; `unknown` got no answer and is looked up; `challenged` waits for the buyer; `watched` is
+    a refund that was approved and that the buyer's bank may send back for 30 days."""
     amount_money: Money
     method: PaymentMethodShown
     """What the money was taken with, or is to be."""

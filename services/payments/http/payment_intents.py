@@ -207,7 +207,8 @@ class PaymentIntentController(Controller):
         guards=[WRITE],
         **operation(
             "Ask what became of a payment intent",
-            description="Its processor is asked now, where it is not known what happened; otherwise nothing changes.",
+            description="Its processor is asked now, where it is not known what happened, or where a refund of it may "
+            "have come back; otherwise nothing changes.",
             gives=PaymentIntent,
             problems=("NOT_FOUND",),
         ),
@@ -216,7 +217,7 @@ class PaymentIntentController(Controller):
         self, request: ApiRequest, state: State, payment_intent_id: FromPath[str]
     ) -> Answer:
         wiring: Wiring = state.payments
-        await look_up(wiring, await own_intent(request, wiring, payment_intent_id))
+        await look_up(wiring, await own_intent(request, wiring, payment_intent_id), refunds=True)
         return one(request, shown(await own_intent(request, wiring, payment_intent_id)))
 
 

@@ -62,7 +62,7 @@ WITH claimed AS (
 _CLAIM_UNKNOWN = f"""
 WITH claimed AS (
     UPDATE payment_attempts SET claims = claims + 1, claimed_until = $3
-    WHERE payment_intent_id = $1 AND status IN ('unknown', 'challenged')
+    WHERE payment_intent_id = $1 AND status IN ('unknown', 'challenged', 'watched')
         AND (claimed_until IS NULL OR claimed_until <= $2)
     {_WITH_INTENTS}
 """
@@ -77,7 +77,7 @@ async def claim(connection: Connection | Pool, now: datetime, limit: int) -> lis
 
 
 async def claim_unknown(pool: Pool, payment_intent_id: str, now: datetime) -> list[Claim]:
-    """What this intent waits to know, due or not; nothing while it is somebody's. One statement."""
+    """What this intent waits to know, or watches, due or not; nothing while it is somebody's. One statement."""
     return _claims(await pool.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR))
 
 

@@ -36,6 +36,7 @@ _COLUMNS = (
     ("external_reference", "text"),
     ("order_version", "integer"),
     ("split_from", "text"),
+    ("refusal", "text"),
     ("overdue_at", "timestamptz"),
     ("created_at", "timestamptz"),
 )
@@ -52,6 +53,7 @@ _CHANGING = (
     ("return_reference", "text"),
     ("note", "text"),
     ("refusal", "text"),
+    ("replaced_by", "text"),
     ("resolved_at", "timestamptz"),
     ("attempt", "integer"),
     ("command_id", "text"),
@@ -60,7 +62,7 @@ _CHANGING = (
 _CHANGED = (("unmatched_money_id", "text"), *_CHANGING)
 _NAMES = names_of(_COLUMNS)
 _LATER = (
-    "replaced_by, version, attaching_to, surplus_minor, resolved_by, return_reference, note, refusal, resolved_at, "
+    "replaced_by, version, attaching_to, surplus_minor, resolved_by, return_reference, note, resolved_at, "
     "attempt, asked_at"
 )
 _ALL = ", ".join("event::text AS event" if name == "event" else name for name, _ in _COLUMNS) + f", {_LATER}"
@@ -284,6 +286,7 @@ def _row(item: Item) -> tuple[Any, ...]:
         money.external_reference,
         money.order_version,
         money.split_from,
+        money.refusal,
         money.overdue_at,
         money.created_at,
     )
@@ -305,6 +308,7 @@ def _changed(item: Item) -> tuple[Any, ...]:
         money.return_reference,
         money.note,
         money.refusal,
+        money.replaced_by,
         money.resolved_at,
         item.attempt,
         item.command_id,
@@ -313,7 +317,7 @@ def _changed(item: Item) -> tuple[Any, ...]:
 
 
 _NOT_MONEY = ("merchant_id", "environment", "channel_event_id", "amount_minor", "currency", "event")
-_MONEY_LATER = ("replaced_by", "version", "attaching_to", "return_reference", "note", "refusal", "resolved_at")
+_MONEY_LATER = ("replaced_by", "version", "attaching_to", "return_reference", "note", "resolved_at")
 
 
 def _item(row: Any) -> Item:

@@ -127,6 +127,16 @@ async def test_an_attempt_comes_with_its_intent(payments: Store) -> None:
     assert found == [(attempt(2, status="unknown", claims=1), asked), (attempt(1, claims=1), asked)]
 
 
+async def test_what_is_watched_is_found_when_it_is_due_and_whenever_somebody_asks(payments: Store) -> None:
+    watched = attempt(1, status="watched", due_at=NOW + timedelta(days=1))
+    await attempted(payments, watched)
+    await saved(payments, intent(1, step="ended", watching=("att_1",)))
+    assert await claimed(payments) == []
+    [(found, its_intent)] = await attempts.claim_unknown(payments.pool, "pi_1", NOW)
+    assert (found, its_intent.watching) == (replace(watched, claims=1), ("att_1",))
+    assert await claimed(payments, NOW + timedelta(days=1)) == [replace(watched, claims=2)]
+
+
 async def test_a_new_attempt_that_is_claimed_is_its_makers_for_a_while(payments: Store) -> None:
     mine, anybodys = attempt(1, claims=1), attempt(2)
     async with transaction(payments.pool) as connection:

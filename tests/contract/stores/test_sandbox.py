@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.sandbox import store
-from services.sandbox.core.payment import Change, Movement, Payment
+from services.sandbox.core.payment import Change, LateRefund, Movement, Payment
 from services.sandbox.store import Attempt
 from shared.contracts.sandbox import SandboxOutcome, Whose
 from shared.immutable import replace
@@ -150,6 +150,22 @@ async def test_an_attempt_ends_otherwise_than_it_began(sandbox: Store) -> None:
     await saved(sandbox, Change(later).ended("att_1", APPROVED).moved(hold()))
     assert await read(sandbox, "att_1") == [attempt(answer=asks, outcome=APPROVED)]
     assert await locked(sandbox) == replace(later, held_minor=900)
+
+
+async def test_refunds_that_are_going_to_come_back_are_known_until_they_have(sandbox: Store) -> None:
+    failing = payment(token="sandbox_refund_fails_late", capture=True)
+    sale = Movement("sbm_1", "sale", "att_1", "holder", "merchant", 900)
+    back = [LateRefund(f"att_{number}", f"sbm_{number}", 100 * number, NOW + SECOND / number) for number in (2, 3)]
+    async with transaction(sandbox.pool) as connection:
+        await write(
+            connection, store.new_attempts([attempt(), *(attempt(int(e.attempt_id[-1]), late=e) for e in back)])
+        )
+    await saved(sandbox, Change(failing).moved(sale))
+    assert await locked(sandbox) == replace(failing, collected_minor=900, late=tuple(reversed(back)))
+    refused = SandboxOutcome(status="declined", code="refund_failed")
+    await saved(sandbox, Change(failing).ended("att_3", refused))
+    assert await locked(sandbox) == replace(failing, collected_minor=900, late=(back[0],))
+    assert await read(sandbox, "att_3") == [attempt(3, outcome=refused)]
 
 
 async def test_what_is_due_is_found_the_longest_ago_first(sandbox: Store) -> None:

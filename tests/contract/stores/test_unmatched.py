@@ -42,6 +42,16 @@ async def test_an_item_is_opened_once(payments: Store) -> None:
     assert await read(payments, environment="live") is None
 
 
+async def test_what_came_back_is_opened_with_its_reason_and_its_old_item_names_it(payments: Store) -> None:
+    again = item("um_2", split_from="um_1", refusal="refund_failed")
+    await opened(payments, item(), again)
+    assert await read(payments, "um_2") == again.money
+    old = item(status="returned", replaced_by="um_2", version=2)
+    async with transaction(payments.pool) as connection:
+        await unmatched.change_items(connection, [old])
+    assert await read(payments) == old.money
+
+
 async def test_who_opens_an_item_that_is_being_opened_waits(payments: Store) -> None:
     async with transaction(payments.pool) as first:
         await unmatched.open_items(first, [item()])

@@ -33,7 +33,9 @@ class Ledger:
     acted: list[Row] = field(default_factory=list)
     """Authorizations by which it held or collected something, or asked the buyer."""
     refunds: dict[str, tuple[str, str, int]] = field(default_factory=dict)
-    """By the acquirer's name of each: the payment, the attempt, and how much went back."""
+    """By the acquirer's name of each: the payment, the attempt, and how much went back for good."""
+    came_back: dict[str, str] = field(default_factory=dict)
+    """By the attempt: the acquirer's name of a refund whose money came back."""
     collected_first: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """An intent of which something is collected, and the intents that had held something until then."""
 
@@ -57,6 +59,11 @@ def ledger_of(seen: Seen) -> Ledger:
             held.add(intent)
         elif row["account"] == "merchant" and row["kind"] == "refund":
             ledger.refunds[row["movement_id"]] = (row["payment_id"], row["attempt_id"], -row["amount_minor"])
+        elif row["account"] == "merchant" and row["kind"] == "refund_reversal":
+            name = row["movement_id"].removesuffix("_reversal")
+            _, attempt_id, amount = ledger.refunds.pop(name)
+            assert (attempt_id, amount) == (row["attempt_id"], row["amount_minor"]), "all of it comes back, once"
+            ledger.came_back[attempt_id] = name
         elif row["account"] == "merchant":
             account.collected += row["amount_minor"]
             if row["kind"] in _COLLECTS:

@@ -168,6 +168,7 @@ def _sandbox() -> list[Table]:
             merchant_id environment attempt_id request_hash payment_id answer outcome movement_id amount_minor fails_at
             """,
             "merchant_id environment attempt_id",
+            indexes={"late": lambda row: None if row["fails_at"] is None else row["payment_id"]},
         ),
         Table(
             "entries",

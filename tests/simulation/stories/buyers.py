@@ -19,6 +19,7 @@ _CARDS = {
     "sandbox_duplicate_reply": 1,
     "sandbox_slow": 1,
     "sandbox_authorization_expires": 1,
+    "sandbox_refund_fails_late": 2,
 }
 _A_MOMENT_S = (0.0, 0.001, 0.004, 0.01, 0.03, 0.1, 1.0)
 

@@ -15,6 +15,7 @@ from services.payments.core.asking import (
 from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import NO_CALL_WITHIN, Attempt, AttemptStatus, Intent, may_have_been_sent
+from services.payments.core.reconciling import AT_THE_ACQUIRER
 from shared.contracts.payment_intents import (
     Decline,
     NextAction,
@@ -31,6 +32,8 @@ _LATEST = timedelta(minutes=10)
 """How long an attempt that is not answered is left alone, at least and at most."""
 _WATCHED_EVERY = timedelta(seconds=5)
 """How often the outcome of a challenge is looked up without anybody asking."""
+_WATCHED_FOR = timedelta(days=30)
+"""How long after a refund was approved the buyer's bank may send it back, as processors say."""
 
 
 def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
@@ -59,9 +62,11 @@ def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
 def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
     """A refund's attempt with its answer; `None` where it had its answer before. What it means is its item's to say.
 
-    One that is known never to have been done is asked for anew.
+    One that is known never to have been done is asked for anew. What was given back at a processor may come back.
     """
     intent = moves[attempt.asked.payment_intent_id]
+    if attempt.attempt_id in intent.watching:
+        return _watched(moves, intent, attempt, answer)
     if attempt.attempt_id not in intent.refunding:
         return None
     pause = _pause(moves, attempt)
@@ -76,8 +81,25 @@ def gave_back(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
         assert asked.unmatched_money_id is not None, "a refund gives back an item's money"
         intent = moves.change(intent, lost=intent.lost + 1)
         moves.refund(intent, asked.amount_minor, asked.unmatched_money_id, _after_losses(intent))
-    else:
-        moves.change(intent, lost=0)
+        return _told(moves, attempt, answer, "ended", moves.now)
+    intent = moves.change(intent, lost=0)
+    if isinstance(answer, Approved) and attempt.asked.means.type in AT_THE_ACQUIRER:
+        moves.change(intent, watching=(*intent.watching, attempt.attempt_id))
+        return _told(moves, attempt, answer, "watched", moves.now + _WATCHED_EVERY)
+    return _told(moves, attempt, answer, "ended", moves.now)
+
+
+def _watched(moves: Moves, intent: Intent, attempt: Attempt, answer: Found) -> Attempt | None:
+    """Looked up less and less often while it stays approved; what was found before it was has nothing to say."""
+    if attempt.status != "watched":
+        return None
+    age = moves.now - attempt.created_at
+    if not isinstance(answer, Declined):
+        assert attempt.answer is not None, "it was approved"
+        answer = attempt.answer
+        if age < _WATCHED_FOR:
+            return _told(moves, attempt, answer, "watched", moves.now + max(_WATCHED_EVERY, age))
+    moves.change(intent, watching=tuple(each for each in intent.watching if each != attempt.attempt_id))
     return _told(moves, attempt, answer, "ended", moves.now)
 
 

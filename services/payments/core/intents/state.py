@@ -30,9 +30,10 @@ processor is asked; `finding_out` it did not answer; `challenged` the buyer is o
 `ended` nothing more happens."""
 End = Literal["succeeded", "canceled", "failed", "expired"]
 
-AttemptStatus = Literal["pending", "unknown", "challenged", "ended"]
+AttemptStatus = Literal["pending", "unknown", "challenged", "watched", "ended"]
 """`pending` to be sent, or sent by whoever claimed it; `unknown` sent and not answered; `challenged` answered when the
-buyer has done something; `ended` answered."""
+buyer has done something; `watched` a refund that was approved, and that the buyer's bank may send back; `ended`
+answered."""
 
 
 @immutable
@@ -89,6 +90,8 @@ class Intent:
     """The attempt that ends the buyer's challenge, since nobody wants it any more."""
     refunding: tuple[str, ...] = ()
     """The attempts that give something of it back, and are not answered."""
+    watching: tuple[str, ...] = ()
+    """The attempts that gave something of it back, and whose money may come back."""
     connector: str | None = None
     reference: str | None = None
     authorized_minor: int = 0

@@ -1,4 +1,4 @@
-"""The statements of the simulated acquirer, without late refunds: intents give nothing back."""
+"""The statements of the simulated acquirer."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -61,6 +61,13 @@ async def lock_payments(t: Transaction, merchants: list[str], environments: list
 def sums(t: Transaction, ids: list[str]) -> Rows:
     found = ((each, t.find(t.database["entries"], "payment", each)) for each in dict.fromkeys(ids))
     return [{"payment_id": each} | _sums(entries) for each, entries in found if entries]
+
+
+@statement(store._LATE_REFUNDS)
+def late_refunds(t: Transaction, ids: list[str]) -> Rows:
+    late = [row for each in dict.fromkeys(ids) for row in t.find(t.database["attempts"], "late", each)]
+    ordered = sorted(late, key=itemgetter("fails_at", "attempt_id"))
+    return picked(ordered, ("payment_id", "attempt_id", "movement_id", "amount_minor", "fails_at"))
 
 
 def _sums(entries: list[Values]) -> Values:

@@ -76,7 +76,7 @@ async def claim(t: Transaction, now: datetime, until: datetime, limit: int) -> R
 async def claim_unknown(t: Transaction, payment_intent_id: str, now: datetime, until: datetime) -> Rows:
     def open_and_free(row: Values) -> bool:
         free = row["claimed_until"] is None or row["claimed_until"] <= now
-        return bool(row["status"] in ("unknown", "challenged") and free)
+        return bool(row["status"] in ("unknown", "challenged", "watched") and free)
 
     table = t.database["payment_attempts"]
     of_intent = map(table.key, t.find(table, "open_of_intent", payment_intent_id))
