@@ -178,6 +178,10 @@ class Intents:
         now = self._clock()
         return [_claimed(each, now) for each in await attempts.claim_unknown(self._pool, payment_intent_id, now)]
 
+    async def renew(self, mine: Sequence[Attempt]) -> None:
+        """Claimed attempts stay the caller's, who is still at them."""
+        await attempts.renew(self._pool, mine, self._clock())
+
     async def run_out(self) -> None:
         """Authorizations whose time is over end; their orders hear of it."""
         now = self._clock()

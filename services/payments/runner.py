@@ -1,7 +1,7 @@
 """Asks processors: what is to be asked is saved before, what was answered is saved after, and nothing is held between.
 
-An attempt is claimed by whoever sets about it: from the start by the process that saves it, where it has room. Whoever
-finds a claim that ran out asks first what became of it: it may have been sent.
+An attempt is claimed by whoever sets about it, for as long as that takes: from the start by the process that saves it,
+where it has room. Whoever finds a claim that ran out asks first what became of it: it may have been sent.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from services.payments.connectors.registry import Connectors
 from services.payments.core.asking import Asked, Found, NotSent, Unknown
 from services.payments.core.intents.state import Attempt, ends_challenge, may_have_been_sent
 from services.payments.intents import Claimed, Intents
+from shared.clock import monotonic
 from shared.faults import Transient
 from shared.immutable import replace
 
@@ -36,8 +37,10 @@ _CLAIM_AT_ONCE = 200
 _POLL_S = 1.0
 """How soon an attempt is found of which this process was not told, or whose time has come."""
 _PAUSE_S = 1.0
+_RENEW_EVERY_S = 5.0
+"""How often claims of what takes that long are renewed: twice before they would run out."""
 _PATIENCE_S = 15.0
-"""For how long an attempt waits for its place; it is begun well before its claim runs out, or not at all."""
+"""For how long an attempt waits for its place; then its claim runs out."""
 _SAVE_FOR_S = 30.0
 """For how long an answer is tried to be saved; after that the claim runs out, and it is looked up."""
 _FINISH_S = 10.0
@@ -51,7 +54,9 @@ class AttemptRunner:
 
     def __init__(self, intents: Intents, connectors: Connectors, due: asyncio.Event) -> None:
         self._intents, self._connectors, self._due = intents, connectors, due
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], tuple[Attempt, float]] = {}
+        """What is under way, and since when."""
+        self._renewed_at = monotonic()
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._context = copy_context()
         """Not that of whoever happens to save an attempt: calls belong to no request."""
@@ -66,8 +71,8 @@ class AttemptRunner:
         for each in claimed:
             name = f"attempt {each.attempt.attempt_id}"
             call = asyncio.create_task(self._set_about(each), name=name, context=self._context.copy())
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            self._calls[call] = each.attempt, monotonic()
+            call.add_done_callback(self._calls.pop)
 
     async def run(self) -> None:
         """Until it is canceled; calls that are under way then are waited for, a little."""
@@ -75,6 +80,7 @@ class AttemptRunner:
         try:
             while True:
                 try:
+                    await self._renew()
                     await self._begin()
                 except Transient as reason:
                     log.warning("attempts_postponed", reason=str(reason))
@@ -97,6 +103,16 @@ class AttemptRunner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._due.wait()
+
+    async def _renew(self) -> None:
+        """What takes long stays this process's; nobody need wait longer for what a process left when it died."""
+        now = monotonic()
+        if now < self._renewed_at + _RENEW_EVERY_S:
+            return
+        long = [attempt for attempt, since in self._calls.values() if since <= now - _RENEW_EVERY_S]
+        if long:
+            await self._intents.renew(long)
+        self._renewed_at = now
 
     async def _set_about(self, claimed: Claimed) -> None:
         # Several transactions may have counted on the same place.

@@ -3,6 +3,7 @@ the end is what happened, and nothing is told before it is known."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -205,6 +206,33 @@ async def test_whoever_saves_an_attempt_makes_it_without_another_claim(
         assert paid.status == "succeeded"
         assert [attempt["claims"] for attempt in await shop.attempts()] == [1, 1]
         await agree(shop)
+
+
+async def test_what_takes_long_stays_with_whoever_asked(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are short, so that nobody waits long for what somebody left who died."""
+    monkeypatch.setattr(runner, "_RENEW_EVERY_S", 0.02)
+    sleeping = Sleeping()
+    async with Shop(pools, sleep=sleeping) as shop:
+        await shop.restart()
+        made = shop.intent(means=card("sandbox_slow"))
+        assert await shop.wish(confirming(made), [made]) is None
+        await shop.settle(lambda group: group[0].step == "calling")
+        await sleeping.until(1)
+        for _ in range(5):
+            shop.clock.turn(10)
+            shop.worker.due.set()
+            await eventually(lambda: _is_claimed_until(shop, attempts.CLAIMED_FOR))
+        sleeping.woken.set()
+        [paid] = await shop.settle()
+        assert paid.status == "succeeded"
+        [attempt] = await shop.attempts()
+        assert (attempt["claims"], attempt["looks"]) == (1, 0)
+        await agree(shop)
+
+
+async def _is_claimed_until(shop: Shop, lasts: timedelta) -> bool:
+    [attempt] = await shop.attempts()
+    return bool(attempt["claimed_until"] == shop.clock() + lasts)
 
 
 async def test_whoever_has_no_place_leaves_an_attempt_to_others(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ KINDS = (
     "clock_jump",
 )
 OF_INTENTS = (*KINDS, "kill", "freeze_for_a_minute", "cut_outward")
-"""Where there is an acquirer; a claim of an attempt runs out after a minute."""
+"""Where there is an acquirer; a claim of an attempt that nobody renews runs out after 15 seconds."""
 AWAY = ("orders_away", "kafka_away")
 """The order service, all of it, or Kafka is away for a minute and more."""
 _LASTS_S = {

@@ -11,8 +11,8 @@ from shared.postgres import Connection, Pool
 from shared.stored import decoder_of, encode_state
 from shared.writes import Write, columns_of, names_of, unnested
 
-CLAIMED_FOR = timedelta(seconds=60)
-"""Longer than any call takes: after that, whoever claimed it is taken for dead."""
+CLAIMED_FOR = timedelta(seconds=15)
+"""After that, whoever claimed it and has not renewed the claim is taken for dead."""
 
 _decode_asked = decoder_of(Asked)
 _ANSWERS = {kind.__name__: kind for kind in get_args(Found)}
@@ -66,6 +66,11 @@ WITH claimed AS (
         AND (claimed_until IS NULL OR claimed_until <= $2)
     {_WITH_INTENTS}
 """
+_RENEW = """
+UPDATE payment_attempts AS a SET claimed_until = $3
+FROM unnest($1::text[], $2::integer[]) AS mine (attempt_id, claims)
+WHERE a.attempt_id = mine.attempt_id AND a.claims = mine.claims AND a.claimed_until IS NOT NULL
+"""
 
 Claim = tuple[Attempt, Intent]
 """An attempt, and its intent as it is then."""
@@ -79,6 +84,12 @@ async def claim(connection: Connection | Pool, now: datetime, limit: int) -> lis
 async def claim_unknown(pool: Pool, payment_intent_id: str, now: datetime) -> list[Claim]:
     """What this intent waits to know, or watches, due or not; nothing while it is somebody's. One statement."""
     return _claims(await pool.fetch(_CLAIM_UNKNOWN, payment_intent_id, now, now + CLAIMED_FOR))
+
+
+async def renew(pool: Pool, mine: Sequence[Attempt], now: datetime) -> None:
+    """They stay this caller's, but for those that were answered or are somebody else's by now; one statement."""
+    names, claims = [each.attempt_id for each in mine], [each.claims for each in mine]
+    await pool.execute(_RENEW, names, claims, now + CLAIMED_FOR)
 
 
 def saved(answered: Sequence[Attempt], new: Sequence[Attempt]) -> Write | None:

@@ -127,6 +127,24 @@ async def test_an_attempt_comes_with_its_intent(payments: Store) -> None:
     assert found == [(attempt(2, status="unknown", claims=1), asked), (attempt(1, claims=1), asked)]
 
 
+async def test_a_claim_is_renewed_by_whoever_still_has_it(payments: Store) -> None:
+    await saved(payments, intent(1))
+    await attempted(payments, attempt(1), attempt(2), attempt(3))
+    mine = sorted(await claimed(payments), key=lambda each: each.attempt_id)
+    answered = replace(mine[2], status="unknown", due_at=NOW + timedelta(days=1))
+    await attempted(payments, answered)
+    later, lasts = NOW + attempts.CLAIMED_FOR - SECOND, attempts.CLAIMED_FOR
+    await attempts.renew(payments.pool, [mine[0], mine[2]], later)
+    # The second was not renewed, and is somebody else's now; its first owner cannot have it back.
+    assert await claimed(payments, NOW + lasts) == [replace(mine[1], claims=2)]
+    await attempts.renew(payments.pool, mine, NOW + lasts)
+    assert await claimed(payments, NOW + lasts + lasts - SECOND) == []
+    found = await claimed(payments, NOW + lasts + lasts)
+    assert sorted(each.attempt_id for each in found) == ["att_1", "att_2"]
+    # What was answered meanwhile is nobody's: it is free as soon as it is due.
+    assert await claimed(payments, NOW + timedelta(days=1)) != []
+
+
 async def test_what_is_watched_is_found_when_it_is_due_and_whenever_somebody_asks(payments: Store) -> None:
     watched = attempt(1, status="watched", due_at=NOW + timedelta(days=1))
     await attempted(payments, watched)

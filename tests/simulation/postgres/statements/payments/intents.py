@@ -83,6 +83,19 @@ async def claim_unknown(t: Transaction, payment_intent_id: str, now: datetime, u
     return await _claimed(t, await t.lock_rows(table, of_intent, open_and_free), until)
 
 
+@statement(attempts._RENEW)
+async def renew(t: Transaction, names: list[str], claims: list[int], until: datetime) -> str:
+    table, mine = t.database["payment_attempts"], dict(zip(names, claims, strict=True))
+
+    def claimed(row: Values) -> bool:
+        return bool(row["claims"] == mine[row["attempt_id"]] and row["claimed_until"] is not None)
+
+    rows = await t.lock_rows(table, sorted(mine), claimed)
+    for row in rows:
+        await t.put(table, row | {"claimed_until": until})
+    return f"UPDATE {len(rows)}"
+
+
 async def _claimed(t: Transaction, rows: list[Values], until: datetime) -> Rows:
     found: Rows = []
     for row in rows:
