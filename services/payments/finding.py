@@ -41,11 +41,11 @@ class OrderFinder:
     async def find(self, place: Place) -> KnownOrder | None:
         """The order; another tenant's is not there. `Transient` where it may be there, and was not heard of yet."""
         order = await self._reads.submit(place)
-        if order is None and (self._young(place) or self.consumer is None):
+        if order is None and (self.consumer is None or self._may_be_new(place)):
             order = await self._appeared(place)
             if order is None:
                 await self._looks.submit(place)
-        if order is None and (reason := self._behind()) is not None:
+        if order is None and (reason := self._behind(place)) is not None:
             raise Transient(f"orders may not have been heard of: {reason}")
         return order
 
@@ -73,20 +73,27 @@ class OrderFinder:
             await self.consumer.look()
         return [None] * len(places)
 
-    def _young(self, place: Place) -> bool:
+    def _may_be_new(self, place: Place) -> bool:
         """Whether it may be on its way; of an id that tells no time nobody knows."""
-        try:
-            made_at = ULID.from_str(place.order_id.removeprefix("ord_")).datetime
-        except ValueError:
-            return True
-        return made_at > self._clock() - YOUNG
+        made_at = _made_at(place)
+        return made_at is None or made_at > self._clock() - YOUNG
 
-    def _behind(self) -> str | None:
-        """Why an order may not be known here although it was made a while ago."""
-        return None if self.consumer is None else self.consumer.ready() or self._late(self.consumer.lag)
+    def _behind(self, place: Place) -> str | None:
+        """Why an order may not be known here although it is there."""
+        if self.consumer is not None:
+            return self.consumer.ready() or self._late(self.consumer.lag)
+        made_at = _made_at(place)
+        return "it was just made" if made_at is not None and made_at > self._clock() - YOUNG else None
 
     def _late(self, waiting: int) -> str | None:
         """While messages wait and the newest that was taken in is old."""
         if not waiting or (self._heard_until is not None and self._heard_until > self._clock() - _BEHIND):
             return None
         return f"{waiting} of their versions wait"
+
+
+def _made_at(place: Place) -> datetime | None:
+    try:
+        return ULID.from_str(place.order_id.removeprefix("ord_")).datetime
+    except ValueError:
+        return None

@@ -160,6 +160,14 @@ async def test_who_is_behind_by_moments_is_not_behind(scene: Scene) -> None:
         await scene.finder.find(place(age_s=11))
 
 
+async def test_where_nobody_takes_in_orders_one_that_was_just_made_may_be_there(scene: Scene) -> None:
+    scene.finder.consumer = None
+    with pytest.raises(Transient):
+        await scene.finder.find(place(age_s=9))
+    assert await scene.finder.find(place(age_s=11)) is None
+    assert await scene.finder.find(Place("mer_1", "test", "ord_1")) is None
+
+
 async def test_an_id_that_tells_no_time_is_waited_for(scene: Scene) -> None:
     assert await scene.finder.find(Place("mer_1", "test", "ord_1")) is None
     assert len(scene.reads) > 1
