@@ -66,11 +66,15 @@ async def _throw_out(system: System, plugin: Plugin, session: Session) -> None:
 
 
 async def _shut(plugin: Plugin, session: Session, door: str, url: str) -> None:
-    """Asks until it is refused."""
+    """Asks until it is refused; open it was until it last let somebody in, which no answer and a 503 do not."""
     revoked_at = session.install.revoked_at or 0.0
+    open_until = revoked_at
     while True:
         asked_at = time.time()
-        if await plugin.status_of(session, url) == 401:
-            session.install.shut_after_s[door] = max(0.0, asked_at - revoked_at)
-            return
+        match await plugin.status_of(session, url):
+            case 401:
+                session.install.shut_after_s[door] = max(0.0, open_until - revoked_at)
+                return
+            case 200:
+                open_until = asked_at
         await asyncio.sleep(_ASK_EVERY_S)
