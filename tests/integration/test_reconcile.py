@@ -205,6 +205,45 @@ async def test_what_a_person_gave_back_elsewhere_is_told_and_is_no_difference(sc
     assert [each.order.refunded_minor for each in await scene.found()] == [300]
 
 
+async def test_a_refund_that_the_bank_sends_back_is_told_to_its_order_and_is_unmatched_again(scene: Scene) -> None:
+    shop = scene.shop
+    order_id = await order_of(shop)
+    late = card("sandbox_refund_fails_late")
+    held = await intent_for(shop, order_id, method=late, capture_method="manual", confirm=True)
+    # What another till took meanwhile makes the card's money too much.
+    await scene.tell(order_id, await scene.take(order_id, 5000), 5000)
+    await act(shop, held, "capture")
+    [surplus] = await unmatched_of(scene, order_id)
+    path = f"/v1/unmatched-money/{surplus['unmatched_money_id']}/return"
+    returned = await shop.http.post(path, json={"through_processor": True, "note": "Paid twice"})
+    assert returned.json()["data"]["status"] == "returned", returned.text
+    assert (await order(shop, order_id))["payment_status"] == "paid"
+
+    async def found_out() -> Any:
+        await act(shop, held, "reconcile")
+        return len(await unmatched_of(scene, order_id)) == 2
+
+    await eventually(found_out)
+    again, ended = await unmatched_of(scene, order_id)
+    assert (ended["status"], ended["replaced_by"]) == ("returned", again["unmatched_money_id"])
+    assert (again["status"], again["refusal"], again["amount_money"]) == ("open", "refund_failed", money(5000))
+
+    async def overpaid() -> bool:
+        return bool((await order(shop, order_id))["payment_status"] == "overpaid")
+
+    await eventually(overpaid)
+    assert (await order(shop, order_id))["settlement"]["credit_money"] == money(5000)
+    # An authorization, two captures, a refund, and its way back.
+    await heard_of(scene, 5)
+    assert (await scene.compared()).differences == ()
+    assert await scene.found() == []
+
+
+async def unmatched_of(scene: Scene, order_id: str) -> Any:
+    """The newest first."""
+    return (await scene.shop.http.get("/v1/unmatched-money", params={"order_id": order_id})).json()["data"]
+
+
 async def give_back(scene: Scene, order_id: str, reference: str, amount: int, method: Method) -> None:
     """The order is told that money of its only payment went back, and both sides have heard of it."""
     before = await order(scene.shop, order_id)
