@@ -24,6 +24,8 @@ OF_INTENTS = (*KINDS, "kill", "freeze_for_a_minute", "cut_outward")
 """Where there is an acquirer; a claim of an attempt that nobody renews runs out after 15 seconds."""
 AWAY = ("orders_away", "kafka_away")
 """The order service, all of it, or Kafka is away for a minute and more."""
+_LEASES_LAST_S = 300.0
+_SERVICES_AWAY = {"orders_away": "orders", "payments_away": "payments", "acquirer_away": "sandbox"}
 _LASTS_S = {
     "kill": (0.05, 3.0),
     "terminate": (0.05, 2.0),
@@ -41,6 +43,7 @@ _LASTS_S = {
     "orders_away": (61.0, 120.0),
     "kafka_away": (61.0, 120.0),
     "acquirer_away": (61.0, 120.0),
+    "payments_away": (_LEASES_LAST_S - 20.0, _LEASES_LAST_S + 20.0),
 }
 
 _FROM_S = 0.8
@@ -86,6 +89,15 @@ def unanswered(random: Random, within_s: float, askers: Sequence[int]) -> tuple[
     return (*(Fault(at_s, "kill", node, 0.5, 0.0) for node in askers), away)
 
 
+def abandoned(random: Random, within_s: float) -> tuple[Fault, ...]:
+    """Payments are away until what they had leased is free again, or nearly; when they come back, others are away."""
+    at_s = random.uniform(_FROM_S, _FROM_S + within_s + 0.5)
+    payments = Fault(at_s, "payments_away", 0, random.uniform(*_LASTS_S["payments_away"]), 0.0)
+    next_one = random.choice(("acquirer_away", *AWAY))
+    other = Fault(at_s + payments.lasts_s - random.uniform(0.0, 8.0), next_one, 0, random.uniform(1.0, 61.0), 0.0)
+    return payments, other
+
+
 async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
     """The fault from its beginning to its end."""
     await asyncio.sleep(fault.at_s)
@@ -120,9 +132,8 @@ async def happen(fault: Fault, nodes: list[Node], servers: Servers) -> None:
             await asyncio.sleep(fault.lasts_s)
             for database in servers.databases.values():
                 database.down = False
-        case "orders_away" | "acquirer_away":
-            service = "orders" if fault.kind == "orders_away" else "sandbox"
-            away = [each for each in nodes if each.service == service]
+        case "orders_away" | "payments_away" | "acquirer_away":
+            away = [each for each in nodes if each.service == _SERVICES_AWAY[fault.kind]]
             for each in away:
                 each.kill()
             await asyncio.sleep(fault.lasts_s)

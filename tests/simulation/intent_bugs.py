@@ -203,3 +203,9 @@ def a_look_up_that_is_not_sent_is_an_answer() -> Iterator[None]:
 def an_attempt_of_a_process_that_died_stays_its_own() -> Iterator[None]:
     with patch.object(attempts, "CLAIMED_FOR", timedelta(days=10)):
         yield
+
+
+@bug
+def a_processor_is_asked_on_a_lease_that_has_ended() -> Iterator[None]:
+    with patch.object(intents, "may_call", lambda intent, _: not intent.cancel_requested):
+        yield

@@ -12,7 +12,7 @@ from tests.simulation.nodes import COMPOSE
 REPLICAS = 2
 _RATES = (40, 200, 1_000, 2_500)
 _FETCHES_S = (0.002, 0.02, 0.05)
-_HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY, _UNANSWERED = 0.25, 0.25, 0.25, 0.5, 0.1, 0.1
+_HTTP, _APPS, _INTENTS, _OVERDUE, _AWAY, _UNANSWERED, _ABANDONED = 0.25, 0.25, 0.25, 0.5, 0.1, 0.1, 0.05
 _BATCH, _SMALL_BATCH, _SMALL_BATCHES = 500, 8, 0.25
 _ASKED_FOR_S = 4.0
 """For so long acquirers are asked, and longer, when no life begins any more."""
@@ -71,6 +71,8 @@ def plan_of(seed: int, lifecycles: int, *, apps: bool | None = None, intents: bo
         drawn += faults.draw(Random(f"away for long {seed}"), 1, within_s, nodes, faults.AWAY)
     if intents and _has("unanswered", seed, _UNANSWERED):
         drawn += unanswered(seed, within_s, _services(apps=apps, intents=intents))
+    if intents and _has("abandoned", seed, _ABANDONED):
+        drawn += abandoned(seed, within_s)
     batch_size = _SMALL_BATCH if _has("small batches", seed, _SMALL_BATCHES) else _BATCH
     overdue = intents and _has("overdue", seed, _OVERDUE)
     every = tuple(range(lifecycles))
@@ -81,6 +83,11 @@ def unanswered(seed: int, within_s: float, services: Sequence[str]) -> tuple[Fau
     """Payments die while the acquirer is asked, and whoever goes on cannot reach it."""
     first = REPLICAS * services.index("payments")
     return faults.unanswered(Random(f"unanswered {seed}"), within_s, range(first, first + REPLICAS))
+
+
+def abandoned(seed: int, within_s: float) -> tuple[Fault, ...]:
+    """Payments are away until their leases have ended."""
+    return faults.abandoned(Random(f"abandoned {seed}"), within_s)
 
 
 def without(plan: Plan, *, lifecycles: set[int] = frozenset(), hazards: set[int] = frozenset()) -> Plan:  # type: ignore[assignment]

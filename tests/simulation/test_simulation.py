@@ -17,7 +17,7 @@ from tests.simulation.faults import AWAY, Fault
 from tests.simulation.intent_bugs import INTENT_BUGS
 from tests.simulation.life import Story
 from tests.simulation.models import RACES
-from tests.simulation.plan import Plan, plan_of, unanswered
+from tests.simulation.plan import Plan, abandoned, plan_of, unanswered
 from tests.simulation.return_bugs import RETURN_BUGS
 from tests.simulation.run import Outcome, run
 from tests.simulation.shrink import shrink
@@ -92,6 +92,17 @@ def _unanswered(seed: int) -> Plan:
     return replace(plan, faults=unanswered(seed, plan.within_s, plan.services))
 
 
+@pytest.mark.parametrize("seed", range(701, 701 + AWAY_RUNS))
+def test_what_was_begun_before_a_lease_ended_is_known_in_the_end(seed: int) -> None:
+    assert _words(run(_abandoned(seed))) == []
+
+
+def _abandoned(seed: int) -> Plan:
+    """Beside a channel that collects as well."""
+    plan = plan_of(seed, RACED_LIFECYCLES, apps=False, intents=True)
+    return replace(plan, story=beside_a_channel if seed % 2 else None, faults=abandoned(seed, plan.within_s))
+
+
 @pytest.mark.parametrize("seed", range(401, 401 + RETURN_RUNS))
 def test_what_is_overdue_goes_back_once(seed: int) -> None:
     assert _words(run(_returns(seed))) == []
@@ -137,9 +148,13 @@ def test_a_bug_planted_into_the_apps_service_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", INTENT_BUGS)
 def test_a_bug_planted_into_intents_is_found(name: str) -> None:
-    of_the_dead = name == "a_look_up_that_is_not_sent_is_an_answer"
+    shown_by = {
+        "a_look_up_that_is_not_sent_is_an_answer": _unanswered,
+        "a_processor_is_asked_on_a_lease_that_has_ended": _abandoned,
+    }
     anything = _plans(INTENT_LIFECYCLES, intents=True, seeds=MOST_INTENT_SEEDS)
-    _find(name, INTENT_BUGS[name], map(_unanswered, range(1, MOST_INTENT_SEEDS + 1)) if of_the_dead else anything)
+    plans = map(shown_by[name], range(1, MOST_INTENT_SEEDS + 1)) if name in shown_by else anything
+    _find(name, INTENT_BUGS[name], plans)
 
 
 @pytest.mark.parametrize("name", RETURN_BUGS)
