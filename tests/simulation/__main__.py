@@ -23,6 +23,8 @@ from tests.simulation.shrink import shrink
 PER_RUN = 800
 _TO_WARM = 20
 _MOST_FAILURES = 5
+_TELL_EVERY = 50
+"""Runs, where there is no terminal to draw a bar on."""
 
 
 def one(task: tuple[int, int]) -> tuple[Outcome, float]:
@@ -106,6 +108,9 @@ def main() -> int:
                 progress.console.print(f"[red]seed {outcome.plan.seed}: {outcome.findings[0]}")
                 if len(failed) == _MOST_FAILURES:
                     break
+            if not console.is_terminal and runs % _TELL_EVERY == 0:
+                took = time.perf_counter() - began
+                console.print(f"{kinds.total():,} lifecycles after {took:,.0f} s, {len(failed)} runs failed")
     done = kinds.total()
     wall, used = time.perf_counter() - began, processor_s() - used
     console.print(
