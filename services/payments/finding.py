@@ -41,7 +41,7 @@ class OrderFinder:
     async def find(self, place: Place) -> KnownOrder | None:
         """The order; another tenant's is not there. `Transient` where it may be there, and was not heard of yet."""
         order = await self._reads.submit(place)
-        if order is None and (self.consumer is None or self._may_be_new(place)):
+        if order is None and (self.consumer is None or self._is_new(place) is not False):
             order = await self._appeared(place)
             if order is None:
                 await self._looks.submit(place)
@@ -73,27 +73,22 @@ class OrderFinder:
             await self.consumer.look()
         return [None] * len(places)
 
-    def _may_be_new(self, place: Place) -> bool:
-        """Whether it may be on its way; of an id that tells no time nobody knows."""
-        made_at = _made_at(place)
-        return made_at is None or made_at > self._clock() - YOUNG
+    def _is_new(self, place: Place) -> bool | None:
+        """Whether it may be on its way; None where the id tells no time."""
+        try:
+            made_at = ULID.from_str(place.order_id.removeprefix("ord_")).datetime
+        except ValueError:
+            return None
+        return made_at > self._clock() - YOUNG
 
     def _behind(self, place: Place) -> str | None:
         """Why an order may not be known here although it is there."""
         if self.consumer is not None:
             return self.consumer.ready() or self._late(self.consumer.lag)
-        made_at = _made_at(place)
-        return "it was just made" if made_at is not None and made_at > self._clock() - YOUNG else None
+        return "it was just made" if self._is_new(place) else None
 
     def _late(self, waiting: int) -> str | None:
         """While messages wait and the newest that was taken in is old."""
         if not waiting or (self._heard_until is not None and self._heard_until > self._clock() - _BEHIND):
             return None
         return f"{waiting} of their versions wait"
-
-
-def _made_at(place: Place) -> datetime | None:
-    try:
-        return ULID.from_str(place.order_id.removeprefix("ord_")).datetime
-    except ValueError:
-        return None

@@ -31,9 +31,9 @@ _SOONEST = timedelta(seconds=1)
 _LATEST = timedelta(minutes=10)
 """How long an attempt that is not answered is left alone, at least and at most."""
 _WATCHED_EVERY = timedelta(seconds=5)
-"""How often the outcome of a challenge is looked up without anybody asking."""
+"""How often the outcome of a challenge is looked up without anybody asking, and when that of a refund first is."""
 _WATCHED_FOR = timedelta(days=30)
-"""How long after a refund was approved the buyer's bank may send it back, as processors say."""
+"""How long after a refund was approved the buyer's bank may send it back, as card processors say."""
 
 
 def answered(moves: Moves, attempt: Attempt, answer: Found) -> Attempt | None:
