@@ -23,12 +23,13 @@ from services.apps.core.plugin_topics import (
 )
 from services.apps.grants import SOURCE
 from services.apps.store import events as store
-from services.apps.store import plugin_replays, plugin_topics
+from services.apps.store import partitions, plugin_replays, plugin_topics
 from services.apps.store.events import Tenant
 from services.apps.store.installs import InstalledApp, installed, installs_of
 from shared import outbox
 from shared.clock import Clock
 from shared.envelope import Envelope
+from shared.ids import new_id
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection, Pool, transaction
 from shared.topics import plugin_topic
@@ -119,11 +120,24 @@ class FanOut:
         replay = await plugin_replays.lock(connection, replay_id)
         if replay is None:
             return
-        to, published = await self._copy(connection, replay.app_id, replay.done_to, replay.ends_at, replay)
+        to, published = await self._replayed(connection, replay)
         status: ReplayStatus = "finished" if to >= replay.ends_at else "running"
         await plugin_replays.advance(
             connection, replay_id, done_to=to, published=published, status=status, now=self._clock()
         )
+
+    async def _replayed(self, connection: Connection, replay: Replay) -> tuple[int, int]:
+        """How far it is after one step, and how many events that published.
+
+        Before there is a topic nothing may be put in the outbox for it: the relay would wait for it with everything.
+        """
+        match (await plugin_topics.statuses(connection, {replay.app_id})).get(replay.app_id):
+            case "ready":
+                return await self._copy(connection, replay.app_id, replay.done_to, replay.ends_at, replay)
+            case "pending":
+                return replay.done_to, 0
+            case _:
+                return replay.ends_at, 0
 
     async def _copy(
         self, connection: Connection, app_id: str, after: int, up_to: int, replay: Replay | None = None
@@ -139,9 +153,43 @@ class FanOut:
         created_from = replay.created_from if replay else None
         found = await store.between(connection, tenants, after, end, limit=_AT_ONCE, created_from=created_from)
         told = publications([placed.event for placed in found], _readers(places))
-        headers = _replayed(replay.replay_id if replay else None)
+        headers = _marked(replay.replay_id if replay else None)
         await outbox.put(connection, [_message(each, headers) for each in told])
         return found[-1].position if found else end, len(told)
+
+
+async def begin_replay(
+    connection: Connection,
+    app_id: str,
+    environment: str,
+    now: datetime,
+    *,
+    created_from: datetime,
+    merchant_id: str | None = None,
+) -> Replay | None:
+    """From a moment up to now, of one merchant or all that let the app in; `None` while another one of it runs.
+
+    An app without a topic will have one.
+    """
+    newest = await store.newest_position(connection)
+    await plugin_topics.begin(connection, [app_id], newest, now)
+    week = partitions.beginning_of(partitions.week_of(created_from))
+    begins_after = await store.position_before(connection, week)
+    replay = Replay(
+        replay_id=new_id("rpl"),
+        app_id=app_id,
+        environment=environment,
+        merchant_id=merchant_id,
+        created_from=created_from,
+        begins_after=begins_after,
+        done_to=begins_after,
+        ends_at=newest,
+        published=0,
+        status="running",
+        created_at=now,
+        updated_at=now,
+    )
+    return replay if await plugin_replays.insert(connection, replay) else None
 
 
 async def stop(connection: Connection, app_id: str, tenants: Sequence[Tenant]) -> None:
@@ -161,7 +209,7 @@ async def narrow(connection: Connection, app: InstalledApp) -> None:
         await outbox.put(
             connection,
             [
-                _message(Publication((app.app_id,), event, event.body(reader.scopes)), _replayed(replay_id))
+                _message(Publication((app.app_id,), event, event.body(reader.scopes)), _marked(replay_id))
                 for event_id, replay_id in some
                 if (event := kept.get(event_id)) and event.is_for(reader)
             ],
@@ -177,7 +225,7 @@ def _concerns(replay: Replay, app: InstalledApp) -> bool:
     return app.environment == replay.environment and replay.merchant_id in (None, app.merchant_id)
 
 
-def _replayed(replay_id: str | None) -> tuple[tuple[str, str], ...]:
+def _marked(replay_id: str | None) -> tuple[tuple[str, str], ...]:
     return ((REPLAY_HEADER, replay_id),) if replay_id else ()
 
 

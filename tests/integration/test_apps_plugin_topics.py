@@ -401,6 +401,23 @@ async def test_events_are_published_again_on_demand(stack: Stack, tenant: Tenant
         await each.http.aclose()
 
 
+async def test_an_app_that_begins_with_a_replay_holds_nobody_up(stack: Stack, tenant: Tenant) -> None:
+    """It has no topic yet, and of what it wants nothing happens anew: the service's messages wait for no topic."""
+    for _ in range(3):
+        await new_order(tenant)
+    await events_when(tenant, 3)
+    app_id = new_id("app")
+    app = await install(stack, app_id, tenant.merchant_id)
+    done = await replay(app, **{"from": "2026-01-01T00:00:00Z"})
+    assert done["published"] == 3
+    assert len(_replayed(await on_topic(stack, app_id, 3), done)) == 3
+    # What comes later is told, once.
+    order_id = await new_order(tenant)
+    told = [each["key"] for each in await on_topic(stack, app_id, 4) if "tl_replay" not in each["headers"]]
+    assert told == [order_id]
+    await app.http.aclose()
+
+
 def _replayed(read: Sequence[Read], replay: dict[str, Any]) -> list[Read]:
     return [each for each in read if each["headers"].get("tl_replay") == replay["replay_id"]]
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 from services.apps import app, fan_out, webhook_sender
 from services.apps.consumers import EventsConsumer
 from services.apps.core import event_types, events
+from services.apps.fan_out import FanOut
 from services.apps.store import endpoints, plugin_topics
 from services.apps.webhook_sender import WebhookSender
 from shared.faults import Transient
@@ -134,4 +135,37 @@ def webhooks_go_on_after_a_revocation() -> Iterator[None]:
         patch.object(webhooks, "scopes_now", whatever_was_granted),
         patch.object(endpoints, "revoked", none),
     ):
+        yield
+
+
+@bug
+def a_replay_does_not_wait_for_the_topic() -> Iterator[None]:
+    """The relay then waits for it, with everything that the service has to say."""
+
+    async def at_once(self: FanOut, connection: Any, replay: Any) -> tuple[int, int]:
+        return await self._copy(connection, replay.app_id, replay.done_to, replay.ends_at, replay)
+
+    with patch.object(FanOut, "_replayed", at_once):
+        yield
+
+
+@bug
+def a_replay_goes_on_after_what_it_only_looked_at() -> Iterator[None]:
+    """Each step counts as if it had found room for all that lies there."""
+
+    async def hasty(self: FanOut, connection: Any, replay: Any) -> tuple[int, int]:
+        with patch.object(fan_out, "_AT_ONCE", 3):
+            _, published = await self._copy(connection, replay.app_id, replay.done_to, replay.ends_at, replay)
+        return replay.ends_at, published
+
+    with patch.object(FanOut, "_replayed", hasty):
+        yield
+
+
+@bug
+def what_waits_is_told_although_the_right_was_taken() -> Iterator[None]:
+    async def nothing(*_: Any) -> None:
+        pass
+
+    with patch.object(fan_out, "narrow", nothing), patch.object(events.PublicEvent, "is_for", lambda *_: True):
         yield

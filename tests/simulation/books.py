@@ -110,6 +110,29 @@ class Consent:
     revoke_asked_s: float | None = None
     revoked_s: float | None = None
     reads_payments: bool = False
+    narrow_asked_s: float | None = None
+    narrowed_s: float | None = None
+    """Since when it may read nothing of payments any more, where it might before."""
+
+    def end_asked_s(self, *, of_payments: bool) -> float | None:
+        """When the merchant first asked that the app is not told any more: of anything, or of payments."""
+        return _first(self.revoke_asked_s, self.narrow_asked_s if of_payments else None)
+
+    def ended_s(self, *, of_payments: bool) -> float | None:
+        """When the merchant was first answered that the app is not told any more."""
+        return _first(self.revoked_s, self.narrowed_s if of_payments else None)
+
+
+@dataclass(slots=True)
+class Replay:
+    """An app wants all its events once more; whether the service began with it, only the service knows for certain."""
+
+    app_id: str
+    asked_s: float
+
+
+def _first(*times: float | None) -> float | None:
+    return min((each for each in times if each is not None), default=None)
 
 
 @dataclass(slots=True)
@@ -157,6 +180,8 @@ class Books:
     by_intents: set[str] = field(default_factory=set)
     """Orders on which nobody collects but through payment intents, and whose total stays."""
     consents: list[Consent] = field(default_factory=list)
+    replays: dict[str, Replay] = field(default_factory=dict)
+    """By id, all that were tried to be begun."""
     receivers: dict[str, Receiver] = field(default_factory=dict)
     """By URL."""
     heard: dict[tuple[str, str], Json] = field(default_factory=dict)

@@ -5,12 +5,13 @@ Each of these is done as by a request, by the service's own functions in one of 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from random import Random
 from typing import TypeVar
 
 from asyncpg import UniqueViolationError
 
-from services.apps import installing, merchants
+from services.apps import fan_out, installing, merchants
 from services.apps.audit import By
 from services.apps.core.merchants import Merchant
 from services.apps.store import endpoints, installs
@@ -25,7 +26,7 @@ from shared.postgres import Connection, transaction
 from shared.sealing import Sealer
 from shared.service import ServiceProcess
 from shared.settings import Settings
-from tests.simulation.books import Books, Consent, Receiver
+from tests.simulation.books import Books, Consent, Receiver, Replay
 from tests.simulation.nodes import Node
 from tests.simulation.receivers import Receivers
 
@@ -58,10 +59,19 @@ class Merchants:
         await self._listen("mer_one", "slow", ("*",))
         await self._listen("mer_two", random.choice(("moody", "gone")), _SOME)
         await self._let_in("app_blind", "mer_one", _READS_NOT)
-        stays = await self._let_in("app_one", "mer_one")
+        stays = await self._let_in("app_one", "mer_one", random.choice((_READS, _READS_PAYMENTS)))
         goes = await self._let_in("app_two", "mer_two", _READS_PAYMENTS)
         await self._listen("mer_one", "moody", _SOME, stays)
         await self._listen("mer_two", "well", ("*",), goes)
+        again = [self._replay(app_id, random.uniform(0.0, 2.0 + within_s)) for app_id in ("app_one", "app_two")]
+        narrowed = self._narrow(stays, random.uniform(0.0, 1.0 + within_s)) if stays.reads_payments else None
+        async with asyncio.TaskGroup() as besides:
+            for each in (*again, narrowed):
+                if each is not None:
+                    besides.create_task(each)
+            await self._come_and_go(random, within_s, goes)
+
+    async def _come_and_go(self, random: Random, within_s: float, goes: Consent) -> None:
         await asyncio.sleep(random.uniform(0.0, 1.0 + within_s))
         if random.random() < 0.5:
             await self._let_in("app_two", "mer_one", _READS_PAYMENTS)
@@ -101,6 +111,35 @@ class Merchants:
 
         await self._act(work)
         consent.revoked_s = _now()
+
+    async def _narrow(self, consent: Consent, after_s: float) -> None:
+        """The merchant approves less than before: payments are none of the app's business any more."""
+        await asyncio.sleep(after_s)
+        consent.narrow_asked_s = _now()
+
+        async def work(connection: Connection, by: By) -> None:
+            held = await installs.lock_by_grant(connection, consent.grant_id)
+            assert held is not None
+            install, owned = held
+            [grant] = [each for each in owned if each.grant_id == consent.grant_id]
+            code = Code("", consent.app_id, grant.grant_id, "", "", _READS, _READS, _BY.id, "fresh", by.at)
+            await installing.bring_to_life(connection, by, install, grant, code)
+
+        await self._act(work)
+        consent.narrowed_s = _now()
+
+    async def _replay(self, app_id: str, after_s: float) -> None:
+        """The app wants everything once more, from the beginning; at most one of its replays runs at a time."""
+        await asyncio.sleep(after_s)
+        asked_s = _now()
+
+        async def work(connection: Connection, by: By) -> None:
+            since = by.at - timedelta(days=1)
+            begun = await fan_out.begin_replay(connection, app_id, "test", by.at, created_from=since)
+            if begun is not None:
+                self._books.replays[begun.replay_id] = Replay(app_id, asked_s)
+
+        await self._act(work)
 
     async def _listen(
         self,

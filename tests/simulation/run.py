@@ -211,7 +211,8 @@ class _Run:
         behind = any(not group.has_read_all() for group in self.servers.cluster.groups.values())
         asked = self.servers.acquirers.under_way or intents_are_under_way(databases, virtual_now())
         asked = asked or (self.plan.overdue and money_is_to_go_back(databases["payments"]))
-        return bool(outboxes or behind or asked or webhooks_are_due(databases["apps"], virtual_now()))
+        replays = bool(databases["apps"]["plugin_replays"].indexes["running"].values())
+        return bool(outboxes or behind or asked or replays or webhooks_are_due(databases["apps"], virtual_now()))
 
     async def _judge(self) -> None:
         await self.servers.acquirers.settle()

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.simulation.auditor import Invariant, audit
-from tests.simulation.books import Consent, Receiver
+from tests.simulation.books import Consent, Receiver, Replay
 from tests.simulation.toy import MERCHANT, ToyWorld
 from tests.simulation.world_api import APPS_EVENTS, EVENTS, PAYMENTS_EVENTS, Request
 
@@ -69,6 +69,31 @@ def revoke(world: ToyWorld, at_s: float) -> None:
     world.books.consents[0].revoke_asked_s = world.books.consents[0].revoked_s = at_s
 
 
+def narrow(world: ToyWorld, at_s: float) -> None:
+    """The app may read nothing of payments any more."""
+    world.books.consents[0].narrow_asked_s = world.books.consents[0].narrowed_s = at_s
+
+
+def replay(world: ToyWorld, *again: int, asked_s: float = 30.0, status: str = "finished", ends_at: int = 5) -> None:
+    """The app asked for everything once more, and was told of these."""
+    world.books.replays["rpl_1"] = Replay("app_1", asked_s)
+    row = {"replay_id": "rpl_1", "app_id": "app_1", "status": status, "ends_at": ends_at}
+    world.rows("apps.plugin_replays").append(row)
+    first = list(world.records(TOPIC))
+    for number in again:
+        told = first[number]
+        headers = {name: value.decode() for name, value in told.headers}
+        lay(
+            world,
+            TOPIC,
+            asked_s + 1 + number,
+            (told.key or b"").decode(),
+            told.value or b"",
+            tl_replay="rpl_1",
+            **headers,
+        )
+
+
 def swap(things: list[Any], one: int, other: int) -> None:
     things[one], things[other] = things[other], things[one]
 
@@ -115,11 +140,40 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
         lambda world: world.rows("apps.webhook_deliveries").append(world.rows("apps.webhook_deliveries")[0]),
     ),
     (Invariant.NOBODY_IS_HELD_UP, lambda world: late(world, 2, 40.0)),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: narrow(world, 15.0)),
+    (Invariant.NOTHING_LOST, lambda world: replay(world, 0, 1, 2, 3)),
+    (Invariant.NOTHING_LOST, lambda world: replay(world, 1, 2, 3, 4, ends_at=0)),
+    (Invariant.TOPICS_IN_ORDER, lambda world: replay(world, 1, 0, 2, 3, 4)),
+    (Invariant.EVERYTHING_SETTLES, lambda world: replay(world, 0, 1, 2, 3, 4, status="running")),
+    (Invariant.NOTHING_INVENTED, lambda world: (replay(world, 0, 1, 2, 3, 4), world.books.replays.clear())),
+    (Invariant.NOTHING_INVENTED, lambda world: (replay(world, 0), world.rows("apps.plugin_replays").clear())),
+    (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: (replay(world, 0, 1, 2, 3, 4), revoke(world, 25.0))),
 ]
 
 
 def test_an_honest_world_is_right() -> None:
     assert audit(honest().books, honest().evidence, finished=True) == []
+
+
+def test_everything_may_be_told_again() -> None:
+    world = honest()
+    replay(world, 0, 1, 2, 3, 4)
+    assert audit(world.books, world.evidence, finished=True) == []
+
+
+def test_what_happened_after_it_was_asked_for_need_not_be_told_again() -> None:
+    world = honest()
+    replay(world, 0, 3, asked_s=15.0, ends_at=1)
+    assert audit(world.books, world.evidence, finished=True) == []
+
+
+def test_who_may_read_less_is_still_told_of_orders() -> None:
+    world = honest()
+    narrow(world, 19.0)
+    world.rows("apps.webhook_deliveries")[4].update(status="failed")
+    world.evidence.requests.pop()
+    world.records(TOPIC).pop()
+    assert audit(world.books, world.evidence, finished=True) == []
 
 
 @pytest.mark.parametrize(("invariant", "spoil"), SPOILT)

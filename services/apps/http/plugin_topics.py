@@ -11,9 +11,10 @@ from pydantic import Field
 from services.apps.audit import note
 from services.apps.core.event_types import READ_SCOPE
 from services.apps.core.plugin_topics import PluginTopic, Replay, ReplayStatus, TopicStatus, group_prefix_of
+from services.apps.fan_out import begin_replay
 from services.apps.http.wiring import EventsWiring, Wiring, by_caller
 from services.apps.plugin_topics import new_password
-from services.apps.store import events, installs, partitions, plugin_replays
+from services.apps.store import installs, plugin_replays
 from shared import idempotency
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
@@ -23,7 +24,6 @@ from shared.http.bodies import RequestModel, read_body, shown
 from shared.http.operations import operation
 from shared.http.problems import Problem, not_found
 from shared.idempotency import Fresh, IdempotencyKey, StoredResponse, idempotency_key, problem_for, run_idempotent
-from shared.ids import new_id
 from shared.postgres import Connection, transaction
 from shared.topics import plugin_topic
 
@@ -175,8 +175,11 @@ class PluginTopicController(Controller):
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
             await _require_installed(connection, app_id, request.user, body.merchant_id)
-            replay = await _new_replay(connection, app_id, request.user, body, now)
-            if not await plugin_replays.insert(connection, replay):
+            environment, since = request.user.environment, body.created_from
+            replay = await begin_replay(
+                connection, app_id, environment, now, created_from=since, merchant_id=body.merchant_id
+            )
+            if replay is None:
                 raise Problem("REPLAY_RUNNING", "A replay of this app has not finished yet.")
             return 202, one_bytes(request, _replay_view(replay))
 
@@ -207,27 +210,6 @@ async def _require_installed(connection: Connection, app_id: str, access: Access
     known = await installs.installed(connection, [(merchant_id, access.environment)])
     if app_id not in {app.app_id for app in known}:
         raise Problem("VALIDATION_FAILED", "No such merchant has the app installed.", param="merchant_id")
-
-
-async def _new_replay(
-    connection: Connection, app_id: str, access: Access, body: ReplayRequest, now: datetime
-) -> Replay:
-    week = partitions.beginning_of(partitions.week_of(body.created_from))
-    begins_after = await events.position_before(connection, week)
-    return Replay(
-        replay_id=new_id("rpl"),
-        app_id=app_id,
-        environment=access.environment,
-        merchant_id=body.merchant_id,
-        created_from=body.created_from,
-        begins_after=begins_after,
-        done_to=begins_after,
-        ends_at=await events.newest_position(connection),
-        published=0,
-        status="running",
-        created_at=now,
-        updated_at=now,
-    )
 
 
 async def _answered_before(state: State, key: IdempotencyKey | None) -> Answer | None:

@@ -11,15 +11,20 @@ _NAMES = (
     "created_at, updated_at"
 )
 
+_INSERT = f"""
+INSERT INTO plugin_replays ({_NAMES}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (app_id) WHERE status = 'running' DO NOTHING
+"""
+_RUNNING = "SELECT replay_id FROM plugin_replays WHERE status = 'running' ORDER BY updated_at LIMIT $1"
+_LOCK = f"SELECT {_NAMES} FROM plugin_replays WHERE replay_id = $1 AND status = 'running' FOR UPDATE SKIP LOCKED"
+_ADVANCE = """
+UPDATE plugin_replays SET done_to = $2, published = published + $3, status = $4, updated_at = $5 WHERE replay_id = $1
+"""
+
 
 async def insert(connection: Connection, replay: Replay) -> bool:
     """The new replay; False when another one of the app runs."""
-    values = [getattr(replay, name) for name in _NAMES.split(", ")]
-    done = await connection.execute(
-        f"INSERT INTO plugin_replays ({_NAMES}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
-        "ON CONFLICT (app_id) WHERE status = 'running' DO NOTHING",
-        *values,
-    )
+    done = await connection.execute(_INSERT, *(getattr(replay, name) for name in _NAMES.split(", ")))
     return bool(done == "INSERT 0 1")
 
 
@@ -37,35 +42,19 @@ async def read(pool: Pool, app_id: str, environment: str, replay_id: str) -> Rep
 
 async def running(pool: Pool, limit: int) -> list[str]:
     """The replays that are not finished; the one that waits for longest comes first."""
-    rows = await pool.fetch(
-        "SELECT replay_id FROM plugin_replays WHERE status = 'running' ORDER BY updated_at LIMIT $1", limit
-    )
-    return [row["replay_id"] for row in rows]
+    return [row["replay_id"] for row in await pool.fetch(_RUNNING, limit)]
 
 
 async def lock(connection: Connection, replay_id: str) -> Replay | None:
     """A replay that runs, locked; `None` when it has ended or somebody else is at it."""
-    return _replay(
-        await connection.fetchrow(
-            f"SELECT {_NAMES} FROM plugin_replays WHERE replay_id = $1 AND status = 'running' FOR UPDATE SKIP LOCKED",
-            replay_id,
-        )
-    )
+    return _replay(await connection.fetchrow(_LOCK, replay_id))
 
 
 async def advance(
     connection: Connection, replay_id: str, *, done_to: int, published: int, status: ReplayStatus, now: datetime
 ) -> None:
     """It has come so far."""
-    await connection.execute(
-        "UPDATE plugin_replays SET done_to = $2, published = published + $3, status = $4, updated_at = $5 "
-        "WHERE replay_id = $1",
-        replay_id,
-        done_to,
-        published,
-        status,
-        now,
-    )
+    await connection.execute(_ADVANCE, replay_id, done_to, published, status, now)
 
 
 def _replay(row: Any) -> Replay | None:

@@ -1,12 +1,14 @@
 """Public events, their positions, and the topics that they go to."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from services.apps.core.plugin_topics import Publication
-from services.apps.fan_out import _is_full, _message
+from services.apps.core.plugin_topics import Publication, Replay
+from services.apps.fan_out import _is_full, _message, begin_replay
 from services.apps.store import events, partitions, plugin_replays, plugin_topics
 from shared import outbox
 from shared.faults import Transient
@@ -150,5 +152,54 @@ async def test_no_week_is_over(apps: Store) -> None:
     assert len(await apps.rows("events")) == 1
 
 
-async def test_no_replay_runs(apps: Store) -> None:
+def replay(number: int, app_id: str = "app_1", **fields: Any) -> Replay:
+    """Of nine positions, begun in this order."""
+    at = NOW + number * SECOND
+    made = Replay(f"rpl_{number}", app_id, "test", None, NOW, 1, 1, 10, 0, "running", at, at)
+    return dataclasses.replace(made, **fields)
+
+
+async def begun(apps: Store, *replays: Replay) -> list[bool]:
+    async with transaction(apps.pool) as connection:
+        return [await plugin_replays.insert(connection, each) for each in replays]
+
+
+async def test_of_an_app_one_replay_runs_at_a_time(apps: Store) -> None:
     assert await plugin_replays.running(apps.pool, 10) == []
+    assert await begun(apps, replay(2), replay(1, "app_2"), replay(3), replay(4, "app_2")) == [True, True, False, False]
+    assert await plugin_replays.running(apps.pool, 10) == ["rpl_1", "rpl_2"]
+    assert await plugin_replays.running(apps.pool, 1) == ["rpl_1"]
+    async with transaction(apps.pool) as connection:
+        await plugin_replays.advance(connection, "rpl_1", done_to=10, published=4, status="finished", now=NOW)
+    assert await plugin_replays.running(apps.pool, 10) == ["rpl_2"]
+    assert await begun(apps, replay(5, "app_2")) == [True]
+
+
+async def test_whoever_is_at_a_replay_has_it_to_himself(apps: Store) -> None:
+    await begun(apps, replay(1))
+    async with transaction(apps.pool) as first, transaction(apps.pool) as second:
+        assert await plugin_replays.lock(first, "rpl_1") == replay(1)
+        assert await plugin_replays.lock(second, "rpl_1") is None
+        later = NOW + 9 * SECOND
+        await plugin_replays.advance(first, "rpl_1", done_to=5, published=3, status="running", now=later)
+        await plugin_replays.advance(first, "rpl_1", done_to=7, published=2, status="running", now=later)
+    async with transaction(apps.pool) as connection:
+        assert await plugin_replays.lock(connection, "rpl_9") is None
+        found = await plugin_replays.lock(connection, "rpl_1")
+    assert found == replay(1, done_to=7, published=5, updated_at=later)
+
+
+async def test_a_replay_begins_with_the_week_of_its_moment(apps: Store) -> None:
+    assert await events.position_before(apps.pool, NOW) == 0
+    await kept(apps, *(event(number) for number in range(1, 4)))
+    times = {row["position"]: row["created_at"] for row in await apps.rows("events")}
+    first, *others = sorted(times)
+    assert await events.position_before(apps.pool, times[first]) == first - 1
+    assert await events.position_before(apps.pool, times[others[0]]) == others[0] - 1
+    assert await events.position_before(apps.pool, times[others[-1]] + SECOND) == others[-1]
+    async with transaction(apps.pool) as connection:
+        begun = await begin_replay(connection, "app_1", "test", NOW, created_from=NOW)
+        assert await begin_replay(connection, "app_1", "test", NOW, created_from=NOW) is None
+        assert await plugin_topics.statuses(connection, {"app_1"}) == {"app_1": "pending"}
+    assert begun is not None
+    assert (begun.begins_after, begun.done_to, begun.ends_at) == (first - 1, first - 1, others[-1])

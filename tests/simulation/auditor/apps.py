@@ -1,7 +1,7 @@
 """What the public is told: events as they are kept, on the topics of apps, and by webhooks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -37,6 +37,8 @@ class _Topic:
 
     def judge(self) -> None:
         there: dict[Thread, list[Public]] = defaultdict(list)
+        replayed: dict[str, dict[Thread, list[Public]]] = defaultdict(lambda: defaultdict(list))
+        first_s: dict[Public, float] = {}
         for record in self.seen.topic(f"plugins.{self.app_id}.orders"):
             key, event_id = (record.key or b"").decode(), header(record, "ce_id")
             event = self.told.by_id.get(event_id)
@@ -46,11 +48,54 @@ class _Topic:
             elif not may_be_told(self.seen, self.consents, event, record.at_s):
                 sentence = f"{self.app_id} was told of {event} at {record.at_s:.3f} s"
                 self.seen.say(Invariant.NOTHING_WITHOUT_CONSENT, sentence, key)
-            elif event not in there[event.thread]:
-                there[event.thread].append(event)
+            else:
+                replay_id = header(record, "tl_replay")
+                threads = replayed[replay_id] if replay_id else there
+                first_s.setdefault(event, record.at_s)
+                if event not in threads[event.thread]:
+                    threads[event.thread].append(event)
         for thread, events in there.items():
             self._order(thread, [event.place for event in events])
         self._complete(there)
+        begun = {row["replay_id"]: row for row in self.seen.rows("apps.plugin_replays") if row["app_id"] == self.app_id}
+        for replay_id in begun.keys() | replayed.keys():
+            self._replay(replay_id, begun.get(replay_id), replayed[replay_id], first_s)
+
+    def _replay(
+        self, replay_id: str, row: Row | None, threads: dict[Thread, list[Public]], first_s: dict[Public, float]
+    ) -> None:
+        """All that had been kept, and all that the app had been told before it asked, once more and in order."""
+        asked = self.seen.books.replays.get(replay_id)
+        if asked is None or row is None or asked.app_id != self.app_id:
+            self.seen.say(Invariant.NOTHING_INVENTED, f"{self.app_id} has a replay {replay_id} that nobody asked for")
+            return
+        if row["status"] != "finished":
+            self.seen.say(Invariant.EVERYTHING_SETTLES, f"the replay {replay_id} is {row['status']}")
+        for thread, events in threads.items():
+            places = [event.place for event in events]
+            if places != sorted(places):
+                sentence = f"{self.app_id} was told again of its events {places}"
+                self.seen.say(Invariant.TOPICS_IN_ORDER, sentence, thread[0])
+        kept = {self.told.by_id[row["event_id"]]: row["position"] for row in self._kept()}
+        for event, position in kept.items():
+            wanted = position <= row["ends_at"] or first_s.get(event, asked.asked_s) < asked.asked_s
+            if wanted and self._let_in(event, asked.asked_s) and event not in threads.get(event.thread, ()):
+                self.seen.say(Invariant.NOTHING_LOST, f"{self.app_id} was not told again of {event}", event.key)
+
+    def _kept(self) -> Iterator[Row]:
+        return (row for row in self.seen.rows("apps.events") if row["event_id"] in self.told.by_id)
+
+    def _let_in(self, event: Public, at_s: float) -> bool:
+        """Whether the app may read it, from then on and for good."""
+        return any(
+            consent.reads
+            and consent.merchant_id == event.merchant_id
+            and event.concerns(consent)
+            and consent.granted_s is not None
+            and consent.granted_s <= at_s
+            and consent.end_asked_s(of_payments=event.of_payments) is None
+            for consent in self.consents
+        )
 
     def _order(self, thread: Thread, places: list[int]) -> None:
         """In order; without a gap too, unless the merchant took the app's rights and gave them again."""
@@ -62,11 +107,12 @@ class _Topic:
 
     def _complete(self, there: dict[Thread, list[Public]]) -> None:
         for consent in self.consents:
-            if not consent.reads or consent.granted_s is None or consent.revoke_asked_s is not None:
+            if not consent.reads or consent.granted_s is None:
                 continue
             for thread, events in self.told.threads.items():
                 for event in events:
                     mine = event.merchant_id == consent.merchant_id and event.concerns(consent)
+                    mine = mine and consent.end_asked_s(of_payments=event.of_payments) is None
                     if mine and event.since_s >= consent.granted_s and event not in there.get(thread, ()):
                         self.seen.say(Invariant.NOTHING_LOST, f"{self.app_id} was never told of {event}", thread[0])
 
@@ -135,16 +181,17 @@ class _Webhooks:
         if row is None:
             due = since_s is not None and event.since_s >= since_s and self._asked(event)
             active = self.endpoint is not None and self.endpoint["status"] == "active"
-            if due and active and (consent is None or consent.revoke_asked_s is None):
+            if due and active and (consent is None or consent.end_asked_s(of_payments=event.of_payments) is None):
                 self._say(Invariant.WEBHOOKS_ARRIVE, f"{event} is not even waiting", event.key)
             return held_up
         assert self.endpoint is not None
         disabled, failing = self.endpoint["status"] != "active", self.endpoint["failures"] > 0
         status, has_failed = row["status"], row["tries"] > 0
+        may_not = consent is not None and consent.end_asked_s(of_payments=event.of_payments) is not None
         right = {
             "delivered": event in self.understood,
             "pending": (has_failed or held_up or failing) and not disabled,
-            "failed": self.receiver.manner == "gone",
+            "failed": self.receiver.manner == "gone" or may_not,
             "canceled": disabled,
         }[status]
         if not right:

@@ -82,9 +82,13 @@ class Public:
         """The order that it concerns, or what else it is about."""
         return self.thread[0]
 
+    @property
+    def of_payments(self) -> bool:
+        return self.type.partition(".")[0] in _OF_PAYMENTS
+
     def concerns(self, whose: Consent | Receiver) -> bool:
         """Whether whoever reads orders there is told."""
-        if self.type.partition(".")[0] in _OF_PAYMENTS:
+        if self.of_payments:
             return whose.reads_payments
         return self.version is not None or (whose.grant_id is not None and whose.grant_id == self.grant_id)
 
@@ -165,13 +169,13 @@ def calm_s(seen: Seen, since_s: float, until_s: float) -> float:
 def may_be_told(seen: Seen, consents: Iterable[Consent], event: Public, at_s: float) -> bool:
     """Whether one of the consents lets the app be told of the event at that moment.
 
-    What became known after a revocation is never told; what was known before only by what was already on its way.
+    What became known after a right was taken is never told; what was known before only by what was already on its way.
     """
     for consent in consents:
         mine = consent.merchant_id == event.merchant_id and event.concerns(consent)
         if not consent.reads or not mine or at_s < consent.asked_s:
             continue
-        ended_s = consent.revoked_s
+        ended_s = consent.ended_s(of_payments=event.of_payments)
         if ended_s is None or (event.since_s <= ended_s and calm_s(seen, ended_s, at_s) <= _SETTLES_S):
             return True
     return False

@@ -47,6 +47,14 @@ def newest_position(t: Transaction) -> Rows:
     return [{"coalesce": max((row["position"] for row in t.scan(t.database["events"])), default=0)}]
 
 
+@statement(store._FIRST)
+def position_before(t: Transaction, created_from: datetime) -> Rows:
+    events = list(t.scan(t.database["events"]))
+    after = [row["position"] for row in events if row["created_at"] >= created_from]
+    newest = max((row["position"] for row in events), default=0)
+    return [{"coalesce": min(after) - 1 if after else newest}]
+
+
 @statement(store._bounded(store._BETWEEN))
 def between(
     t: Transaction,

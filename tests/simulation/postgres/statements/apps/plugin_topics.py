@@ -8,6 +8,7 @@ from operator import itemgetter
 import orjson
 
 from services.apps.fan_out import _MOST_WAITING
+from services.apps.store import plugin_replays
 from services.apps.store.plugin_topics import _BEGIN, _LOCK_PENDING, _NAMES
 from shared.outbox import _DROP, topics_in, topics_together
 from tests.simulation.postgres.client import Rows, Statements
@@ -18,6 +19,7 @@ from tests.simulation.postgres.table import Values
 statement = Statements()
 
 _TOPIC = tuple(_NAMES.split(", "))
+_REPLAY = tuple(plugin_replays._NAMES.split(", "))
 
 
 @statement("SELECT pg_advisory_xact_lock_shared($1)")
@@ -105,7 +107,34 @@ async def drop_from_outbox(
     return picked(sorted(rows, key=itemgetter("seq")), ("id", "headers"))
 
 
-@statement("SELECT replay_id FROM plugin_replays WHERE status = 'running' ORDER BY updated_at LIMIT $1")
+@statement(plugin_replays._INSERT)
+async def insert_replay(t: Transaction, *values: object) -> str:
+    table, row = t.database["plugin_replays"], dict(zip(_REPLAY, values, strict=True))
+    if t.find(table, "running", row["app_id"]):
+        return "INSERT 0 0"
+    return f"INSERT 0 {int(await t.insert_new(table, row) is not None)}"
+
+
+@statement(plugin_replays._LOCK)
+async def lock_replay(t: Transaction, replay_id: str) -> Rows:
+    table = t.database["plugin_replays"]
+    rows = await t.lock_rows(table, [replay_id], lambda row: bool(row["status"] == "running"), skip=True)
+    return picked(rows, _REPLAY)
+
+
+@statement(plugin_replays._ADVANCE)
+async def advance_replay(
+    t: Transaction, replay_id: str, done_to: int, published: int, status: str, now: datetime
+) -> str:
+    table = t.database["plugin_replays"]
+    rows = await t.lock_rows(table, [replay_id])
+    for row in rows:
+        further = {"done_to": done_to, "published": row["published"] + published}
+        await t.put(table, row | further | {"status": status, "updated_at": now})
+    return f"UPDATE {len(rows)}"
+
+
+@statement(plugin_replays._RUNNING)
 def running_replays(t: Transaction, limit: int) -> Rows:
     rows = (row for row in t.scan(t.database["plugin_replays"]) if row["status"] == "running")
     return picked(sorted(rows, key=itemgetter("updated_at"))[:limit], ("replay_id",))
