@@ -25,7 +25,8 @@ from shared.postgres import Pool, transaction
 from shared.topics import PAYMENTS_EVENTS, plugin_topic
 from tests.apps import Installed, install, run
 from tests.integration.test_apps_events import events, events_when, money, new_order
-from tests.integration.test_apps_plugin_topics import on_topic, replay, topic_when_ready
+from tests.integration.test_apps_plugin_topics import on_topic, topic_when_ready
+from tests.integration.test_apps_replays import replay
 from tests.integration.test_apps_stream import stream, take
 from tests.receiver import Receiver, answer, receiving
 from tests.stack import Stack, Tenant, eventually
