@@ -19,9 +19,9 @@ from services.apps.core.events import (
     public_events,
 )
 from shared.contracts import apps, payment_intents, payments
-from shared.contracts.model import Message, Timestamp
+from shared.contracts.model import Message, RecordedAt, of_our_time
 from shared.contracts.orders import OrderVersion
-from shared.envelope import INVALID_BODY, MISSING_ATTRIBUTE, Envelope, decode, tenant_of
+from shared.envelope import INVALID_ATTRIBUTE, INVALID_BODY, MISSING_ATTRIBUTE, Envelope, decode, tenant_of
 from shared.faults import Poison
 from shared.immutable import immutable
 from shared.kafka import Record
@@ -69,7 +69,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class _Recorded(OrderVersion):
-    recorded_at: Timestamp
+    recorded_at: RecordedAt
 
 
 def events_in(record: Record) -> tuple[PublicEvent, ...]:
@@ -86,6 +86,10 @@ def told_in(envelope: Envelope, kind: Kind) -> PublicEvent:
     merchant_id, environment = tenant_of(envelope)
     if envelope.time is None:
         raise Poison(MISSING_ATTRIBUTE, "ce_time is missing")
+    try:
+        of_our_time(envelope.time)
+    except ValueError as reason:
+        raise Poison(INVALID_ATTRIBUTE, f"ce_time {reason}") from None
     body = _checked(envelope, kind)
     subject = body.pop(kind.subject)
     subject_id: str = subject[f"{kind.subject}_id"]

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from services.payments.core.projection import Seen
-from shared.contracts.model import MAX_MINOR, Clean, Identifier, JsonObject, Part, Reference, Timestamp
+from shared.contracts.model import MAX_MINOR, Clean, Identifier, JsonObject, Part, RecordedAt, Reference, Timestamp
 from shared.contracts.order_events import (
     OrderCanceled,
     OrderClosed,
@@ -47,7 +47,7 @@ class Told(OrderVersion):
     """A version, without most of its snapshot: reading all of it takes twice the time."""
 
     order: _Snapshot | None  # type: ignore[assignment]
-    recorded_at: Timestamp
+    recorded_at: RecordedAt
 
 
 def seen_in(version: Told, merchant_id: str, environment: str) -> Seen:

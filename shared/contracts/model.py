@@ -7,6 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.money import exponent
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 MAX_MINOR = 999_999_999_999
 """Largest single amount, in minor units. Sums of any number of them that an order can hold stay below 2**53, so that
 every JSON reader keeps them exact."""
@@ -57,6 +58,18 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=60), Cle
 MetadataValue = Annotated[str, StringConstraints(max_length=500), Clean]
 Metadata = dict[MetadataKey, MetadataValue]
 MetadataPatch = dict[MetadataKey, MetadataValue | None]
+
+
+def of_our_time(moment: datetime) -> datetime:
+    """The moment, where something can have happened then; databases and clients cannot keep every time that a text can
+    say."""
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"must lie between the years {_FIRST_YEAR} and {_LAST_YEAR}")
+    return moment
+
+
+RecordedAt = Annotated[Timestamp, AfterValidator(of_our_time)]
+"""When a service recorded what it tells."""
 
 
 class Message(BaseModel):

@@ -171,7 +171,10 @@ def _odd_but_right(world: World, message: Message) -> Message:
             (b"content-type", b""),
         ]
     )
-    return message.mutated("odd attributes that are right", TAKEN, headers=_with(message.headers, name, text))
+    # When something happened that the public is told of must be a time at which something can happen.
+    never = isinstance(claim_of(message), Public) and text.startswith(b"9999")
+    headers = _with(message.headers, name, text)
+    return message.mutated("odd attributes that are right", DEAD if never else TAKEN, headers=headers)
 
 
 def _unknown_type(world: World, message: Message) -> Message:

@@ -13,11 +13,13 @@ from services.apps.core.events import PublicEvent, created_in
 from services.apps.core.plugin_topics import publications
 from services.apps.core.samples import sample_event
 from services.apps.incoming import KINDS, TOPICS_OF_EVENTS, events_in
+from services.payments.consumers import _version_in
 from shared.contracts import public_events
 from shared.contracts.topics_messages import MESSAGES_BY_TOPIC
 from shared.envelope import Envelope
 from shared.faults import Poison
 from shared.topics import APPS_EVENTS, ORDERS_EVENTS, PAYMENTS_EVENTS
+from tests.apps import version_of
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 EXAMPLES = Path(__file__).parents[1] / "contract" / "examples"
@@ -157,6 +159,8 @@ def test_what_payments_tell_is_carried_with_the_order_that_it_concerns(wire_type
         ({"data": b'{"webhook_endpoint": {}}'}, "INVALID_BODY"),
         ({"data": b'{"webhook_endpoint": null}'}, "INVALID_BODY"),
         ({"time": None}, "MISSING_ATTRIBUTE"),
+        ({"time": datetime.max.replace(tzinfo=UTC)}, "INVALID_ATTRIBUTE"),
+        ({"time": datetime(1969, 12, 31, tzinfo=UTC)}, "INVALID_ATTRIBUTE"),
         ({"merchant_id": None}, "MISSING_TENANT"),
         ({"environment": "staging"}, "MISSING_TENANT"),
     ],
@@ -165,6 +169,21 @@ def test_what_means_nothing_is_poison(changes: dict[str, Any], reason: str) -> N
     with pytest.raises(Poison) as poison:
         events_in(Kept(message(DISABLED, **changes)))
     assert poison.value.reason == reason
+
+
+@pytest.mark.parametrize(("year", "counts"), [(1, False), (1969, False), (1970, True), (2999, True), (3000, False)])
+def test_a_version_was_recorded_when_something_can_happen_for_every_service(year: int, counts: bool) -> None:
+    """What one of them takes, no other one refuses."""
+    version = version_of(("mer_1", "test"), "ord_1", 1)
+    body = json.loads(version.data) | {"recorded_at": f"{year:04}-12-31T23:59:59.999999Z"}
+    record = Kept(replace(version, data=json.dumps(body).encode()), topic=ORDERS_EVENTS)
+    for read in (events_in, _version_in):
+        if counts:
+            assert read(record)
+            continue
+        with pytest.raises(Poison) as poison:
+            read(record)
+        assert poison.value.reason == "INVALID_BODY"
 
 
 def test_what_the_public_is_not_told_is_passed_over() -> None:

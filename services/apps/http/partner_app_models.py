@@ -19,7 +19,7 @@ from services.apps.http.texts import Description, Name, RedirectUri, Title
 from services.apps.store.installs import EnvironmentGrant, Install, Status
 from services.apps.store.partner_apps import SecretRow
 from shared.contracts.access import Environment, Scope
-from shared.contracts.model import PositiveMoney, VersionNumber
+from shared.contracts.model import PositiveMoney
 from shared.http.answers import AnswerModel
 from shared.http.bodies import PositiveAmountMoney, RequestModel, shown
 
@@ -138,7 +138,7 @@ class PartnerAppPatch(RequestModel):
     manifest: Manifest | None = None
     default_permission_ids: PermissionIds | None = None
     money_budgets: Budgets | None = None
-    expected_version: VersionNumber | None = None
+    expected_version: int | None = None
 
 
 class ClientSecretView(AnswerModel):

@@ -10,7 +10,7 @@ from services.apps.core.webhooks import DeliveryStatus, DisabledReason, Endpoint
 from services.apps.http import webhook_examples as examples
 from services.apps.http.shown_once import ShowsSecret
 from services.apps.http.texts import Url
-from shared.contracts.model import Identifier, Text, Timestamp, VersionNumber
+from shared.contracts.model import Identifier, Text, Timestamp
 from shared.http.answers import AnswerModel
 from shared.http.bodies import RequestModel, shown
 from shared.http.pages import ListQuery
@@ -56,7 +56,7 @@ class WebhookEndpointPatch(RequestModel):
     """`null` removes it."""
     status: EndpointStatus | None = None
     """`disabled` cancels what waits for it; `active` begins anew, and brings back nothing: replay what was missed."""
-    expected_version: VersionNumber | None = None
+    expected_version: int | None = None
 
 
 class SecretRotation(RequestModel):
