@@ -58,7 +58,7 @@ class _Topic:
             self._order(thread, [event.place for event in events])
         self._complete(there)
         begun = {row["replay_id"]: row for row in self.seen.rows("apps.plugin_replays") if row["app_id"] == self.app_id}
-        for replay_id in begun.keys() | replayed.keys():
+        for replay_id in sorted(begun.keys() | replayed.keys()):
             self._replay(replay_id, begun.get(replay_id), replayed[replay_id], first_s)
 
     def _replay(
