@@ -53,6 +53,8 @@ NOT_IN_A_SCHEMA = {
     "less was handed over.": "a schema cannot compare two amounts",
     "collects a part.": "a schema cannot compare two amounts",
     "names a line that the order does not have.": "a schema does not know the lines of an order",
+    "Each permission_id can be there once.": "a schema compares whole objects only",
+    "Not in the manifest: ": "a schema cannot compare two lists",
     "tendered_money is for cash.": "what a method may say depends on its type",
     "must be an http or https address.": "what a host may be takes more than a pattern",
     "each of the legs has its amount: leave out amount_money.": "what may be said depends on whether there are legs",
@@ -61,7 +63,7 @@ NOT_IN_A_SCHEMA = {
     "give either reference or through_processor.": "what must be said depends on another field",
     "when the processor has given it back.": "what may be said depends on another field",
 }
-"""Codes, or ends of details, of 400 that a request which fits the schema may get, and why."""
+"""Codes, or parts of details, of 400 that a request which fits the schema may get, and why."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def filter_failure(_: HookContext, failure: Failure, case: Case, response: Respo
             return False
         # JSON Schema takes 1.0 for an integer; the API's description says that we don't.
         pointed = problem.get("errors", [{}])[0].get("code") == "WRONG_TYPE" and _whole_with_a_point(case.body)
-        said = any(problem["code"] == why or problem["detail"].endswith(why) for why in NOT_IN_A_SCHEMA)
+        said = any(problem["code"] == why or why in problem["detail"] for why in NOT_IN_A_SCHEMA)
         return not (pointed or said)
     if "negative_data_rejection" in failure.checks and response.status_code == 202:
         # An event of a batch is rejected in its outcome, and the others count.

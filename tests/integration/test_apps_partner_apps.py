@@ -225,7 +225,9 @@ async def test_a_deleted_app_is_gone_everywhere(town: Town, owner: tuple[str, Pe
     developer = await town.key(await town.merchant())
     app = await town.app_of(developer)
     token = await install(town, owner[1], app, "test")
+    assert (await developer.get(f"{APPS}/{app['partner_app_id']}/installs")).status_code == 200
     assert (await developer.delete(f"{APPS}/{app['partner_app_id']}")).status_code == 204
+    assert (await developer.get(f"{APPS}/{app['partner_app_id']}/installs")).status_code == 404
     assert (await developer.get(f"{APPS}/{app['partner_app_id']}")).status_code == 404
     await refused(town, token)
     client = await town.client()

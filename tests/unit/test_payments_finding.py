@@ -71,6 +71,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene()
     monkeypatch.setattr(orders, "read_at", made.read_at)
     monkeypatch.setattr(finding, "_WITHIN_S", 0.05)
+    monkeypatch.setattr(finding, "_MOMENT_S", 0.02)
     made.__post_init__()
     return made
 
@@ -149,6 +150,18 @@ async def test_who_may_not_have_heard_of_it_does_not_say_that_it_is_not_there(
     scene.finder.consumer = consumer  # type: ignore[assignment]
     with pytest.raises(Transient):
         await scene.finder.find(place(age_s))
+
+
+async def test_what_comes_first_after_a_quiet_time_waits_for_a_moment(scene: Scene) -> None:
+    """Else whoever asks just then would be told to try later, of an order that is not there."""
+    scene.finder.heard([], NOW - timedelta(minutes=1))
+    scene.consumer.lag = 1
+    old, unknown = place(age_s=60), place(age_s=60)
+    found = asyncio.gather(scene.finder.find(old), scene.finder.find(unknown))
+    await scene.waits()
+    scene.consumer.lag = 0
+    scene.known[old.order_id] = order(old)
+    assert await found == [order(old), None]
 
 
 async def test_who_is_behind_by_moments_is_not_behind(scene: Scene) -> None:

@@ -38,6 +38,8 @@ class InstallController(Controller):
         wiring: Wiring = state.apps
         mine = None if await _owns(wiring.pool, request.user, partner_app_id) else _tenant(request.user)
         found = await installs.page(wiring.pool, partner_app_id, mine, query.time_position(), query.page_size + 1)
+        if not found and await partner_apps.by_client_id(wiring.pool, partner_app_id) is None:
+            raise not_found("There is no such app.")
         page, token = page_by_time(found, query, lambda install: (install.created_at, install.install_id))
         grants = await installs.grants_of(wiring.pool, [install.install_id for install in page])
         views = [install_view(each, _seen(grants[each.install_id], mine)) for each in page]
