@@ -2,6 +2,7 @@
 
 from services.payments.core.asking import Means
 from services.payments.core.intents.state import Intent
+from services.payments.core.state import KnownOrder
 from services.payments.http.collecting import connector_for
 from services.payments.http.intent_models import Collecting, IntentRequest, LegRequest, OrderIntentRequest, PayRequest
 from services.payments.http.wiring import Wiring
@@ -22,6 +23,14 @@ class Order:
     currency: str
     outstanding_minor: int
     line: str | None = None
+    ended_as: str | None = None
+    """`closed` or `canceled`, where nothing is collected on it any more."""
+
+
+def known_order(known: KnownOrder) -> Order:
+    """The order that is there."""
+    ended_as = known.status if known.ended else None
+    return Order(known.order_id, known.currency, known.outstanding_minor, ended_as=ended_as)
 
 
 def new_order(body: IntentRequest) -> Order:

@@ -19,7 +19,7 @@ from services.payments.http.intent_models import (
     PayRequest,
     PayStatus,
 )
-from services.payments.http.making import Order, legs_of, minor_in
+from services.payments.http.making import Order, known_order, legs_of, minor_in
 from services.payments.http.payment_intents import COLLECTING, READ, WRITE, create_for
 from services.payments.http.wiring import Wiring
 from services.payments.store import attempts
@@ -79,11 +79,13 @@ class OrderPaymentController(Controller):
         body = await read_body(request, PayRequest)
         wiring: Wiring = state.payments
         known = await order_for(request, wiring, order_id)
-        order = Order(order_id, known.currency, known.outstanding_minor)
+        order = known_order(known)
         legs = legs_of(request, wiring, order, body)
         expected = _expected(body, order, legs)
 
         def wish(moves: Moves) -> Refused | None:
+            if order.ended_as is not None:
+                return wishes.not_open(order.ended_as)
             for leg in legs:
                 refused = wishes.confirm(moves, moves[leg.payment_intent_id], leg.means, leg.connector, expected)
                 if refused is not None:

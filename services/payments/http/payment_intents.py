@@ -25,7 +25,7 @@ from services.payments.http.intent_models import (
     IntentRequest,
     OrderIntentRequest,
 )
-from services.payments.http.making import Order, intent_of, minor_in, new_order
+from services.payments.http.making import Order, intent_of, known_order, minor_in, new_order
 from services.payments.http.wiring import Wiring
 from services.payments.store import intents
 from services.payments.store.intents import IntentFilter
@@ -224,7 +224,7 @@ class PaymentIntentController(Controller):
 async def create_for(request: ApiRequest, wiring: Wiring, order_id: str, body: OrderIntentRequest) -> Answer:
     """An intent for an order of the caller's."""
     known = await order_for(request, wiring, order_id)
-    return await _create(request, wiring, Order(order_id, known.currency, known.outstanding_minor), body)
+    return await _create(request, wiring, known_order(known), body)
 
 
 async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: OrderIntentRequest) -> Answer:
@@ -234,6 +234,8 @@ async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: Order
         expected = intent.amount_minor
 
     def wish(moves: Moves) -> Refused | None:
+        if order.ended_as is not None:
+            return wishes.not_open(order.ended_as)
         if not intent.amount_minor:
             return wishes.nothing_owed()
         if order.line is not None:

@@ -42,6 +42,11 @@ def nothing_owed() -> Refused:
     return Refused("ORDER_ALREADY_PAID", "Nothing is owed on this order.")
 
 
+def not_open(status: str) -> Refused:
+    """The order has ended; what it does not owe any more was not paid."""
+    return Refused("ORDER_NOT_OPEN", f"The order is {status}.")
+
+
 def capture(moves: Moves, intent: Intent, amount_minor: int | None) -> Refused | None:
     """Collect what is held, or a part of it; the rest stays held."""
     if intent.step != "held" or intent.cancel_requested:
