@@ -36,8 +36,8 @@ RUNS, APP_RUNS, INTENT_RUNS, RETURN_RUNS, AWAY_RUNS = 15, 8, 8, 6, 3
 MOST_SEEDS = 20
 """A planted bug must show within so many runs."""
 MOST_INTENT_SEEDS = 50
-"""A cancel that meets a completed payment is rare: the first run with one is that of seed 23. So is a look-up that cannot
-be sent, of what somebody asked who died: the first run that shows it is that of seed 46."""
+"""A cancel that meets a completed payment is rare: the first run with one is that of seed 23. So is a look-up that
+cannot be sent, of what somebody asked who died: the first run that shows it is that of seed 46."""
 
 _found: dict[str, tuple[int, str]] = {}
 
