@@ -139,7 +139,7 @@ SPOILT: list[tuple[Invariant, Callable[[ToyWorld], Any]]] = [
         Invariant.NOTHING_TWICE,
         lambda world: world.rows("apps.webhook_deliveries").append(world.rows("apps.webhook_deliveries")[0]),
     ),
-    (Invariant.NOBODY_IS_HELD_UP, lambda world: late(world, 2, 40.0)),
+    (Invariant.NOBODY_IS_HELD_UP, lambda world: late(world, 2, 45.0)),
     (Invariant.NOTHING_WITHOUT_CONSENT, lambda world: narrow(world, 15.0)),
     (Invariant.NOTHING_LOST, lambda world: replay(world, 0, 1, 2, 3)),
     (Invariant.NOTHING_LOST, lambda world: replay(world, 1, 2, 3, 4, ends_at=0)),
