@@ -82,7 +82,8 @@ _FILLS = {
     """,
     "payments.known_orders": f"""
         SELECT o.order_id, m.merchant_id, 'test', CASE WHEN t.with_reference THEN 'web-' || o.n END, t.currency,
-            t.status, CASE WHEN t.payment_status = 'paid' THEN 0 ELSE t.total_minor END, t.version
+            t.status, CASE WHEN t.payment_status = 'paid' THEN 0 ELSE t.total_minor END, t.version, 0,
+            CASE WHEN t.with_customer THEN 'cus_' || o.customer END, o.at, CASE WHEN t.with_reference THEN o.n::text END
         {_ONE_EACH}
     """,
     "payments.channel_payments": f"""
