@@ -186,7 +186,7 @@ async def list_orders(pool: Pool, wanted: OrderFilter, after: Position | None, l
 
 
 async def _page(pool: Pool, statement: str, arguments: list[Any]) -> list[Order]:
-    return [decode_state(row["state"]) for row in await pool.fetch(statement, *arguments)]
+    return [decode_state(row["state"]) for row in await pool.fetch_planned(statement, *arguments)]
 
 
 async def _search(pool: Pool, wanted: OrderFilter, after: Position | None, limit: int) -> list[Order]:
