@@ -135,7 +135,7 @@ async def page(
             ("(created_at, customer_id) < ({}, {})", after),
         ]
     )
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"SELECT {_PLAIN} FROM customers WHERE {conditions} "
         f"ORDER BY created_at DESC, customer_id DESC LIMIT {int(limit)}",
         *arguments,

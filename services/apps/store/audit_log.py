@@ -65,7 +65,7 @@ async def page(
             ("(created_at, audit_entry_id) < ({}, {})", after),
         ]
     )
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"SELECT {_NAMES}::text AS changes FROM audit_log WHERE {conditions} "
         f"ORDER BY created_at DESC, audit_entry_id DESC LIMIT {int(limit)}",
         *arguments,

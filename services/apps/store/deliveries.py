@@ -143,7 +143,7 @@ async def read(pool: Pool, owner: Owner, delivery_id: str) -> Delivery | None:
 async def page(pool: Pool, wanted: DeliveryFilter, after: tuple[datetime, str] | None, limit: int) -> list[Delivery]:
     """At most `limit` deliveries, newest first, that come after the position; read endpoint by endpoint."""
     owner = wanted.owner
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"""
         SELECT d.* FROM webhook_endpoints AS e CROSS JOIN LATERAL (
             SELECT {_NAMES} FROM webhook_deliveries AS d

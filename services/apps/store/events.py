@@ -126,7 +126,7 @@ async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) 
     if before is not None:
         arguments.append(before)
         conditions.append(f"position < ${len(arguments)}")
-    return [_placed(row) for row in await pool.fetch(*_select(conditions, arguments, wanted, "DESC", limit))]
+    return [_placed(row) for row in await pool.fetch_planned(*_select(conditions, arguments, wanted, "DESC", limit))]
 
 
 async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> list[Placed]:
@@ -135,7 +135,7 @@ async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> 
     arguments.append(after)
     conditions.append(f"position > ${len(arguments)}")
     query, *values = _select(conditions, arguments, wanted, "ASC", limit)
-    return [_placed(row) for row in await pool.fetch(_bounded(query), *values)]
+    return [_placed(row) for row in await pool.fetch_planned(_bounded(query), *values)]
 
 
 async def between(

@@ -227,7 +227,7 @@ async def page(
     pool: Pool, app_id: str, tenant: Tenant | None, after: tuple[datetime, str] | None, limit: int
 ) -> list[Install]:
     """At most `limit` installs of the app, newest first, that come after the position; with a tenant only its own."""
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"""
         SELECT {_INSTALL} FROM installs AS i
         WHERE app_id = $1 AND ($2::text IS NULL OR EXISTS (

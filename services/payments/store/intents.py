@@ -124,7 +124,7 @@ async def page(pool: Pool, wanted: IntentFilter, after: tuple[datetime, str] | N
             ("(created_at, payment_intent_id) < ({}, {})", after),
         ]
     )
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"SELECT state::text AS state FROM payment_intents WHERE {conditions} "
         f"ORDER BY created_at DESC, payment_intent_id DESC LIMIT {int(limit)}",
         *arguments,

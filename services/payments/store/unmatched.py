@@ -256,7 +256,7 @@ async def list_items(
             ("(created_at, unmatched_money_id) < ({}, {})", after),
         ]
     )
-    rows = await pool.fetch(
+    rows = await pool.fetch_planned(
         f"SELECT {_ALL} FROM unmatched_money WHERE {conditions} "
         f"ORDER BY created_at DESC, unmatched_money_id DESC LIMIT {int(limit)}",
         *arguments,
