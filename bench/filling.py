@@ -134,12 +134,14 @@ async def make_templates(here: Machine) -> None:
         CREATE TABLE bench.versions AS SELECT k.kind, e.version, e.type, {marked.format("e.payload::text")} AS payload
         FROM bench.kinds AS o JOIN orders.order_events AS e USING (order_id) JOIN bench.kinds AS k USING (order_id)
         """,
-        "ALTER TABLE bench.kinds ALTER COLUMN state TYPE text",
+        "ALTER TABLE bench.kinds ALTER COLUMN state TYPE text, ADD PRIMARY KEY (kind)",
         f"""
         UPDATE bench.kinds AS o SET state = replace({marked.format("o.state")}, '{workload.MERCHANT}', '@merchant@')
         """,
         f"UPDATE bench.versions SET payload = replace(payload, '{workload.MERCHANT}', '@merchant@')",
         "CREATE TABLE bench.newest AS SELECT DISTINCT ON (kind) * FROM bench.versions ORDER BY kind, version DESC",
+        "CREATE UNIQUE INDEX ON bench.versions (kind, version)",
+        "CREATE UNIQUE INDEX ON bench.newest (kind)",
     )
     connection = await asyncpg.connect(here.settings.database_url.get_secret_value())
     await connection.copy_records_to_table("merchants", schema_name="bench", records=list(_merchants()))
@@ -209,6 +211,9 @@ async def _fill(connection: "asyncpg.Connection[asyncpg.Record]", table: str, or
     for index in indexes:
         key = index["conname"]
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {key}" if key else f"DROP INDEX {index['name']}")
+    # Rows lie in the order of their numbers, and so of their times, as where they come one by one.
+    await connection.execute("SET LOCAL enable_hashjoin = off")
+    await connection.execute("SET LOCAL enable_mergejoin = off")
     columns = await connection.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum", table
     )

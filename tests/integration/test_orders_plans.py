@@ -52,6 +52,18 @@ FROM (
 """
 
 
+FILL_HISTORY = """
+INSERT INTO order_events (order_id, version, type, payload, recorded_at)
+SELECT order_id, version, 'orders.order_created.v1', jsonb_build_object('text', repeat('a version ', 30)), created_at
+FROM orders WHERE merchant_id = $1 ORDER BY created_at
+"""
+FILL_INBOX = """
+INSERT INTO inbox (aggregate_id, command_id, outcome, recorded_at)
+SELECT order_id, 'cmd_1', jsonb_build_object('text', repeat('an outcome ', 10)), created_at
+FROM orders WHERE merchant_id = $1 ORDER BY created_at
+"""
+
+
 @pytest.fixture
 async def pool(stack: Stack) -> AsyncIterator[Pool]:
     """Many orders of one merchant, with fresh statistics; they are gone afterwards."""
@@ -59,11 +71,16 @@ async def pool(stack: Stack) -> AsyncIterator[Pool]:
     await pool.open()
     await pool.execute(FILL, MERCHANT, MANY)
     await pool.execute(FILL_WORDS, MERCHANT, tenant_mark(MERCHANT, "test"))
-    await pool.execute("ANALYZE orders")
+    await pool.execute(FILL_HISTORY, MERCHANT)
+    await pool.execute(FILL_INBOX, MERCHANT)
+    for table in ("orders", "order_events", "inbox"):
+        await pool.execute(f"ANALYZE {table}")
     await pool.execute("VACUUM ANALYZE order_search")
     yield pool
     await pool.execute("DELETE FROM orders WHERE merchant_id = $1", MERCHANT)
     await pool.execute("DELETE FROM order_search WHERE order_id LIKE 'ord_many%'")
+    await pool.execute("DELETE FROM order_events WHERE order_id LIKE 'ord_many%'")
+    await pool.execute("DELETE FROM inbox WHERE aggregate_id LIKE 'ord_many%'")
     await pool.close()
 
 
@@ -140,6 +157,10 @@ class Counted:
     async def fetch(self, *query: Any) -> Any:
         self.count += 1
         return await self.pool.fetch(*query)
+
+    async def fetch_planned(self, *query: Any) -> Any:
+        self.count += 1
+        return await self.pool.fetch_planned(*query)
 
     async def fetchval(self, *query: Any) -> Any:
         self.count += 1

@@ -1,6 +1,7 @@
 """The order service's store."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from services.orders.store.history import new_versions, page_of_history, read_hi
 from services.orders.store.numbers import take_numbers
 from services.orders.store.orders import OrderCache, changed_orders, expired_leases, lock_orders, new_orders
 from services.orders.store.search import new_words, read_order
+from shared import inbox
 from shared.clock import utc_now
 from shared.contracts.order_parts import Holder
 from shared.postgres import transaction
@@ -176,21 +178,27 @@ async def test_what_contradicts_is_counted(orders: Store) -> None:
     async with transaction(orders.pool) as connection:
         same = [order("ord_1", at=now, version=2), order("ord_5", at=now, merchant_id="mer_2")]
         await write(connection, new_orders(same))
-        await write(connection, new_versions([*history("ord_1", 1, 2), *history("ord_5", 1)]))
+        await write(connection, new_versions([*history("ord_1", 1, 2, at=now), *history("ord_5", 1, at=now)]))
     assert await broken(orders) == [0, 0, 0]
     async with transaction(orders.pool) as connection:
         numbers = {"ord_2": "1001", "ord_3": "1001", "ord_4": "1002"}
         await write(connection, new_orders([order(name, at=now, number=number) for name, number in numbers.items()]))
-        await write(connection, new_versions([*history("ord_2", 2), *history("ord_3", 1, 2)]))
-    assert await broken(orders) == [1, 2, 2], "ord_2 and ord_3 end at 2; ord_3 has too many, ord_4 none"
+        await write(connection, new_versions([*history("ord_2", 2, at=now), *history("ord_3", 1, 2, at=now)]))
+    assert await broken(orders) == [1, 2, 1], "ord_2 and ord_3 end at 2; ord_3 has too many"
+    async with transaction(orders.pool) as connection:
+        await write(connection, inbox.rows_of([(("ord_4", "cmd_1"), "{}")], now))
+    assert await broken(orders) == [1, 2, 2], "of ord_4, which has no history, a command tells"
 
 
 async def test_what_changed_long_ago_is_not_looked_at(orders: Store) -> None:
     now = utc_now()
-    async with transaction(orders.pool) as connection:
-        old = [order(name, at=now - timedelta(minutes=11)) for name in ("ord_1", "ord_2")]
-        await write(connection, new_orders(old))
+
+    async def saved(names: Sequence[str], ago: timedelta, number: str) -> None:
+        async with transaction(orders.pool) as connection:
+            await write(connection, new_orders([order(name, at=now - ago, number=number) for name in names]))
+            await write(connection, new_versions([row for name in names for row in history(name, 2, at=now - ago)]))
+
+    await saved(("ord_1", "ord_2"), timedelta(minutes=11), "1001")
     assert await broken(orders) == [1, 0, 0]
-    async with transaction(orders.pool) as connection:
-        await write(connection, new_orders([order(name, at=now - timedelta(hours=2), number="7") for name in "ab"]))
+    await saved("ab", timedelta(hours=2), "7")
     assert await broken(orders) == [1, 0, 0]

@@ -125,14 +125,22 @@ def page_of_history(t: Transaction, order_id: str, below: int | None, limit: int
 # What must hold
 
 
+def _changed(t: Transaction, lately: timedelta) -> Iterable[Values]:
+    """Orders that had a command or a version since then."""
+    since = t.started_at - lately
+    tables = (("inbox", "aggregate_id"), ("order_events", "order_id"))
+    ids = [row[name] for table, name in tables for row in t.scan(t.database[table]) if row["recorded_at"] > since]
+    return there(t, "orders", ids)
+
+
 def _changed_lately(t: Transaction) -> Iterable[Values]:
-    return (row for row in t.scan(t.database["orders"]) if row["updated_at"] > t.started_at - timedelta(minutes=10))
+    return _changed(t, timedelta(minutes=10))
 
 
 @statement(INVARIANTS["number_is_unique"])
 def numbers_that_are_not_unique(t: Transaction) -> Rows:
     since = t.started_at - timedelta(hours=1)
-    recent = (row for row in t.scan(t.database["orders"]) if row["created_at"] > since)
+    recent = (row for row in _changed(t, timedelta(hours=1)) if row["created_at"] > since)
     times = Counter(map(itemgetter("merchant_id", "environment", "number"), recent))
     return [{"count": sum(count > 1 for count in times.values())}]
 
