@@ -24,8 +24,8 @@ _CHANGED = """
         UNION SELECT order_id FROM order_events WHERE recorded_at > now() - interval '{since}'
     )
 """
-"""Orders that had a command or a version since then, by tables to which is only added: orders that change are anywhere
-in theirs, of which an index by the time of change would have all read."""
+"""Orders that had a command or a version since then. Rows of these tables lie in the order of their times; orders that
+change lie anywhere, and a range index on the time of change would have all of them read."""
 
 INVARIANTS = {
     "number_is_unique": f"""
