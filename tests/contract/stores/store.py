@@ -152,12 +152,20 @@ def _note(query: Any) -> None:
     _execute("postgresql", query.query)
 
 
+class _Noting(asyncpg.Connection):  # type: ignore[type-arg]
+    """Tells of what is prepared, of which asyncpg's loggers hear nothing."""
+
+    async def prepare(self, query: str, **options: Any) -> Any:
+        _execute("postgresql", query)
+        return await super().prepare(query, **options)
+
+
 async def _note_all(connection: Any) -> None:
     connection.add_query_logger(_note)
 
 
 def _create_pool(*arguments: Any, **options: Any) -> Any:
-    return asyncpg.create_pool(*arguments, init=_note_all, **options)
+    return asyncpg.create_pool(*arguments, init=_note_all, connection_class=_Noting, **options)
 
 
 async def _connect(*arguments: Any, **options: Any) -> Any:

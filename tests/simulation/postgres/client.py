@@ -119,6 +119,12 @@ class Connection:
         made = _row_class(tuple(result[0]))
         return [made(row.values()) for row in result]
 
+    async def prepare(self, query: str, *, name: str) -> "_Prepared":
+        """A statement without a name, which nobody keeps."""
+        assert name == "", "named statements would be kept"
+        await self._link.travel(_gone)
+        return _Prepared(self, query)
+
     async def fetchrow(self, query: str, *arguments: Any) -> Row | None:
         rows = await self.fetch(query, *arguments)
         return rows[0] if rows else None
@@ -255,6 +261,14 @@ class Connection:
         if transaction.writes:
             await self._link.travel(_gone)
         return result
+
+
+class _Prepared:
+    def __init__(self, connection: Connection, query: str) -> None:
+        self._connection, self._query = connection, query
+
+    async def fetch(self, *arguments: Any) -> list[Row]:
+        return await self._connection.fetch(self._query, *arguments)
 
 
 class _Block:
