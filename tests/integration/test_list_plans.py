@@ -125,7 +125,7 @@ async def test_a_page_reads_no_more_than_it_shows(stack: Stack, shop: Tenant, wh
 
 
 async def fill(connection: "asyncpg.Connection[asyncpg.Record]", what: Listed, merchant_id: str) -> None:
-    """The merchant's row so often, and once at each of as many other merchants; gone with the transaction."""
+    """The merchant's row so often, and as often among five thousand others; gone with the transaction."""
     columns = await connection.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped "
         "AND attidentity = '' ORDER BY attnum",

@@ -152,7 +152,7 @@ def _note(query: Any) -> None:
     _execute("postgresql", query.query)
 
 
-class _Noting(asyncpg.Connection):  # type: ignore[type-arg]
+class _Noting(asyncpg.Connection):  # type: ignore[type-arg] # generic for type checkers only
     """Tells of what is prepared, of which asyncpg's loggers hear nothing."""
 
     async def prepare(self, query: str, **options: Any) -> Any:
