@@ -159,9 +159,13 @@ class Relay:
             if not worked:
                 raise
         finally:
-            if connection is not None:
-                connection.terminate()
-            await sender.stop()
+            # What is not acknowledged stays in the outbox, for whoever gets the shards next. Sent from here it could
+            # come after what they publish, and it may have been taken out of the outbox since (`outbox.drop`).
+            try:
+                await sender.abandon()
+            finally:
+                if connection is not None:
+                    connection.terminate()
 
     async def _serve(self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer) -> None:
         loop = asyncio.get_running_loop()

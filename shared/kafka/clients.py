@@ -2,16 +2,35 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import aiokafka.conn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, ProducerClosed
 
 from shared.kafka.reader import Reader
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """aiokafka's, which can also end without sending what it still holds."""
+
+    async def abandon(self) -> None:
+        """End. What is not sent never is; what waits for its answer gets it, within the request's time.
+
+        `stop` sends first, however late that is: by then, others may have published what comes after it.
+        Whoever waits for what was not acknowledged gets `ProducerClosed`.
+        """
+        await self._sender.close()
+        held = list(chain.from_iterable(self._message_accumulator._batches.values()))
+        self._message_accumulator.fail_all(ProducerClosed())
+        for batch in held:
+            # Nobody else looks at it, which asyncio would report.
+            batch._drain_waiter.exception()
+        await self.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +38,7 @@ class Clients:
     """Each is called like the library's class."""
 
     consumer: Callable[..., AIOKafkaConsumer] = Reader
-    producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer
+    producer: Callable[..., Producer] = Producer
     admin: Callable[[KafkaSettings], KafkaAdmin] = KafkaAdmin
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from shared.kafka.clients import REAL_CLIENTS, Clients
+from shared.kafka.clients import REAL_CLIENTS, Clients, Producer
 from shared.settings import KafkaSettings
 
 METADATA_MAX_AGE_MS = 3_000
@@ -33,7 +33,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def producer(settings: KafkaSettings, clients: Clients = REAL_CLIENTS, **options: Any) -> AIOKafkaProducer:
+def producer(settings: KafkaSettings, clients: Clients = REAL_CLIENTS, **options: Any) -> Producer:
     """A producer, not started, whose every acknowledged message is on all replicas, once and in order."""
     return clients.producer(**client_options(settings), acks="all", enable_idempotence=True, **options)
 

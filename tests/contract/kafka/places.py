@@ -1,17 +1,19 @@
 """A Kafka under test: the real one, or the one in memory on virtual time, many times with other random numbers."""
 
 import asyncio
+import math
 import random
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
 from shared.kafka import client_options, producer
 from shared.kafka.clients import REAL_CLIENTS, Clients
@@ -102,6 +104,10 @@ class Place(ABC):
     @abstractmethod
     async def outdate(self, consumer: Any) -> None:
         """The consumer has missed the last rebalance."""
+
+    @abstractmethod
+    def cut_off(self, producer: Any) -> AbstractContextManager[None]:
+        """No request of the producer reaches Kafka while this lasts, and it can see that."""
 
     @abstractmethod
     async def rebalance(self, group: str) -> None:
@@ -209,6 +215,16 @@ class Real(Place):
     async def outdate(self, consumer: Any) -> None:
         consumer._coordinator.generation -= 1
 
+    @contextmanager
+    def cut_off(self, producer: Any) -> Iterator[None]:
+        async def fails(*_: object, **__: object) -> None:
+            raise KafkaConnectionError
+
+        client = producer.client
+        client.send, sends = fails, client.send
+        yield
+        client.send = sends
+
     async def rebalance(self, group: str) -> None:
         passing = self.made(await self.topic(), group=group)
         await passing.start()
@@ -246,6 +262,12 @@ class Memory(Place):
 
     async def outdate(self, consumer: Any) -> None:
         consumer._generation -= 1
+
+    @contextmanager
+    def cut_off(self, producer: Any) -> Iterator[None]:
+        producer.link.cut_until = math.inf
+        yield
+        producer.link.cut_until = 0.0
 
     async def rebalance(self, group: str) -> None:
         self.cluster.group(group).changed()

@@ -134,6 +134,50 @@ async def test_stopping_sends_what_is_on_its_way_and_takes_nothing_more(kafka: P
 
 
 @on_both
+async def test_a_producer_that_is_abandoned_sends_nothing_more(kafka: Place) -> None:
+    topic = await kafka.topic(2)
+    sender = await kafka.producer()
+    await sender.send_and_wait(topic, value=b"before", partition=0)
+    unsent = await sender.send(topic, value=b"not begun", partition=0)
+    await sender.abandon()
+    await sender.abandon()
+    with pytest.raises(ProducerClosed):
+        await unsent
+    with pytest.raises(ProducerClosed):
+        await sender.send(topic, value=b"late", partition=0)
+    assert [value for _, _, value in await kafka.whole(topic)] == [b"before"]
+
+
+@on_both
+async def test_a_producer_that_is_abandoned_tries_nothing_again(kafka: Place) -> None:
+    topic = await kafka.topic(2)
+    sender = await kafka.producer()
+    await sender.send_and_wait(topic, value=b"before", partition=0)
+    with kafka.cut_off(sender):
+        unsent = [await sender.send(topic, value=b"%d" % number, partition=number % 2) for number in range(4)]
+        await asyncio.sleep(0.3)
+        assert not any(each.done() for each in unsent), "it tries for seconds"
+        async with asyncio.timeout(2):
+            await sender.abandon()
+    for each in unsent:
+        with pytest.raises(ProducerClosed):
+            await each
+    assert [value for _, _, value in await kafka.whole(topic)] == [b"before"]
+
+
+@on_both
+async def test_what_an_abandoned_producer_has_sent_is_answered(kafka: Place) -> None:
+    topic = await kafka.topic()
+    sender = await kafka.producer()
+    await sender.send_and_wait(topic, value=b"before", partition=0)
+    sent = await sender.send(topic, value=b"sent", partition=0)
+    await asyncio.sleep(0.001)
+    await sender.abandon()
+    assert (await sent).offset == 1
+    assert [value for _, _, value in await kafka.whole(topic)] == [b"before", b"sent"]
+
+
+@on_both
 async def test_what_nobody_waits_for_any_more_is_there_once(kafka: Place) -> None:
     topic = await kafka.topic()
     sender = await kafka.producer()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,8 @@ from shared.contracts.access import Grant
 from shared.envelope import Envelope
 from shared.faults import Poison, Transient
 from shared.kafka import BatchConsumer, DeadLetters, Record, broker
-from shared.outbox import OutboxMessage, put
+from shared.kafka.clients import Producer
+from shared.outbox import OutboxMessage, drop, put
 from shared.outside import Outside
 from shared.postgres import transaction
 from shared.relay import Relay, Wake, partition_of
@@ -320,3 +322,47 @@ async def test_the_relay_publishes_every_row_in_the_order_of_its_key(kafka: Plac
         mine = [(partition, value) for partition, value in found if value.startswith(key)]
         assert mine == [(partition_of(key.encode(), 3), f"{key}.{number}") for number in numbers]
     assert len(found) == len(keys) * len(numbers)
+
+
+@on_both
+async def test_a_relay_that_lost_its_session_publishes_nothing_of_it_any_more(kafka: Place) -> None:
+    """What it held back may have been dropped since, and others publish what remains."""
+    topic, sessions, producers = await kafka.topic(), list[Any](), list[Producer]()
+    clients = kafka.process()
+
+    def made(**options: Any) -> Any:
+        producers.append(clients.producer(**options))
+        return producers[-1]
+
+    async with in_memory("apps") as store:
+
+        async def connected(*given: Any, **more: Any) -> Any:
+            sessions.append(await store.drivers.connect(*given, **more))
+            return sessions[-1]
+
+        async def told(name: str) -> None:
+            async with transaction(store.pool) as connection:
+                await put(connection, [OutboxMessage(topic, Envelope(name, "t.v1", "/tests", name.encode(), key="k"))])
+
+        async def gone() -> bool:
+            return not await store.rows("outbox")
+
+        settings = Settings(database_url=SecretStr(store.url), kafka=kafka.settings)
+        outside = Outside(postgres=replace(store.drivers, connect=connected), kafka=replace(clients, producer=made))
+        relay = Relay(settings, "apps", Wake(), outside)
+        task = asyncio.create_task(relay.run())
+        await told("first")
+        await eventually(gone)
+        with kafka.cut_off(producers[0]):
+            await told("dropped")
+            await asyncio.sleep(1)
+            async with transaction(store.pool) as connection:
+                await drop(connection, topic)
+            sessions[0].terminate()
+            await asyncio.sleep(2)
+        await told("last")
+        await eventually(gone)
+        task.cancel()
+        await asyncio.wait([task])
+    assert len(sessions) > 1, "the relay came back"
+    assert [value for _, _, value in await kafka.whole(topic)] == [b"first", b"last"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     ProducerClosed,
 )
@@ -52,18 +53,23 @@ class _Sending:
             place = self.partition.place
             self.acknowledged.set_result(RecordMetadata(place.topic, place.partition, place, offset, -1, 0, 0))
 
+    def failed(self, error: KafkaError) -> None:
+        """Whether it is there is not known."""
+        if not self.acknowledged.done():
+            self.acknowledged.set_exception(error)
+
 
 class Producer:
     """aiokafka's idempotent producer: one request at a time, with what waits for any partition."""
 
     def __init__(self, cluster: Cluster, link: Link, *, max_batch_size: int = 1024 * 1024, **_: Any) -> None:
-        self._cluster, self._link, self._largest = cluster, link, max_batch_size
+        self._cluster, self.link, self._largest = cluster, link, max_batch_size
         self._waiting: list[_Sending] = []
         self._sender: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = self._abandoned = False
 
     async def start(self) -> None:
-        await self._link.travel(KafkaConnectionError)
+        await self.link.travel(KafkaConnectionError)
         if self._cluster.down:
             raise KafkaConnectionError
 
@@ -72,6 +78,11 @@ class Producer:
         self._closed = True
         if self._sender is not None:
             await asyncio.wait([self._sender])
+
+    async def abandon(self) -> None:
+        """What waits is not sent, nor sent again; what was sent may be there."""
+        self._abandoned = True
+        await self.stop()
 
     async def __aenter__(self) -> "Producer":
         await self.start()
@@ -126,33 +137,36 @@ class Producer:
         return sending.acknowledged
 
     async def _deliver(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._abandoned:
             batch, self._waiting = self._waiting, []
             if len(batch) > 1 and self._cluster.random.random() < 0.2:
                 # The leaders of partitions are different brokers: one may answer long before another.
                 middle = self._cluster.random.randrange(1, len(batch))
                 batch, self._waiting = batch[:middle], batch[middle:]
             await self._request(batch)
+        for sending in self._waiting:
+            sending.failed(ProducerClosed())
 
     async def _request(self, batch: Sequence[_Sending]) -> None:
         loop = asyncio.get_running_loop()
         until, offsets = loop.time() + _REQUEST_TIMEOUT_S, None
-        while True:
+        while not self._abandoned:
             try:
-                await self._link.travel(KafkaConnectionError)
+                await self.link.travel(KafkaConnectionError)
                 if self._cluster.down:
                     raise KafkaConnectionError
                 if offsets is None:
                     offsets = [sending.partition.append(sending.drafts) for sending in batch]
-                await self._link.travel(KafkaConnectionError)
+                await self.link.travel(KafkaConnectionError)
             except KafkaConnectionError:
-                if loop.time() < until and not self._link.over:
+                if loop.time() < until and not self.link.over:
                     await asyncio.sleep(_RETRY_S)
                     continue
                 for sending in batch:
-                    if not sending.acknowledged.done():
-                        sending.acknowledged.set_exception(KafkaTimeoutError())
+                    sending.failed(KafkaTimeoutError())
                 return
             for sending, offset in zip(batch, offsets, strict=True):
                 sending.told(offset)
             return
+        for sending in batch:
+            sending.failed(ProducerClosed())
