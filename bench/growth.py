@@ -38,7 +38,7 @@ POSTGRES = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "maintenance_work_mem": "1GB",
-    # A sixth of the memory and some GB of log between checkpoints, as a server of this size has: the local one is small.
+    # A sixth of the memory, and checkpoints far apart, as a server of this size has; the local one is small.
     "shared_buffers": "4GB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",

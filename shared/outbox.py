@@ -56,6 +56,14 @@ def topics_in(together: str) -> list[str]:
     return together.split(" ")
 
 
+async def remove(connection: Connection, numbers: Sequence[int], published: Iterable[str] | None) -> None:
+    """These rows have been published: to all of their topics, or only to those, and the rest waits."""
+    if published is None:
+        await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", numbers)
+    else:
+        await connection.execute(_REMOVE, numbers, list(published))
+
+
 async def drop(
     connection: Connection, topic: str, tenants: Sequence[tuple[str, str]] | None = None
 ) -> list[tuple[str, dict[str, str]]]:
@@ -85,6 +93,16 @@ async def put(connection: Connection, messages: Sequence[OutboxMessage]) -> None
     await write(connection, rows_of(messages))
 
 
+_REMOVE = """
+WITH gone AS (
+    DELETE FROM outbox WHERE seq = ANY($1::bigint[]) AND string_to_array(aggregatetype, ' ') <@ $2::text[]
+)
+UPDATE outbox SET aggregatetype = array_to_string(ARRAY(
+    SELECT topic FROM unnest(string_to_array(aggregatetype, ' ')) WITH ORDINALITY AS own (topic, place)
+    WHERE topic <> ALL($2) ORDER BY place
+), ' ')
+WHERE seq = ANY($1) AND NOT string_to_array(aggregatetype, ' ') <@ $2 AND string_to_array(aggregatetype, ' ') && $2
+"""
 _THEIRS = """
 $2::text[] IS NULL OR (headers::jsonb ->> 'ce_merchantid', headers::jsonb ->> 'ce_environment') IN (
     SELECT * FROM unnest($2, $3::text[])

@@ -7,11 +7,12 @@
   not fit into one waits until the first is acknowledged. Rows are removed after the acknowledgement. So a key's
   messages appear in the order of their rows, and what a crash publishes twice it publishes again in that order.
 * Reading starts at a floor, below which no row can appear any more (`shared/outbox_floor.py`).
+* A topic that is not there holds up nobody else: what is for it waits, in its order (`shared/relay_topics.py`).
 """
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
@@ -20,20 +21,20 @@ import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from prometheus_client import Counter, Gauge
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
-from shared.clock import monotonic
 from shared.faults import Transient
 from shared.immutable import immutable
 from shared.kafka import producer
-from shared.outbox import SHARDS, topics_in
+from shared.outbox import SHARDS, remove, topics_in
 from shared.outbox_floor import Floor, running
 from shared.outside import REAL, Outside
 from shared.postgres import connect, transient_errors
+from shared.relay_topics import Topics
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,6 @@ _POLL_S = 0.5
 _SHARE_EVERY_S = 1.0
 _IDLE_SESSION = "3s"
 _KEEP_ALIVE_S = 1.0
-_TOPICS_KEPT_S = 60.0
 _REMOVAL = "off"
 """Whether the relay waits until a removal is on the disk. One that a crash of the server undoes is published again."""
 
@@ -109,7 +109,7 @@ class Relay:
         self._pace_s = settings.relay_pace_ms / 1000
         self._in_flight, self._published = IN_FLIGHT.labels(service), PUBLISHED.labels(service)
         self._shards: set[int] = set()
-        self._topics = _Topics()
+        self._topics = Topics(service)
         self._failing: str | None = "not started"
 
     def ready(self) -> str | None:
@@ -140,7 +140,7 @@ class Relay:
             request_timeout_ms=20_000,
             linger_ms=0,
         )
-        self._shards, self._topics = set(), _Topics()
+        self._shards, self._topics = set(), Topics(self._service)
         connection = None
         try:
             connection = await connect(
@@ -179,6 +179,8 @@ class Relay:
                     floor = Floor(loop.time())
                 self._topics.forget(producer)
                 share_at = loop.time() + _SHARE_EVERY_S
+            if self._topics.let_go():
+                floor = Floor(loop.time())
             self._wake.local.clear()
             if floor.due(loop.time()):
                 floor.looked(*await running(connection), loop.time())
@@ -225,13 +227,16 @@ class Relay:
         return gained
 
     async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]", floor: int) -> list[_Row]:
+        """What is next, without rows whose topics are all held."""
         rows = await connection.fetch(
             """
             SELECT seq, aggregatetype, aggregateid, headers, payload FROM (
                 SELECT *, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM (
                     SELECT seq, aggregatetype, aggregateid, headers, payload,
                         octet_length(payload) * cardinality(string_to_array(aggregatetype, ' ')) AS size
-                    FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+                    FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[])
+                        AND NOT string_to_array(aggregatetype, ' ') <@ $5::text[]
+                    ORDER BY seq LIMIT $3
                 ) AS next
             ) AS summed WHERE before < $4 ORDER BY seq
             """,
@@ -239,6 +244,7 @@ class Relay:
             list(self._shards),
             _ROWS_PER_FLUSH,
             _BYTES_PER_FLUSH,
+            sorted(self._topics.held()),
         )
         return [_Row(row[0], topics_in(row[1]), row[2].encode(), _headers(row[3]), row[4]) for row in rows]
 
@@ -246,14 +252,16 @@ class Relay:
         self, connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, rows: Sequence[_Row]
     ) -> None:
         self._in_flight.set(len(rows))
-        counts = await self._topics.partitions(producer, {topic for row in rows for topic in row.topics})
+        wanted = {topic for row in rows for topic in row.topics}
+        counts = await self._topics.partitions(producer, wanted)
         partitions: dict[tuple[str, int], list[_Row]] = {}
         for row in rows:
             for topic in row.topics:
-                partitions.setdefault((topic, partition_of(row.key, counts[topic])), []).append(row)
+                if topic in counts:
+                    partitions.setdefault((topic, partition_of(row.key, counts[topic])), []).append(row)
         sending = [await _send(producer, topic, partition, batch) for (topic, partition), batch in partitions.items()]
-        await _keeping_alive(connection, asyncio.gather(*sending))
-        await connection.execute("DELETE FROM outbox WHERE seq = ANY($1::bigint[])", [row.seq for row in rows])
+        await _keeping_alive(connection, asyncio.gather(*sending), lambda: self._topics.gone(producer, counts.keys()))
+        await remove(connection, [row.seq for row in rows], None if counts.keys() >= wanted else counts)
         self._in_flight.set(0)
         self._published.inc(sum(map(len, partitions.values())))
 
@@ -266,35 +274,20 @@ def _size(row: _Row) -> int:
     return len(row.payload) * len(row.topics)
 
 
-class _Topics:
-    """How many partitions topics have, as far as the relay has used them lately.
+async def _keeping_alive(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    sent: "asyncio.Future[list[Any]]",
+    gone: Callable[[], AbstractSet[str]],
+) -> None:
+    """Wait for Kafka, however slow it is: the server would end a session that idles, and all would be sent again.
 
-    Topics of apps come and go: of one that is gone the client would ask, and complain, for ever.
+    Not for topics that are gone: the client would go on trying.
     """
-
-    def __init__(self) -> None:
-        self._used: dict[str, float] = {}
-
-    async def partitions(self, producer: AIOKafkaProducer, wanted: AbstractSet[str]) -> dict[str, int]:
-        """Of each of these topics; Kafka is asked once for all that are new."""
-        if not wanted <= self._used.keys():
-            await producer.client.set_topics(self._used.keys() | wanted)
-        self._used |= dict.fromkeys(wanted, monotonic())
-        return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
-
-    def forget(self, producer: AIOKafkaProducer) -> None:
-        """Those that were not used for a while."""
-        lasting = {topic: at for topic, at in self._used.items() if monotonic() - at < _TOPICS_KEPT_S}
-        if len(lasting) < len(self._used):
-            self._used = lasting
-            producer.client.set_topics(lasting.keys())
-
-
-async def _keeping_alive(connection: "asyncpg.Connection[asyncpg.Record]", sent: "asyncio.Future[list[Any]]") -> None:
-    """Wait for Kafka, however slow it is: the server would end a session that idles, and all would be sent again."""
     try:
         while not (await asyncio.wait([sent], timeout=_KEEP_ALIVE_S))[0]:
             await connection.execute("SELECT")
+            if topics := gone():
+                raise UnknownTopicOrPartitionError(f"gone: {', '.join(sorted(topics))}")
         sent.result()
     finally:
         # Somebody must have looked at how it ended, or asyncio reports an error that nobody saw.

@@ -28,7 +28,8 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         held = list(chain.from_iterable(self._message_accumulator._batches.values()))
         self._message_accumulator.fail_all(ProducerClosed())
         for batch in held:
-            # Nobody else looks at it, which asyncio would report.
+            # Perhaps nobody looks at them any more, which asyncio would report.
+            batch.future.exception()
             batch._drain_waiter.exception()
         await self.stop()
 

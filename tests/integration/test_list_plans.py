@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -104,27 +105,59 @@ async def listed(shop: Tenant, path: str) -> Any:
     return (await shop.http.get(path)).json()["data"]
 
 
+@pytest.mark.parametrize("quiet", [False, True], ids=["lively", "quiet"])
 @pytest.mark.parametrize("what", LISTS, ids=lambda what: what.read.__name__)
-async def test_a_page_reads_no_more_than_it_shows(stack: Stack, shop: Tenant, what: Listed) -> None:
+async def test_a_page_reads_no_more_than_it_shows(stack: Stack, shop: Tenant, what: Listed, quiet: bool) -> None:
+    """Of a merchant who is quiet, all that others have is newer."""
+    async with filled(stack, what, shop.merchant_id, quiet=quiet) as connection:
+        pool = OfOne(connection)
+        for _ in range(OFTEN):
+            async with few_rows_read(connection, what.table):
+                assert len(await what.read(pool, shop.merchant_id)) == PAGE
+
+
+async def test_whoever_follows_all_events_reads_what_is_new(stack: Stack, shop: Tenant) -> None:
+    what, everybody = LISTS[-1], [(shop.merchant_id, "test"), *((f"mer_few{number}", "test") for number in range(5000))]
+    async with filled(stack, what, shop.merchant_id) as connection:
+        for _ in range(OFTEN):
+            async with few_rows_read(connection, what.table):
+                newest = await events.newest_position(connection)
+                found = await events.between(connection, everybody, newest - PAGE, newest, limit=MANY)
+                assert [placed.position for placed in found] == list(range(newest - PAGE + 1, newest + 1))
+            async with few_rows_read(connection, what.table):
+                assert await events.position_before(connection, datetime(2020, 1, 1, tzinfo=UTC)) < newest - 2 * MANY
+
+
+@asynccontextmanager
+async def filled(
+    stack: Stack, what: Listed, merchant_id: str, *, quiet: bool = False
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection that sees many rows; nobody else does, and nothing remains."""
     connection = await connect(
         stack.settings.database_url.get_secret_value(), what.service, transaction_timeout="0", jit="off"
     )
     try:
         transaction = connection.transaction()
         await transaction.start()
-        await fill(connection, what, shop.merchant_id)
-        pool = OfOne(connection)
-        for _ in range(OFTEN):
-            before = await rows_read(connection, what.table)
-            assert len(await what.read(pool, shop.merchant_id)) == PAGE
-            read = await rows_read(connection, what.table) - before
-            assert read <= 3 * PAGE, f"{read} rows of {what.table} for a page of {PAGE}"
+        await fill(connection, what, merchant_id, quiet=quiet)
+        yield connection
         await transaction.rollback()
     finally:
         await connection.close()
 
 
-async def fill(connection: "asyncpg.Connection[asyncpg.Record]", what: Listed, merchant_id: str) -> None:
+@asynccontextmanager
+async def few_rows_read(connection: "asyncpg.Connection[asyncpg.Record]", table: str) -> AsyncIterator[None]:
+    """What is done meanwhile reads little more of the table than a page."""
+    before = await rows_read(connection, table)
+    yield
+    read = await rows_read(connection, table) - before
+    assert read <= 3 * PAGE, f"{read} rows of {table} for a page of {PAGE}"
+
+
+async def fill(
+    connection: "asyncpg.Connection[asyncpg.Record]", what: Listed, merchant_id: str, *, quiet: bool
+) -> None:
     """The merchant's row so often, and as often among five thousand others; gone with the transaction."""
     columns = await connection.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped "
@@ -132,10 +165,11 @@ async def fill(connection: "asyncpg.Connection[asyncpg.Record]", what: Listed, m
         what.table,
     )
     names = [row["attname"] for row in columns]
+    age = f"(CASE whose WHEN 'many' THEN n + {MANY} ELSE n END)" if quiet else "n"
     changed = {
         what.key: f"split_part({what.key}, '_', 1) || '_' || whose || n",
         "merchant_id": "CASE whose WHEN 'many' THEN merchant_id ELSE 'mer_few' || n % 5000 END",
-        "created_at": "created_at - n * interval '1 millisecond'",
+        "created_at": f"created_at - {age} * interval '1 millisecond'",
         **what.changed,
     }
     await connection.execute(
@@ -143,7 +177,7 @@ async def fill(connection: "asyncpg.Connection[asyncpg.Record]", what: Listed, m
         INSERT INTO {what.table} ({", ".join(names)}) SELECT {", ".join(changed.get(name, name) for name in names)}
         FROM (SELECT * FROM {what.table} WHERE merchant_id = $1 LIMIT 1) AS one,
             generate_series(1, {MANY}) AS n, unnest(ARRAY['many', 'few']) AS whose
-        ORDER BY n DESC
+        ORDER BY {age} DESC
         """,
         merchant_id,
     )

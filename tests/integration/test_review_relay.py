@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
 
 from shared.envelope import Envelope
+from shared.kafka import client_options
+from shared.kafka_admin import KafkaAdmin
 from shared.outbox import OUTBOX_TABLE, SHARDS, OutboxMessage, drop, put, topics_together
 from shared.outbox_floor import _AGE_S, Floor, running
 from shared.postgres import Pool, connect, transaction
@@ -22,9 +25,11 @@ from shared.relay import (
     announce,
     notification_of,
 )
-from shared.settings import Settings
+from shared.settings import KafkaSettings, Settings
+from shared.topics import TopicSpec
 from tests.schemas import schema_with
 from tests.servers import Servers
+from tests.stack import eventually
 
 pytestmark = pytest.mark.servers
 
@@ -216,3 +221,50 @@ async def test_a_flush_of_large_messages_has_a_limit(servers: Servers, pool: Poo
     assert sum(len(row.payload) for row in first) in range(
         _BYTES_PER_FLUSH, _BYTES_PER_FLUSH + len(large.envelope.data)
     )
+
+
+async def test_a_topic_that_somebody_deletes_holds_up_no_other(servers: Servers, pool: Pool) -> None:
+    """What was for it waits until it is there again."""
+    service = await pool.fetchval("SELECT current_schema()")
+    kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
+    admin, (kept, deleted) = KafkaAdmin(kafka), (TopicSpec(f"t{uuid.uuid4().hex[:10]}", 1) for _ in range(2))
+    await admin.ensure_topics([kept, deleted])
+    relay = Relay(Settings(database_url=SecretStr(servers.database_url), kafka=kafka), service, Wake())
+    task = asyncio.create_task(relay.run())
+
+    async def told(number: int) -> None:
+        envelope = Envelope(f"evt_{number}", "t.v1", "/tests", b"%d" % number, key="ord_1")
+        async with transaction(pool) as connection:
+            await put(connection, [OutboxMessage(topic, envelope) for topic in (deleted.name, kept.name)])
+
+    async def left(topics: list[str]) -> None:
+        async def found() -> bool:
+            return [row[0] for row in await pool.fetch("SELECT aggregatetype FROM outbox ORDER BY seq")] == topics
+
+        await eventually(found, within_s=10)
+
+    try:
+        await told(1)
+        await left([])
+        await admin.delete_topics([deleted.name])
+        await told(2)
+        await left([deleted.name])
+        await told(3)
+        await left([deleted.name] * 2)
+        await admin.ensure_topics([deleted])
+        await left([])
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert await _values(kafka, kept.name) == [b"1", b"2", b"3"]
+    assert await _values(kafka, deleted.name) == [b"2", b"3"]
+
+
+async def _values(kafka: KafkaSettings, topic: str) -> list[bytes]:
+    """Each once, in the order of their first coming."""
+    found: list[bytes] = []
+    async with AIOKafkaConsumer(topic, **client_options(kafka), auto_offset_reset="earliest") as consumer:
+        [end] = (await consumer.end_offsets(consumer.assignment())).values()
+        while len(found) < end:
+            found += [message.value for batch in (await consumer.getmany(timeout_ms=200)).values() for message in batch]
+    return list(dict.fromkeys(found))

@@ -16,7 +16,7 @@ from shared.envelope import Envelope
 from shared.faults import Poison, Transient
 from shared.kafka import BatchConsumer, DeadLetters, Record, broker
 from shared.kafka.clients import Producer
-from shared.outbox import OutboxMessage, drop, put
+from shared.outbox import OutboxMessage, drop, put, topics_together
 from shared.outside import Outside
 from shared.postgres import transaction
 from shared.relay import Relay, Wake, partition_of
@@ -366,3 +366,39 @@ async def test_a_relay_that_lost_its_session_publishes_nothing_of_it_any_more(ka
         await asyncio.wait([task])
     assert len(sessions) > 1, "the relay came back"
     assert [value for _, _, value in await kafka.whole(topic)] == [b"first", b"last"]
+
+
+@on_both
+async def test_a_topic_that_is_not_there_yet_holds_up_no_other(kafka: Place) -> None:
+    there, late = await kafka.topic(2), kafka.name()
+    async with in_memory("orders") as store:
+        settings = Settings(database_url=SecretStr(store.url), kafka=kafka.settings)
+        relay = Relay(settings, "orders", Wake(), Outside(postgres=store.drivers, kafka=kafka.process()))
+        task = asyncio.create_task(relay.run())
+
+        async def told(number: int, *topics: str) -> None:
+            envelope = Envelope(f"evt_{number}", "t.v1", "/tests", b"%d" % number, key="k")
+            async with transaction(store.pool) as connection:
+                await put(connection, [OutboxMessage(topics_together(topics), envelope)])
+
+        async def waiting() -> list[str]:
+            return [row["aggregatetype"] for row in await store.rows("outbox")]
+
+        async def only_late() -> bool:
+            return set(await waiting()) == {late}
+
+        async def nothing() -> bool:
+            return not await waiting()
+
+        for number, topics in enumerate([(late,), (there,), (there, late), (late, there)]):
+            await told(number, *topics)
+        await eventually(only_late)
+        assert relay.ready() is None
+        assert [value for _, _, value in await kafka.whole(there)] == [b"1", b"2", b"3"]
+        await told(4, late)
+        await kafka.topic(1, name=late)
+        await told(5, late)
+        await eventually(nothing)
+        task.cancel()
+        await asyncio.wait([task])
+    assert [value for _, _, value in await kafka.whole(late)] == [b"0", b"2", b"3", b"4", b"5"]

@@ -5,11 +5,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared import inbox
 from shared.envelope import Envelope
 from shared.immutable import replace
-from shared.outbox import SHARDS, OutboxMessage, put, shard_of, topics_together
+from shared.outbox import SHARDS, OutboxMessage, put, remove, shard_of, topics_together
 from shared.outbox_floor import running
 from shared.postgres import transaction
 from shared.relay import _MEMBERS_LOCK, Wake, _keeping_alive, _number, announce, notification_of
@@ -145,16 +146,23 @@ class Kafka:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.topics: list[str] = []
+        self.missing: set[str] = set()
 
     @property
     def client(self) -> "Kafka":
         return self
 
-    async def set_topics(self, topics: object) -> None:
-        """It knows every topic."""
+    @property
+    def cluster(self) -> "Kafka":
+        return self
 
-    async def partitions_for(self, topic: str) -> set[int]:
-        return {0}
+    def set_topics(self, topics: object) -> asyncio.Future[bool]:
+        known = asyncio.get_running_loop().create_future()
+        known.set_result(True)
+        return known
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return None if topic in self.missing else {0}
 
     def create_batch(self) -> "Kafka":
         return self
@@ -193,9 +201,57 @@ async def test_a_session_is_kept_alive_while_kafka_takes_its_time(
     monkeypatch.setattr("shared.relay._KEEP_ALIVE_S", 0.02)
     connection = await either.connect()
     try:
-        await _keeping_alive(connection, asyncio.gather(asyncio.sleep(0.2, None)))
+        await _keeping_alive(connection, asyncio.gather(asyncio.sleep(0.2, None)), set[str])
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await _keeping_alive(connection, asyncio.gather(asyncio.sleep(9, None)), lambda: {"t"})
     finally:
         connection.terminate()
+
+
+async def test_what_is_for_a_missing_topic_waits_and_nothing_else_does(either: Store) -> None:
+    """Row by row, and topic by topic of one row; in their order as soon as it is there."""
+    both = replace(message(2), topic=topics_together(["t", "gone", "u"]))
+    alone = replace(message(3), topic="gone")
+    await told(either, message(1), both, alone, message(4))
+    kafka, relay = Kafka(), reading(either)
+    kafka.missing = {"gone"}
+    connection = await either.connect()
+
+    async def flushed() -> list[str]:
+        kafka.topics = []
+        await relay._publish(connection, kafka, await relay._read(connection, 0))
+        return sorted(kafka.topics)
+
+    async def waiting() -> list[tuple[int, str]]:
+        return sorted((row["seq"], row["aggregatetype"]) for row in await either.rows("outbox"))
+
+    try:
+        assert await flushed() == ["t", "u"]
+        assert await waiting() == [(2, "gone"), (3, "gone")]
+        assert await relay._read(connection, 0) == [], "it is not asked for all the time"
+        await told(either, replace(message(5), topic=topics_together(["gone", "t"])))
+        kafka.missing = set()
+        assert await flushed() == ["t"], "not before those that wait"
+        assert await waiting() == [(2, "gone"), (3, "gone"), (5, "gone")]
+        await asyncio.sleep(0.15)
+        assert relay._topics.let_go()
+        assert not relay._topics.let_go()
+        assert await flushed() == ["gone"]
+        assert await waiting() == []
+    finally:
+        connection.terminate()
+    assert [dict(record["headers"])["ce_id"] for record in kafka.sent[-3:]] == [b"evt_2", b"evt_3", b"evt_5"]
+
+
+async def test_a_row_goes_when_all_of_its_topics_have_it(either: Store) -> None:
+    await told(either, replace(message(1), topic=topics_together(["t", "gone"])))
+    async with transaction(either.pool) as connection:
+        await remove(connection, [1], ["u"])
+        await remove(connection, [1], ["t"])
+    assert [row["aggregatetype"] for row in await either.rows("outbox")] == ["gone"]
+    async with transaction(either.pool) as connection:
+        await remove(connection, [1], ["t", "gone"])
+    assert await either.rows("outbox") == []
 
 
 async def test_relays_share_the_shards_and_take_over_those_of_one_that_went(either: Store) -> None:

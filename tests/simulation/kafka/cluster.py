@@ -37,6 +37,10 @@ class Cluster:
             for group in self.groups.values():
                 asyncio.get_running_loop().call_later(_METADATA_AGE_S, group.topics_changed)
 
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """`None` when it is not there."""
+        return set(range(len(self.topics[topic]))) if topic in self.topics else None
+
     def partition(self, place: TopicPartition) -> Partition:
         return self.topics[place.topic][place.partition]
 

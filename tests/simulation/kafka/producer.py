@@ -63,14 +63,14 @@ class Producer:
     """aiokafka's idempotent producer: one request at a time, with what waits for any partition."""
 
     def __init__(self, cluster: Cluster, link: Link, *, max_batch_size: int = 1024 * 1024, **_: Any) -> None:
-        self._cluster, self.link, self._largest = cluster, link, max_batch_size
+        self.cluster, self.link, self._largest = cluster, link, max_batch_size
         self._waiting: list[_Sending] = []
         self._sender: asyncio.Task[None] | None = None
         self._closed = self._abandoned = False
 
     async def start(self) -> None:
         await self.link.travel(KafkaConnectionError)
-        if self._cluster.down:
+        if self.cluster.down:
             raise KafkaConnectionError
 
     async def stop(self) -> None:
@@ -103,13 +103,13 @@ class Producer:
         return known
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return set(range(len(self._cluster.topics[topic])))
+        return self.cluster.partitions_for_topic(topic) or set()
 
     def create_batch(self) -> Batch:
         return Batch(self._largest)
 
     async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
-        return self._send(self._cluster.topics[topic][partition], batch.drafts)
+        return self._send(self.cluster.topics[topic][partition], batch.drafts)
 
     async def send(
         self,
@@ -120,8 +120,8 @@ class Producer:
         partition: int | None = None,
     ) -> "asyncio.Future[RecordMetadata]":
         assert value is not None or key is not None, "Need at least one: key or value"
-        number = self._cluster.partition_of(topic, key) if partition is None else partition
-        return self._send(self._cluster.topics[topic][number], [(key, value, headers)])
+        number = self.cluster.partition_of(topic, key) if partition is None else partition
+        return self._send(self.cluster.topics[topic][number], [(key, value, headers)])
 
     async def send_and_wait(self, topic: str, **message: Any) -> RecordMetadata:
         return await (await self.send(topic, **message))
@@ -139,9 +139,9 @@ class Producer:
     async def _deliver(self) -> None:
         while self._waiting and not self._abandoned:
             batch, self._waiting = self._waiting, []
-            if len(batch) > 1 and self._cluster.random.random() < 0.2:
+            if len(batch) > 1 and self.cluster.random.random() < 0.2:
                 # The leaders of partitions are different brokers: one may answer long before another.
-                middle = self._cluster.random.randrange(1, len(batch))
+                middle = self.cluster.random.randrange(1, len(batch))
                 batch, self._waiting = batch[:middle], batch[middle:]
             await self._request(batch)
         for sending in self._waiting:
@@ -153,7 +153,7 @@ class Producer:
         while not self._abandoned:
             try:
                 await self.link.travel(KafkaConnectionError)
-                if self._cluster.down:
+                if self.cluster.down:
                     raise KafkaConnectionError
                 if offsets is None:
                     offsets = [sending.partition.append(sending.drafts) for sending in batch]

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.auth import table as grants
 from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
-from shared.outbox import topics_in
+from shared.outbox import _REMOVE, topics_in, topics_together
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import picked, rows_of, there
@@ -87,14 +87,18 @@ def leave_shard(t: Transaction, group: int, number: int) -> Rows:
         SELECT *, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM (
             SELECT seq, aggregatetype, aggregateid, headers, payload,
                 octet_length(payload) * cardinality(string_to_array(aggregatetype, ' ')) AS size
-            FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[]) ORDER BY seq LIMIT $3
+            FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[])
+                AND NOT string_to_array(aggregatetype, ' ') <@ $5::text[]
+            ORDER BY seq LIMIT $3
         ) AS next
     ) AS summed WHERE before < $4 ORDER BY seq
     """
 )
-def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_bytes: int) -> Rows:
+def read_outbox(t: Transaction, floor: int, shards: list[int], limit: int, most_bytes: int, held: list[str]) -> Rows:
     mine = frozenset(shards)
     wanted = [row for row in t.scan(t.database["outbox"]) if row["shard"] in mine and row["seq"] > floor]
+    if held:
+        wanted = [row for row in wanted if not set(topics_in(row["aggregatetype"])) <= set(held)]
     before = 0
 
     def fits(row: Values) -> bool:
@@ -112,6 +116,17 @@ async def remove_from_outbox(t: Transaction, numbers: list[int]) -> str:
     for row in rows:
         t.remove(t.database["outbox"], row["seq"])
     return f"DELETE {len(rows)}"
+
+
+@statement(_REMOVE)
+async def remove_published(t: Transaction, numbers: list[int], published: list[str]) -> str:
+    for row in await t.lock_rows(t.database["outbox"], numbers):
+        waiting = [topic for topic in topics_in(row["aggregatetype"]) if topic not in published]
+        if waiting:
+            await t.put(t.database["outbox"], row | {"aggregatetype": topics_together(waiting)})
+        else:
+            t.remove(t.database["outbox"], row["seq"])
+    return "UPDATE"
 
 
 @statement("SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint")

@@ -42,7 +42,7 @@ def several(t: Transaction, ids: list[str], first: datetime, before: datetime) -
     return picked((row for row in _within(t, ids, first, before) if row["created_at"] < before), _PLACED)
 
 
-@statement("SELECT coalesce(max(position), 0) FROM events")
+@statement(store._NEWEST)
 def newest_position(t: Transaction) -> Rows:
     return [{"coalesce": max((row["position"] for row in t.scan(t.database["events"])), default=0)}]
 
