@@ -214,6 +214,7 @@ async def _outbox(here: Machine, messages: int) -> Json:
 
 async def _passed(here: Machine, count: int) -> tuple[float, float]:
     """Seconds to commit that many messages, and until the relay has published and removed them."""
+    last = await here.value("SELECT pg_sequence_last_value(pg_get_serial_sequence('orders.outbox', 'seq')::regclass)")
     began = time.perf_counter()
     await here.execute(
         f"""
@@ -224,7 +225,8 @@ async def _passed(here: Machine, count: int) -> tuple[float, float]:
         'NOTIFY "throughline_orders_outbox"',
     )
     written = time.perf_counter()
-    while await here.value("SELECT count(*) FROM (SELECT FROM orders.outbox LIMIT 1) AS rest"):
+    # By the end of the index, as the relay reads: the table and the index keep what is gone until it is cleaned up.
+    while await here.value(f"SELECT count(*) FROM (SELECT FROM orders.outbox WHERE seq > {last or 0} LIMIT 1) AS rest"):
         await asyncio.sleep(0.002)
     return written - began, time.perf_counter() - written
 

@@ -86,12 +86,16 @@ _FRESH, _IN_PROGRESS, _REUSED = Fresh(), InProgress(), Reused()
 
 async def idempotency_key(request: Request[Any, Any, Any], access: Access) -> IdempotencyKey | None:
     """The request's key, None when it has none; one that is no 1 to 255 visible ASCII characters is refused."""
+    key = key_in(request)
+    return None if key is None else IdempotencyKey(_scope_of(access), key, _fingerprint(request, await request.body()))
+
+
+def key_in(request: Request[Any, Any, Any]) -> str | None:
+    """What the request's header says, as `idempotency_key` takes it."""
     key = request.headers.get(HEADER)
-    if key is None:
-        return None
-    if _VISIBLE_ASCII.fullmatch(key) is None:
+    if key is not None and _VISIBLE_ASCII.fullmatch(key) is None:
         raise Problem("VALIDATION_FAILED", f"{HEADER} must be 1 to 255 visible ASCII characters.", param=HEADER)
-    return IdempotencyKey(_scope_of(access), key, _fingerprint(request, await request.body()))
+    return key
 
 
 async def claim(connection: Connection, keys: Sequence[IdempotencyKey | None], now: datetime) -> list[Claim]:

@@ -35,12 +35,14 @@ class Scene(Town):
         answer = await self.person.send(page, AUTHORIZE, decision="approve")
         return query_of(answer.headers["location"])["code"]
 
-    async def token(self, app: Json | None = None, **fields: str | None) -> httpx.Response:
+    async def token(self, app: Json | None = None, key: str | None = None, **fields: str | None) -> httpx.Response:
         app = app or self.app
         given = {"grant_type": "authorization_code", "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
         body = {name: text for name, text in (given | fields).items() if text is not None}
         client = await self.client()
-        return await client.post("/v1/oauth/token", data=body, auth=(app["partner_app_id"], app["client_secret"]))
+        headers = {} if key is None else {"Idempotency-Key": key}
+        auth = (app["partner_app_id"], app["client_secret"])
+        return await client.post("/v1/oauth/token", data=body, auth=auth, headers=headers)
 
     async def works(self, token: Json) -> bool:
         client = await self.client(token["access_token"])

@@ -67,26 +67,29 @@ class Tokens(httpx.Auth):
 
     def __init__(self, endpoint: str, client: tuple[str, str]) -> None:
         self.endpoint, self._client = endpoint, httpx.BasicAuth(*client)
-        # A refresh token works once; used twice it ends the install, for it could be a thief's. So one at a time.
+        # A refresh token works once; used twice it ends the install, for it could be a thief's. So one at a time. What
+        # was not answered is asked again with the same idempotency key, which says that it is no thief.
         self._lock = asyncio.Lock()
-        self._access, self._refresh, self._fresh_until = "", "", 0.0
+        self._access, self._refresh, self._key, self._fresh_until = "", "", _new_key(), 0.0
 
     def keep(self, answer: httpx.Response) -> Json:
         """What the token endpoint gave for a code, or for the refresh token of before."""
         given: Json = _checked(answer).json()
-        self._access, self._refresh = given["access_token"], given["refresh_token"]
+        self._access, self._refresh, self._key = given["access_token"], given["refresh_token"], _new_key()
         self._fresh_until = time.monotonic() + given["expires_in"] - 60
         return given
 
     def refresh_request(self) -> httpx.Request:
         """Asks for the next token."""
-        form = {"grant_type": "refresh_token", "refresh_token": self._refresh}
-        return next(self._client.auth_flow(httpx.Request("POST", self.endpoint, data=form)))
+        return self._request(grant_type="refresh_token", refresh_token=self._refresh)
 
     def code_request(self, **form: str) -> httpx.Request:
         """Asks for the first one."""
-        form = {"grant_type": "authorization_code"} | form
-        return next(self._client.auth_flow(httpx.Request("POST", self.endpoint, data=form)))
+        return self._request(grant_type="authorization_code", **form)
+
+    def _request(self, **form: str) -> httpx.Request:
+        headers = {"Idempotency-Key": self._key}
+        return next(self._client.auth_flow(httpx.Request("POST", self.endpoint, data=form, headers=headers)))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         async with self._lock:
@@ -98,6 +101,10 @@ class Tokens(httpx.Auth):
                     self.keep(answer)
         request.headers["Authorization"] = f"Bearer {self._access}"
         yield request
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(16)
 
 
 class Plugin:

@@ -1,10 +1,12 @@
 """What happens when a merchant approves an app, and when the app uses what it got for it.
 
 Access tokens are never kept; codes and refresh tokens only as hashes. Whatever is presented a second time ends the
-grant that the first use gave: somebody else has it.
+grant that the first use gave: somebody else has it. But a request whose answer was lost can be repeated with its
+idempotency key, as long as nobody has refreshed what it gave.
 """
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,13 +24,14 @@ from services.apps.secrets import new_secret
 from services.apps.signing_keys import TokenSigner
 from services.apps.store import installs, merchants, partner_apps, staff, tokens
 from services.apps.store.installs import EnvironmentGrant, Install
-from services.apps.store.tokens import Code, RefreshToken
+from services.apps.store.tokens import Code, Given, RefreshToken
 from shared.auth.grants import GrantsCopy
 from shared.auth.keys import hash_credential
 from shared.auth.tokens import GRANT_CLAIM, audience_of
 from shared.contracts.access import Environment
 from shared.contracts.model import Actor
 from shared.faults import Transient
+from shared.idempotency import KEPT_FOR
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
 
@@ -70,6 +73,16 @@ class Presented:
     code: str
     redirect_uri: str | None
     verifier: str
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """An app's wish for its next tokens; `scope` can only repeat what the merchant has granted."""
+
+    token: str
+    scope: str | None = None
+    idempotency_key: str | None = None
 
 
 class OAuth:
@@ -125,14 +138,11 @@ class OAuth:
             await self._until_known(found.grant.grant_id)
         return found
 
-    async def refresh(self, app: PartnerApp, token: str, scope: str | None, by: By) -> Tokens | TokenError:
-        """The next tokens of the family; a refresh token that was used before ends its whole family.
-
-        `scope` can only repeat what the merchant has granted.
-        """
+    async def refresh(self, app: PartnerApp, asked: Refresh, by: By) -> Tokens | TokenError:
+        """The next tokens of the family; a refresh token that was used before ends its whole family."""
         await self._signer.ready()
         async with transaction(self._pool) as connection:
-            found = await self._refresh(connection, app, hash_credential(token), scope, by=by)
+            found = await self._refresh(connection, app, asked, by)
         self._committed()
         return found
 
@@ -194,39 +204,50 @@ class OAuth:
         install, owned, grant = await _lock(connection, known.grant_id)
         # As it is now that nobody else can use it.
         code = await tokens.read_code(connection, code_hash) or known
-        if code.status == "exchanged":
-            log.warning("oauth_code_reused", app_id=app.app_id, grant_id=grant.grant_id)
-            await installing.revoke(connection, by, install, owned, [grant.grant_id])
-            return _refused_code()
         right = presented.redirect_uri in (None, code.redirect_uri) and matches_challenge(
             presented.verifier, code.code_challenge
         )
-        usable = code.status == "fresh" and by.at < code.expires_at and grant.status != "revoked"
-        if not (right and usable and open_for_business):
-            if code.status == "fresh":
-                await tokens.mark_code(connection, code_hash, "spent")
-            return _refused_code()
-        await tokens.mark_code(connection, code_hash, "exchanged")
-        grant = await installing.bring_to_life(connection, by, install, grant, code)
-        return await self._issue(connection, grant, new_id("fam"), by)
+        if code.status == "exchanged":
+            unheard = await _unheard(connection, code.given, presented.idempotency_key, by.at) if right else None
+            if unheard is None:
+                log.warning("oauth_code_reused", app_id=app.app_id, grant_id=grant.grant_id)
+                await installing.revoke(connection, by, install, owned, [grant.grant_id])
+                return _refused_code()
+            await tokens.replace_refresh(connection, unheard.token_hash)
+            found = await self._issue(connection, grant, unheard.family_id, by)
+        else:
+            usable = code.status == "fresh" and by.at < code.expires_at and grant.status != "revoked"
+            if not (right and usable and open_for_business):
+                if code.status == "fresh":
+                    await tokens.spend_code(connection, code_hash)
+                return _refused_code()
+            grant = await installing.bring_to_life(connection, by, install, grant, code)
+            found = await self._issue(connection, grant, new_id("fam"), by)
+        await tokens.exchange_code(connection, code_hash, _given(found, presented.idempotency_key))
+        return found
 
-    async def _refresh(
-        self, connection: Connection, app: PartnerApp, token_hash: str, scope: str | None, *, by: By
-    ) -> Tokens | TokenError:
+    async def _refresh(self, connection: Connection, app: PartnerApp, asked: Refresh, by: By) -> Tokens | TokenError:
+        token_hash = hash_credential(asked.token)
         known = await tokens.read_refresh(connection, token_hash)
         if known is None or known.app_id != app.app_id:
             return _refused_refresh()
         install, owned, grant = await _lock(connection, known.grant_id)
         token = await tokens.read_refresh(connection, token_hash) or known
-        if token.status == "used" and await tokens.family_lives(connection, token.family_id):
+        unheard = await _unheard(connection, token.given, asked.idempotency_key, by.at)
+        again = token.status in ("used", "replaced") and unheard is None
+        if again and await tokens.family_lives(connection, token.family_id):
             log.warning("oauth_refresh_token_reused", app_id=app.app_id, grant_id=grant.grant_id)
             await installing.revoke(connection, by, install, owned, [grant.grant_id])
-        if token.status != "active" or by.at >= token.expires_at or grant.status != "active":
+        usable = token.status == "active" or unheard is not None
+        if not usable or by.at >= token.expires_at or grant.status != "active":
             return _refused_refresh()
-        if set((scope or "").split()) - set(grant.scopes):
+        if set((asked.scope or "").split()) - set(grant.scopes):
             return TokenError("invalid_scope", "scope names more than the merchant has granted.")
-        await tokens.use_refresh(connection, token_hash)
-        return await self._issue(connection, grant, token.family_id, by)
+        if unheard is not None:
+            await tokens.replace_refresh(connection, unheard.token_hash)
+        found = await self._issue(connection, grant, token.family_id, by)
+        await tokens.use_refresh(connection, token_hash, _given(found, asked.idempotency_key))
+        return found
 
     async def _issue(self, connection: Connection, grant: EnvironmentGrant, family_id: str, by: By) -> Tokens:
         secret = new_secret("refresh")
@@ -267,6 +288,24 @@ async def _lock(connection: Connection, grant_id: str) -> tuple[Install, list[En
     assert held is not None, "a code or token of a grant that never was"
     install, owned = held
     return install, owned, next(grant for grant in owned if grant.grant_id == grant_id)
+
+
+async def _unheard(
+    connection: Connection, given: Given | None, idempotency_key: str | None, now: datetime
+) -> RefreshToken | None:
+    """What was given for this key already and nobody has used: the app asks again because the answer was lost."""
+    if given is None or given.idempotency_hash is None or idempotency_key is None:
+        return None
+    if not hmac.compare_digest(given.idempotency_hash, hash_credential(idempotency_key)):
+        return None
+    token = await tokens.read_refresh(connection, given.successor_hash)
+    lately = token is not None and now < token.created_at + KEPT_FOR
+    return token if token is not None and lately and token.status == "active" else None
+
+
+def _given(found: Tokens, idempotency_key: str | None) -> Given:
+    key_hash = None if idempotency_key is None else hash_credential(idempotency_key)
+    return Given(hash_credential(found.refresh_token), key_hash)
 
 
 def _ids(permissions: tuple[Permission, ...]) -> tuple[str, ...]:

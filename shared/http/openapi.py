@@ -196,14 +196,14 @@ def _possible(described: Operation, refusals: list[str], has_id: bool) -> list[s
         codes += ["INVALID_PAGE_TOKEN"] if described.listed else []
     if described.takes:
         codes += ["MALFORMED_JSON", "VALIDATION_FAILED", "PAYLOAD_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"]
-    if described.idempotent:
+    if described.idempotent and described.errors is None:
         codes += ["IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_KEY_IN_PROGRESS"]
     return list(dict.fromkeys([*codes, *described.problems]))
 
 
 def _success(status: int, described: Operation, ref: _Names) -> Json:
     answer: Json = {"description": HTTPStatus(status).phrase, "headers": _headers("X-Request-Id", *_LIMITS)}
-    if described.idempotent:
+    if described.idempotent and described.errors is None:
         answer["headers"] |= _headers("Idempotent-Replayed")
     if described.gives is not None and status != 204:
         schema = ref(described.gives, "serialization")

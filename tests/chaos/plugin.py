@@ -1,7 +1,7 @@
 """A plugin that keeps a journal: installed through the pages, told by its topic, by webhooks and by the stream.
 
-It knows the public API only. What it cannot know whether it was done, it does anew from the beginning: a code and a
-refresh token are never sent twice.
+It knows the public API only. A request for tokens that is not answered is repeated with its idempotency key; where that
+does not help for long, the merchant is asked anew.
 """
 
 import asyncio
@@ -40,6 +40,8 @@ _SILENCE = httpx.Timeout(5, read=25)
 _PATIENCE_S = 120.0
 _SOON = timedelta(seconds=8)
 """A webhook that failed once is sent again after five seconds, after its second failure in five minutes."""
+_REPEATS_S = 30.0
+"""For how long a request for tokens is repeated; a code lasts two minutes."""
 _TOKEN_S = (30.0, 200.0)
 """After how long a token is exchanged for the next one; each would last ten minutes."""
 
@@ -136,14 +138,26 @@ class Plugin:
             return None
 
     async def _token(self, what: str, form: dict[str, str]) -> Json | None:
-        client = (self.app_id, self._app["client_secret"])
-        answer = await self._http.post("/v1/oauth/token", data=form, auth=client, timeout=_TIMEOUT)
-        if answer.status_code != 200:
-            # A refresh token ends with a later approval, also one of whose outcome the plugin never knew.
-            return self._failed(what, answer, *((400,) if what == "refresh" else ()))
-        self.journal.counted[f"plugin: {what}"] += 1
-        found: Json = answer.json()
-        return found
+        """What is given in the end; none where it is refused, or not answered for long."""
+        client, headers = (self.app_id, self._app["client_secret"]), {"Idempotency-Key": new_id("idem")}
+        ends_at, path = time.monotonic() + _REPEATS_S, "/v1/oauth/token"
+        while time.monotonic() < ends_at:
+            try:
+                answer = await self._http.post(path, data=form, auth=client, headers=headers, timeout=_TIMEOUT)
+            except httpx.HTTPError as error:
+                self._broke(what, error)
+                self.journal.counted[f"plugin: {what}, asked for again"] += 1
+            else:
+                if answer.status_code == 200:
+                    self.journal.counted[f"plugin: {what}"] += 1
+                    found: Json = answer.json()
+                    return found
+                # A refresh token ends with a later approval, also one of whose outcome the plugin never knew.
+                self._failed(what, answer, *((400,) if what == "refresh" else ()))
+                if answer.status_code != 503:
+                    return None
+            await self._pause()
+        return None
 
     def _keep(self, session: Session, given: Json) -> None:
         session.access, session.refresh = given["access_token"], given["refresh_token"]
@@ -153,14 +167,11 @@ class Plugin:
         session.fresh_until = time.monotonic() + self._random.uniform(*_TOKEN_S)
 
     async def _authorization(self, session: Session) -> dict[str, str]:
-        """With the token as it is, or the next one; after a lost answer the merchant is asked again."""
+        """With the token as it is, or the next one."""
         async with session.lock:
             if time.monotonic() > session.fresh_until and session.install.revoking_at is None:
-                try:
-                    form = {"grant_type": "refresh_token", "refresh_token": session.refresh}
-                    given = await self._token("refresh", form)
-                except httpx.HTTPError as error:
-                    given = self._broke("refresh", error)
+                form = {"grant_type": "refresh_token", "refresh_token": session.refresh}
+                given = await self._token("refresh", form)
                 if given is None:
                     await self._exchange(session)
                 else:

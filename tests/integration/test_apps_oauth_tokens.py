@@ -25,17 +25,14 @@ async def test_a_code_works_once_and_a_second_use_ends_what_it_gave(scene: Scene
     token = first.json()
     assert await scene.works(token)
     assert refused(await scene.token(code=code), "invalid_grant")
-
-    async def shut() -> bool:
-        return not await scene.works(token)
-
-    await eventually(shut, within_s=1.5)
-    assert refused(await _refresh(scene, token), "invalid_grant")
+    await _all_is_shut(scene, token)
 
 
-async def _refresh(scene: Scene, token: Json, app: Json | None = None, **more: str) -> httpx.Response:
+async def _refresh(
+    scene: Scene, token: Json, app: Json | None = None, key: str | None = None, **more: str
+) -> httpx.Response:
     fields = {"grant_type": "refresh_token", "redirect_uri": None, "code_verifier": None} | more
-    return await scene.token(app, refresh_token=token["refresh_token"], **fields)
+    return await scene.token(app, key, refresh_token=token["refresh_token"], **fields)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +229,88 @@ async def test_an_app_looks_into_its_own_tokens_only(scene: Scene) -> None:
     assert await look(f"{head}.{body}.", scene.app) == {"active": False}
     await _refresh(scene, token)
     assert await look(token["refresh_token"], scene.app) == {"active": False}
+
+
+# Lost answers
+
+
+async def test_a_code_whose_answer_was_lost_gives_tokens_again(scene: Scene) -> None:
+    code = await scene.code()
+    lost = (await scene.token(code=code, key="install-1")).json()
+    again = await scene.token(code=code, key="install-1")
+    assert again.status_code == 200, again.text
+    token = again.json()
+    assert token["environment_grant_id"] == lost["environment_grant_id"]
+    assert await scene.works(token)
+    assert (await _refresh(scene, token)).status_code == 200
+    assert refused(await scene.token(code=code, key="install-1"), "invalid_grant"), "its tokens have been used"
+    await _all_is_shut(scene, token)
+
+
+async def test_a_refresh_whose_answer_was_lost_gives_tokens_again(scene: Scene) -> None:
+    token = (await scene.token(code=await scene.code())).json()
+    for round_number in range(3):
+        answers = [await _refresh(scene, token, key=f"refresh-{round_number}") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200], answers[-1].text
+        assert len({answer.json()["refresh_token"] for answer in answers}) == 3
+        token = answers[-1].json()
+        assert await scene.works(token)
+    assert refused(await _refresh(scene, token, key="refresh-3", scope="refunds.write"), "invalid_scope")
+    assert (await _refresh(scene, token, key="refresh-3")).status_code == 200
+
+
+@pytest.mark.parametrize("key", [None, "another"])
+async def test_only_who_has_the_key_can_repeat(scene: Scene, key: str | None) -> None:
+    token = (await scene.token(code=await scene.code())).json()
+    new = (await _refresh(scene, token, key="mine")).json()
+    assert refused(await _refresh(scene, token, key=key), "invalid_grant")
+    await _all_is_shut(scene, new)
+
+
+async def test_a_key_that_comes_later_repeats_nothing(scene: Scene) -> None:
+    code = await scene.code()
+    token = (await scene.token(code=code)).json()
+    new = (await _refresh(scene, token)).json()
+    assert refused(await _refresh(scene, token, key="mine"), "invalid_grant")
+    await _all_is_shut(scene, new)
+
+
+async def test_tokens_that_were_given_anew_and_then_used_are_a_thiefs(scene: Scene) -> None:
+    """Either the first answer was not lost, or the second went to somebody else."""
+    token = (await scene.token(code=await scene.code())).json()
+    first = (await _refresh(scene, token, key="mine")).json()
+    second = (await _refresh(scene, token, key="mine")).json()
+    assert refused(await _refresh(scene, first), "invalid_grant")
+    await _all_is_shut(scene, second)
+
+
+async def test_the_same_refresh_twice_at_once_leaves_one_pair_that_works(scene: Scene) -> None:
+    token = (await scene.token(code=await scene.code())).json()
+    answers = await asyncio.gather(*(_refresh(scene, token, key="mine") for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    work = [await scene.works(answer.json()) for answer in answers]
+    assert all(work), "access tokens name the grant, which lives"
+
+
+async def test_a_code_that_is_repeated_with_another_verifier_ends_what_it_gave(scene: Scene) -> None:
+    code = await scene.code()
+    token = (await scene.token(code=code, key="mine")).json()
+    assert refused(await scene.token(code=code, key="mine", code_verifier="w" * 64), "invalid_grant")
+    await _all_is_shut(scene, token)
+
+
+async def test_a_key_must_be_one(scene: Scene) -> None:
+    code = await scene.code()
+    assert refused(await scene.token(code=code, key="two words"), "invalid_request")
+    assert (await scene.token(code=code)).status_code == 200
+
+
+async def _all_is_shut(scene: Scene, token: Json) -> None:
+    async def shut() -> bool:
+        return not await scene.works(token)
+
+    await eventually(shut, within_s=1.5)
+    assert refused(await _refresh(scene, token), "invalid_grant")
 
 
 # Access tokens

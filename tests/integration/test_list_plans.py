@@ -84,7 +84,9 @@ LISTS = (
     Listed("orders", "customers", "customer_id", customers_listed),
     Listed("payments", "payment_intents", "payment_intent_id", intents_listed),
     Listed("payments", "unmatched_money", "unmatched_money_id", money_listed),
-    Listed("apps", "events", "event_id", events_listed),
+    Listed(
+        "apps", "events", "event_id", events_listed, {"position": "position + row_number() OVER (ORDER BY {age} DESC)"}
+    ),
 )
 
 
@@ -170,7 +172,7 @@ async def fill(
         what.key: f"split_part({what.key}, '_', 1) || '_' || whose || n",
         "merchant_id": "CASE whose WHEN 'many' THEN merchant_id ELSE 'mer_few' || n % 5000 END",
         "created_at": f"created_at - {age} * interval '1 millisecond'",
-        **what.changed,
+        **{name: value.format(age=age) for name, value in what.changed.items()},
     }
     await connection.execute(
         f"""

@@ -26,7 +26,7 @@ from services.apps.http.oauth_models import (
     TokenView,
 )
 from services.apps.http.wiring import Wiring, by_actor
-from services.apps.oauth import ACCESS_LASTS, Presented, Tokens
+from services.apps.oauth import ACCESS_LASTS, Presented, Refresh, Tokens
 from services.apps.store import installs, partner_apps, tokens
 from shared.auth.keys import hash_credential
 from shared.auth.tokens import GRANT_CLAIM
@@ -36,6 +36,7 @@ from shared.http.bodies import JSON_MEDIA_TYPE, read_raw
 from shared.http.browser import FORM, read_form
 from shared.http.operations import operation
 from shared.http.problems import Problem
+from shared.idempotency import key_in
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _FOR_TEN_MINUTES = {"Cache-Control": "public, max-age=600"}
@@ -72,8 +73,10 @@ class OAuthController(Controller):
             "Exchange a code or refresh token",
             description=(
                 "RFC 6749 with PKCE. A code that comes a second time, or a refresh token that was used before, ends "
-                "everything that was given for it: somebody else has it."
+                "everything that was given for it: somebody else has it. Send an `Idempotency-Key`: when the answer "
+                "gets lost, the same request with the same key gives new tokens in place of those that nobody received."
             ),
+            idempotent=True,
             takes=_EITHER,
             gives=TokenView,
             errors=OAuthErrorView,
@@ -84,13 +87,15 @@ class OAuthController(Controller):
         wiring: Wiring = state.apps
         given = await _parameters(request)
         app = await _client(request, wiring, given)
-        by = by_actor(request, wiring, Actor(type="app", id=app.app_id))
+        by, key = by_actor(request, wiring, Actor(type="app", id=app.app_id)), _idempotency_key(request)
         match _required(given, "grant_type"):
             case "authorization_code":
                 code, verifier = _required(given, "code"), _required(given, "code_verifier")
-                found = await wiring.oauth.exchange(app, Presented(code, given.get("redirect_uri"), verifier), by)
+                presented = Presented(code, given.get("redirect_uri"), verifier, key)
+                found = await wiring.oauth.exchange(app, presented, by)
             case "refresh_token":
-                found = await wiring.oauth.refresh(app, _required(given, "refresh_token"), given.get("scope"), by)
+                asked = Refresh(_required(given, "refresh_token"), given.get("scope"), key)
+                found = await wiring.oauth.refresh(app, asked, by)
             case _:
                 raise OAuthError("unsupported_grant_type", "grant_type must be authorization_code or refresh_token.")
         if isinstance(found, TokenError):
@@ -203,6 +208,13 @@ def _from_json(raw: bytes) -> dict[str, str]:
     if any("\0" in value for value in found.values() if value):
         raise OAuthError("invalid_request", "Text must not contain a NUL character.")
     return {name: value for name, value in found.items() if value}
+
+
+def _idempotency_key(request: AnyRequest) -> str | None:
+    try:
+        return key_in(request)
+    except Problem as problem:
+        raise OAuthError("invalid_request", problem.detail) from None
 
 
 def _required(given: Mapping[str, str], name: str) -> str:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+import asyncpg
+
 from shared.postgres import Connection, Pool
 
 CodeStatus = Literal["fresh", "exchanged", "spent"]
-RefreshStatus = Literal["active", "used", "revoked"]
+RefreshStatus = Literal["active", "used", "replaced", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,15 @@ class Code:
     approved_by: str
     status: CodeStatus
     expires_at: datetime
+    given: "Given | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """One of a family: each use gives the next one, and of the family only one is active."""
+    """One of a family: each use gives the next one, and of the family only one is active.
+
+    `replaced` is one that was given, perhaps never received, and given anew.
+    """
 
     token_hash: str
     app_id: str
@@ -37,12 +43,22 @@ class RefreshToken:
     status: RefreshStatus
     created_at: datetime
     expires_at: datetime
+    given: "Given | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The refresh token that a code or refresh token gave, and the idempotency key of whoever asked; as hashes."""
+
+    successor_hash: str
+    idempotency_hash: str | None
 
 
 _CODE = (
     "code_hash, app_id, grant_id, redirect_uri, code_challenge, permission_ids, scopes, approved_by, status, expires_at"
 )
 _REFRESH = "token_hash, app_id, grant_id, family_id, status, created_at, expires_at"
+_GIVEN = "successor_hash, idempotency_hash"
 
 
 async def insert_code(connection: Connection, code: Code) -> None:
@@ -64,15 +80,28 @@ async def insert_code(connection: Connection, code: Code) -> None:
 
 async def read_code(connection: Connection, code_hash: str) -> Code | None:
     """The code, whatever became of it."""
-    row = await connection.fetchrow(f"SELECT {_CODE} FROM oauth_codes WHERE code_hash = $1", code_hash)
+    row = await connection.fetchrow(f"SELECT {_CODE}, {_GIVEN} FROM oauth_codes WHERE code_hash = $1", code_hash)
     if row is None:
         return None
-    return Code(**{**row, "permission_ids": tuple(row["permission_ids"]), "scopes": tuple(row["scopes"])})
+    values, given = _taken_apart(row)
+    return Code(
+        **{**values, "permission_ids": tuple(row["permission_ids"]), "scopes": tuple(row["scopes"])}, given=given
+    )
 
 
-async def mark_code(connection: Connection, code_hash: str, status: CodeStatus) -> None:
-    """What became of the code."""
-    await connection.execute("UPDATE oauth_codes SET status = $2 WHERE code_hash = $1", code_hash, status)
+async def spend_code(connection: Connection, code_hash: str) -> None:
+    """The code was presented wrongly."""
+    await connection.execute("UPDATE oauth_codes SET status = 'spent' WHERE code_hash = $1", code_hash)
+
+
+async def exchange_code(connection: Connection, code_hash: str, given: Given) -> None:
+    """The code has given a refresh token."""
+    await connection.execute(
+        "UPDATE oauth_codes SET status = 'exchanged', successor_hash = $2, idempotency_hash = $3 WHERE code_hash = $1",
+        code_hash,
+        given.successor_hash,
+        given.idempotency_hash,
+    )
 
 
 async def insert_refresh(connection: Connection, token: RefreshToken) -> None:
@@ -91,13 +120,28 @@ async def insert_refresh(connection: Connection, token: RefreshToken) -> None:
 
 async def read_refresh(connection: Connection | Pool, token_hash: str) -> RefreshToken | None:
     """The refresh token, whatever became of it."""
-    row = await connection.fetchrow(f"SELECT {_REFRESH} FROM refresh_tokens WHERE token_hash = $1", token_hash)
-    return None if row is None else RefreshToken(**row)
+    row = await connection.fetchrow(
+        f"SELECT {_REFRESH}, {_GIVEN} FROM refresh_tokens WHERE token_hash = $1", token_hash
+    )
+    if row is None:
+        return None
+    values, given = _taken_apart(row)
+    return RefreshToken(**values, given=given)
 
 
-async def use_refresh(connection: Connection, token_hash: str) -> None:
+async def use_refresh(connection: Connection, token_hash: str, given: Given) -> None:
     """The token has given its successor."""
-    await connection.execute("UPDATE refresh_tokens SET status = 'used' WHERE token_hash = $1", token_hash)
+    await connection.execute(
+        "UPDATE refresh_tokens SET status = 'used', successor_hash = $2, idempotency_hash = $3 WHERE token_hash = $1",
+        token_hash,
+        given.successor_hash,
+        given.idempotency_hash,
+    )
+
+
+async def replace_refresh(connection: Connection, token_hash: str) -> None:
+    """The token is given anew."""
+    await connection.execute("UPDATE refresh_tokens SET status = 'replaced' WHERE token_hash = $1", token_hash)
 
 
 async def family_lives(connection: Connection, family_id: str) -> bool:
@@ -129,6 +173,13 @@ async def forget_over(pool: Pool, now: datetime, remember: timedelta, limit: int
             )
         )
     return done
+
+
+def _taken_apart(row: asyncpg.Record) -> tuple[dict[str, Any], Given | None]:
+    """The columns of a code or token itself, and what it gave."""
+    values = dict(row)
+    successor_hash, idempotency_hash = values.pop("successor_hash"), values.pop("idempotency_hash")
+    return values, None if successor_hash is None else Given(successor_hash, idempotency_hash)
 
 
 def _count(status: Any) -> int:

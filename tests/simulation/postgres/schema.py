@@ -232,7 +232,11 @@ def _access() -> list[Table]:
             },
             unique=["live"],
         ),
-        Table("refresh_tokens", "token_hash app_id grant_id family_id status created_at expires_at", "token_hash"),
+        Table(
+            "refresh_tokens",
+            "token_hash app_id grant_id family_id status created_at expires_at successor_hash idempotency_hash",
+            "token_hash",
+        ),
         Table("private_signing_keys", "kid public_jwk sealed_jwk status created_at signs_from", "kid"),
     ]
 
