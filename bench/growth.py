@@ -46,6 +46,8 @@ POSTGRES = {
 _CONNECTIONS = 4
 _RECALLED = 500
 _LONG_S = 300.0
+_PASSED_S = 70.0
+"""After which the relay reads above what was published before; it asks every half minute, and twice."""
 
 
 async def measure(found: Result, options: Namespace) -> None:
@@ -193,7 +195,8 @@ async def _questions(here: Machine, merchant: str, count: int) -> dict[str, list
 
 
 async def _outbox(here: Machine, messages: int) -> Json:
-    """What a batch in the outbox costs to write and until it is published, at the start and after so many messages."""
+    """What a batch in the outbox costs to write and until it is published: at the start, at once after so many messages
+    and a minute later, when the relay no longer looks for stragglers among them."""
     await here.execute("TRUNCATE orders.outbox")
     async with running(here, "orders", "worker"):
         before = [await _passed(here, 1_000) for _ in range(50)]
@@ -204,17 +207,19 @@ async def _outbox(here: Machine, messages: int) -> Json:
             if done % 500_000 == 0:
                 print(f"outbox: {done:,} messages in {time.monotonic() - began:.0f} s", flush=True)
                 here.empty([ORDERS.replies])
+        at_once = [await _passed(here, 1_000) for _ in range(50)]
+        await asyncio.sleep(_PASSED_S)
         after = [await _passed(here, 1_000) for _ in range(50)]
     size = await here.value("SELECT pg_total_relation_size('orders.outbox')")
     return {"messages": done, "bytes_left": size} | {
         name: {"write": spread([w for w, _ in each]), "publish": spread([p for _, p in each])}
-        for name, each in (("before", before), ("after", after))
+        for name, each in (("before", before), ("at_once", at_once), ("after", after))
     }
 
 
 async def _passed(here: Machine, count: int) -> tuple[float, float]:
     """Seconds to commit that many messages, and until the relay has published and removed them."""
-    last = await here.value("SELECT pg_sequence_last_value(pg_get_serial_sequence('orders.outbox', 'seq')::regclass)")
+    last = await here.value("SELECT last_value FROM orders.outbox_seq_seq")
     began = time.perf_counter()
     await here.execute(
         f"""
@@ -226,7 +231,7 @@ async def _passed(here: Machine, count: int) -> tuple[float, float]:
     )
     written = time.perf_counter()
     # By the end of the index, as the relay reads: the table and the index keep what is gone until it is cleaned up.
-    while await here.value(f"SELECT count(*) FROM (SELECT FROM orders.outbox WHERE seq > {last or 0} LIMIT 1) AS rest"):
+    while await here.value(f"SELECT count(*) FROM (SELECT FROM orders.outbox WHERE seq > {last:.0f} LIMIT 1) AS rest"):
         await asyncio.sleep(0.002)
     return written - began, time.perf_counter() - written
 
