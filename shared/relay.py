@@ -235,7 +235,7 @@ class Relay:
                     SELECT seq, aggregatetype, aggregateid, headers, payload,
                         octet_length(payload) * cardinality(string_to_array(aggregatetype, ' ')) AS size
                     FROM outbox WHERE seq > $1 AND shard = ANY($2::smallint[])
-                        AND NOT string_to_array(aggregatetype, ' ') <@ $5::text[]
+                        AND ($5::text[] = '{}' OR NOT string_to_array(aggregatetype, ' ') <@ $5)
                     ORDER BY seq LIMIT $3
                 ) AS next
             ) AS summed WHERE before < $4 ORDER BY seq
