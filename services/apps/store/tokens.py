@@ -13,6 +13,14 @@ RefreshStatus = Literal["active", "used", "replaced", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The refresh token that a code or refresh token gave, and the idempotency key of whoever asked; as hashes."""
+
+    successor_hash: str
+    idempotency_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """An approval on its way to the app; `exchanged` once it gave tokens, `spent` once it was presented wrongly."""
 
@@ -26,7 +34,7 @@ class Code:
     approved_by: str
     status: CodeStatus
     expires_at: datetime
-    given: "Given | None" = None
+    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,7 @@ class RefreshToken:
     status: RefreshStatus
     created_at: datetime
     expires_at: datetime
-    given: "Given | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The refresh token that a code or refresh token gave, and the idempotency key of whoever asked; as hashes."""
-
-    successor_hash: str
-    idempotency_hash: str | None
+    given: Given | None = None
 
 
 _CODE = (
@@ -59,6 +59,7 @@ _CODE = (
 )
 _REFRESH = "token_hash, app_id, grant_id, family_id, status, created_at, expires_at"
 _GIVEN = "successor_hash, idempotency_hash"
+_SET_GIVEN = "successor_hash = $2, idempotency_hash = $3"
 
 
 async def insert_code(connection: Connection, code: Code) -> None:
@@ -96,12 +97,8 @@ async def spend_code(connection: Connection, code_hash: str) -> None:
 
 async def exchange_code(connection: Connection, code_hash: str, given: Given) -> None:
     """The code has given a refresh token."""
-    await connection.execute(
-        "UPDATE oauth_codes SET status = 'exchanged', successor_hash = $2, idempotency_hash = $3 WHERE code_hash = $1",
-        code_hash,
-        given.successor_hash,
-        given.idempotency_hash,
-    )
+    query = f"UPDATE oauth_codes SET status = 'exchanged', {_SET_GIVEN} WHERE code_hash = $1"
+    await connection.execute(query, code_hash, given.successor_hash, given.idempotency_hash)
 
 
 async def insert_refresh(connection: Connection, token: RefreshToken) -> None:
@@ -131,12 +128,8 @@ async def read_refresh(connection: Connection | Pool, token_hash: str) -> Refres
 
 async def use_refresh(connection: Connection, token_hash: str, given: Given) -> None:
     """The token has given its successor."""
-    await connection.execute(
-        "UPDATE refresh_tokens SET status = 'used', successor_hash = $2, idempotency_hash = $3 WHERE token_hash = $1",
-        token_hash,
-        given.successor_hash,
-        given.idempotency_hash,
-    )
+    query = f"UPDATE refresh_tokens SET status = 'used', {_SET_GIVEN} WHERE token_hash = $1"
+    await connection.execute(query, token_hash, given.successor_hash, given.idempotency_hash)
 
 
 async def replace_refresh(connection: Connection, token_hash: str) -> None:
