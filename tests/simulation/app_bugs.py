@@ -139,17 +139,6 @@ def webhooks_go_on_after_a_revocation() -> Iterator[None]:
 
 
 @bug
-def a_replay_does_not_wait_for_the_topic() -> Iterator[None]:
-    """The relay then waits for it, with everything that the service has to say."""
-
-    async def at_once(self: FanOut, connection: Any, replay: Any) -> tuple[int, int]:
-        return await self._copy(connection, replay.app_id, replay.done_to, replay.ends_at, replay)
-
-    with patch.object(FanOut, "_replayed", at_once):
-        yield
-
-
-@bug
 def a_replay_goes_on_after_what_it_only_looked_at() -> Iterator[None]:
     """Each step counts as if it had found room for all that lies there."""
 
