@@ -86,6 +86,7 @@ class Topics:
         self._absent = {
             topic: absence for topic, absence in self._absent.items() if absence.held or now - absence.until < _KEPT_S
         }
+        self._missing.set(len(self._absent))
 
     def _miss(self, topic: str, now: float) -> None:
         self._used.pop(topic, None)
