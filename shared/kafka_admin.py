@@ -223,7 +223,8 @@ async def _all(futures: Mapping[Any, Future[Any]], fine: int | None = None) -> N
     """Wait for all answers; raise the first error whose code is not `fine`, as `Transient` where a retry may help."""
     answers = asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
     try:
-        results = await asyncio.wait_for(answers, _BACKSTOP_S)
+        async with asyncio.timeout(_BACKSTOP_S):
+            results = await answers
     except TimeoutError as error:
         raise Transient("Kafka did not answer in time") from error
     for result in results:

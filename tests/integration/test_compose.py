@@ -203,7 +203,8 @@ async def test_an_order_made_in_one_container_is_announced_by_another(
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {api_key}"}, timeout=20) as client:
         made = await create_order(client, f"{deployment['orders-api']}/v1/orders")
     async with AIOKafkaConsumer(ORDERS_EVENTS, **client_options(kafka), auto_offset_reset="earliest") as consumer:
-        announced = await asyncio.wait_for(consumer.getone(), 20)
+        async with asyncio.timeout(20):
+            announced = await consumer.getone()
     assert announced.key == made["order_id"].encode()
 
 

@@ -52,8 +52,8 @@ async def publish(servers: Servers, username: str, topic: str, password: str = P
 
 async def read_one(servers: Servers, username: str, topic: str, group: str) -> bytes:
     consumer = AIOKafkaConsumer(topic, group_id=group, auto_offset_reset="earliest", **client(servers, username))
-    async with consumer:
-        message = await asyncio.wait_for(consumer.getone(), 20)
+    async with consumer, asyncio.timeout(20):
+        message = await consumer.getone()
     value: bytes | None = message.value
     assert value is not None
     return value

@@ -57,12 +57,13 @@ async def test_a_relay_is_woken_by_others_and_not_by_its_own_process(servers: Se
     await listener.add_listener(notification_of(service), notified)
     announcing = [asyncio.create_task(announce(settings, service, wake)) for wake in (mine, other)]
     try:
-        mine.remote.set()
-        await asyncio.wait_for(arrived.get(), 10)
-        assert not mine.local.is_set()
-        other.remote.set()
-        await asyncio.wait_for(arrived.get(), 10)
-        assert mine.local.is_set()
+        async with asyncio.timeout(20):
+            mine.remote.set()
+            await arrived.get()
+            assert not mine.local.is_set()
+            other.remote.set()
+            await arrived.get()
+            assert mine.local.is_set()
     finally:
         for task in announcing:
             task.cancel()

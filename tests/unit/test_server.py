@@ -54,7 +54,8 @@ async def answer_to(port: int, pieces: Iterator[bytes]) -> tuple[bytes, int]:
             sent += len(piece)
             await writer.drain()
             await asyncio.sleep(0.001)
-        return await asyncio.wait_for(answer, 5), sent
+        async with asyncio.timeout(5):
+            return await answer, sent
     except ConnectionError:
         return b"" if answer.exception() else answer.result(), sent
     finally:

@@ -61,8 +61,8 @@ class Place:
             auto_offset_reset="earliest",
             **self.client(app_id, password),
         )
-        async with consumer:
-            record = await asyncio.wait_for(consumer.getone(), 30)
+        async with consumer, asyncio.timeout(30):
+            record = await consumer.getone()
         return record.value or b""
 
     async def logs_in(self, app_id: str, password: str) -> bool:
