@@ -4,7 +4,7 @@ UV ?= uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: up demo demo-plugin test reset status check lint types bench bench-growth bench-soak figures chaos hostile sim lock
+.PHONY: up demo demo-plugin test reset status chromium check lint types bench bench-growth bench-soak figures chaos hostile sim lock
 
 up: $(READY)      ## start everything on this machine
 	@$(BIN)/throughline up
@@ -18,6 +18,9 @@ reset: $(READY)   ## delete the local data (not the downloads)
 	@$(BIN)/throughline reset
 test: $(READY)    ## all tests, on real PostgreSQL and Kafka
 	@$(BIN)/pytest
+chromium: $(READY) ## install Chromium where there is none, for the tests of the pages (Debian, Ubuntu; needs root)
+	@$(BIN)/python -c 'import sys; from tests.browser.chromium import chromium_path; sys.exit(chromium_path() is None)' || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null)
 check: lint types ## everything that is checked without running the tests
 	@$(BIN)/lint-imports && $(BIN)/python -m deploy.generate --check
 lint: $(READY)

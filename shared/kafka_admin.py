@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError as AIOKafkaError
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, though its types don't say so
     AclBinding,
     AclBindingFilter,
@@ -17,7 +19,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, t
     ConfigResource,
     NewPartitions,
     NewTopic,
-    OffsetSpec,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -27,6 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, t
 )
 
 from shared.faults import Transient
+from shared.kafka_options import client_options
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
 
@@ -35,8 +37,6 @@ _NO_GROUP = "throughline.no-group"
 # Librdkafka keeps its own time; this only ends the wait if it should ever fail to.
 _BACKSTOP_S = 60.0
 _POLL_S = 0.02
-_LEADER_S = 1.0
-"""Leaders that know of themselves answer in milliseconds."""
 # Kafka's own minimum, and the default of its command line tools.
 _SCRAM_ITERATIONS = 4096
 
@@ -134,24 +134,20 @@ class KafkaAdmin:
         futures = self._client.create_topics(new, **self._limits)
         # Another process may have created it since we looked.
         await _all(futures, fine=KafkaError.TOPIC_ALREADY_EXISTS)
-        await self._wait_for_leaders([(spec.name, number) for spec in specs for number in range(spec.partitions)])
+        partitions = [TopicPartition(spec.name, number) for spec in specs for number in range(spec.partitions)]
+        await self._wait_for_leaders(partitions)
 
-    async def _wait_for_leaders(self, partitions: list[tuple[str, int]]) -> None:
+    async def _wait_for_leaders(self, partitions: list[TopicPartition]) -> None:
         # A topic exists a moment before its leaders know that they are. Only a leader tells its newest offset.
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        question = {TopicPartition(name, number): latest for name, number in partitions}
-
-        client = self._client
+        # Librdkafka's way to ask is not used: it goes on finding no leader once it found none, and leaks memory.
+        limits = {"request_timeout_ms": int(self._timeout_s * 1_000), "retry_backoff_ms": int(_POLL_S * 1_000)}
 
         async def ask() -> None:
-            nonlocal client
             try:
-                await _all(client.list_offsets(question, request_timeout=min(_LEADER_S, self._timeout_s)))
-            except Transient:
-                # A client that once found no leader goes on finding none, whoever leads meanwhile. Ours stays: other
-                # questions may be on their way, and would never be answered.
-                client = AdminClient(_librdkafka(self._settings))
-                raise
+                async with AIOKafkaConsumer(**client_options(self._settings), **limits) as consumer:
+                    await consumer.end_offsets(partitions)
+            except AIOKafkaError as error:
+                raise Transient(str(error)) from error
 
         await self._until_answered(ask)
 

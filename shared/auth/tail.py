@@ -23,7 +23,7 @@ from shared.clock import monotonic
 from shared.contracts.access import SIGNING_KEY_V1, Grant, SigningKey
 from shared.faults import Transient
 from shared.kafka.clients import REAL_CLIENTS, Clients
-from shared.kafka.connection import client_options
+from shared.kafka_options import client_options
 from shared.postgres import Pool
 from shared.settings import KafkaSettings
 

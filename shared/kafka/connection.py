@@ -1,7 +1,6 @@
 """Connections to Kafka with one set of credentials: consumers through FastStream, producers that lose nothing."""
 
 import logging
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,26 +10,13 @@ from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared.kafka.clients import REAL_CLIENTS, Clients, Producer
+from shared.kafka_options import client_options, ssl_context
 from shared.settings import KafkaSettings
 
 METADATA_MAX_AGE_MS = 3_000
 """How soon a consumer with a topic pattern notices a new topic; a rebalance of about a second follows."""
 GRACEFUL_TIMEOUT_S = 15.0
 """How long a batch that has begun may take when the process stops."""
-
-
-def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments for any aiokafka client that connects as this process."""
-    password = settings.sasl_password
-    options = {
-        "bootstrap_servers": settings.bootstrap_servers,
-        "security_protocol": settings.security_protocol,
-        "ssl_context": _ssl_context(settings),
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def producer(settings: KafkaSettings, clients: Clients = REAL_CLIENTS, **options: Any) -> Producer:
@@ -74,14 +60,8 @@ def _errors_only() -> logging.Logger:
     return logger
 
 
-def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    if not settings.security_protocol.endswith("SSL"):
-        return None
-    return ssl.create_default_context(cafile=settings.ssl_cafile)
-
-
 def _security(settings: KafkaSettings) -> BaseSecurity:
-    context = _ssl_context(settings)
+    context = ssl_context(settings)
     if not settings.security_protocol.startswith("SASL"):
         return BaseSecurity(ssl_context=context, use_ssl=context is not None)
     if not settings.sasl_mechanism or not settings.sasl_username or not settings.sasl_password:

@@ -13,14 +13,11 @@ from services.payments.connectors.sandbox import SandboxConnector
 from services.payments.connectors.sandbox_http import HttpAcquirer
 from services.payments.core.asking import ActionRequired, Approved, Asked, Declined, Means
 from shared.ids import new_id
-from tests.browser.chromium import chromium, chromium_path
+from tests.browser.chromium import NEEDS_CHROMIUM, chromium
 from tests.browser.looking import looked_at
 from tests.stack import Stack
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; THROUGHLINE_CHROMIUM can name one"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 @dataclass

@@ -11,16 +11,13 @@ from playwright.async_api import Browser, Page
 from services.apps.core.staff import ACCOUNT
 from shared.ids import new_id
 from tests.apps import run
-from tests.browser.chromium import chromium, chromium_path
+from tests.browser.chromium import NEEDS_CHROMIUM, chromium
 from tests.browser.looking import looked_at
 from tests.oidc_scene import Scene, staged
 from tests.people import PASSWORD, Person
 from tests.stack import Stack
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; THROUGHLINE_CHROMIUM can name one"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 BUTTON = "Sign in with Rain & Shine <SSO>"
 

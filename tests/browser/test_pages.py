@@ -11,15 +11,12 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from services.apps.core.authorization import challenge_of
-from tests.browser.chromium import chromium, chromium_path
+from tests.browser.chromium import NEEDS_CHROMIUM, chromium
 from tests.browser.looking import looked_at
 from tests.people import PASSWORD, READ, REDIRECT, REFUND, Json, Person, Town, belongs_to_many, query_of
 from tests.stack import Stack
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; THROUGHLINE_CHROMIUM can name one"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 LONG = "An app with a rather long name that goes on until a phone has to break it somewhere"
 CHARGE = {

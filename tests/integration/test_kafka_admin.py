@@ -2,18 +2,14 @@
 
 import asyncio
 import uuid
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, TopicAuthorizationFailedError
-from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from deploy.local.runtime import LocalServers
-from shared import kafka_admin
 from shared.faults import Transient
 from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
@@ -167,30 +163,3 @@ async def test_revoked_rights_end_on_an_open_connection(admin: KafkaAdmin, serve
 async def test_a_cluster_that_does_not_answer_is_transient() -> None:
     with pytest.raises(Transient):
         await KafkaAdmin(KafkaSettings(bootstrap_servers="127.0.0.1:9"), timeout_s=1).ensure_topics([TopicSpec("x", 1)])
-
-
-class Blind(AdminClient):  # type: ignore[misc]
-    """The first client that is made never finds a leader, as librdkafka's now and then does not."""
-
-    made = 0
-
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        Blind.made += 1
-        self.blind = Blind.made == 1
-
-    def list_offsets(self, question: Any, **more: Any) -> Any:
-        if not self.blind:
-            return super().list_offsets(question, **more)
-        failed: Future[Any] = Future()
-        failed.set_exception(KafkaException(KafkaError(KafkaError._NOENT, "No leaders found")))
-        return dict.fromkeys(question, failed)
-
-
-async def test_a_client_that_finds_no_leader_is_not_asked_again(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kafka_admin, "AdminClient", Blind)
-    admin = KafkaAdmin(KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers), timeout_s=3)
-    await admin.ensure_topics([TopicSpec(f"leaders-{uuid.uuid4().hex}", 1)])
-    assert Blind.made == 2
