@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 import psutil
 
 from bench.http_load import request
@@ -48,11 +48,11 @@ async def running(here: Machine, service: str, role: str = "all", **environment:
 
 
 async def _ready(port: int, process: psutil.Process) -> None:
-    async with asyncio.timeout(_START_S), httpx.AsyncClient(base_url=f"http://{HOST}:{port}") as client:
+    async with asyncio.timeout(_START_S), httpx2.AsyncClient(base_url=f"http://{HOST}:{port}") as client:
         while True:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 raise RuntimeError("the service ended before it was ready")
-            with suppress(httpx.HTTPError):
+            with suppress(httpx2.HTTPError):
                 if (await client.get("/readyz")).status_code == 200:
                     return
             await asyncio.sleep(0.1)
@@ -72,7 +72,7 @@ async def admit(here: Machine, *asked: Running, merchant: str = MERCHANT) -> str
     async with producer(here.settings.kafka) as sender:
         await sender.send_and_wait(ACCESS_GRANTS, grant.model_dump_json().encode(), grant.credential_hash.encode())
     paths = {"orders": "/v1/orders?page_size=1", "payments": "/v1/channels"}
-    async with asyncio.timeout(_START_S), httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as client:
+    async with asyncio.timeout(_START_S), httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as client:
         for one in asked:
             while (await client.get(f"http://{HOST}:{one.port}{paths[one.service]}")).status_code != 200:
                 await asyncio.sleep(0.05)
@@ -91,7 +91,7 @@ async def bare(here: Machine, _: str = "bare") -> AsyncIterator[Running]:
 async def make_channel(payments: Running, key: str) -> str:
     """A channel of the merchant; gives its id."""
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=f"http://{HOST}:{payments.port}", headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=f"http://{HOST}:{payments.port}", headers=headers, timeout=30) as client:
         answer = await client.post("/v1/channels", json={"name": "Bench", "source": "checkout"})
         answer.raise_for_status()
         return str(answer.json()["data"]["channel_id"])

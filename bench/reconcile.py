@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from bench.fleet import Running, admit, running
@@ -105,7 +105,7 @@ async def _made(here: Machine) -> tuple[str, str]:
     """The order that is copied, and the acquirer's name of its payment."""
     async with _serving(here) as server:
         key = await admit(here, Running("orders", server.port, server.process))
-        api = httpx.AsyncClient(
+        api = httpx2.AsyncClient(
             base_url=f"http://{HOST}:{server.port}", headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE_S
         )
         async with api:
@@ -125,7 +125,7 @@ async def _made(here: Machine) -> tuple[str, str]:
     return order["order_id"], intent["payment_reference"]
 
 
-def _data(answer: httpx.Response) -> Json:
+def _data(answer: httpx2.Response) -> Json:
     answer.raise_for_status()
     data: Json = answer.json()["data"]
     return data

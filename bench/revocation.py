@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 
 from bench.fleet import Running, running
 from bench.http_load import Caller, request
@@ -39,7 +39,7 @@ async def measure(found: Result, options: Namespace) -> None:
             async with (
                 running(here, "payments") as payments,
                 running(here, "apps", PLATFORM_KEY_HASH=hash_credential(platform_key)) as apps,
-                httpx.AsyncClient(base_url=f"http://{HOST}:{apps.port}") as client,
+                httpx2.AsyncClient(base_url=f"http://{HOST}:{apps.port}") as client,
             ):
                 client.headers["Authorization"] = f"Bearer {platform_key}"
                 merchant_id = await _merchant(client)
@@ -84,14 +84,14 @@ async def _holds_all(here: Machine, grants: int) -> None:
     assert held >= grants, f"ready with {held:.0f} of {grants} grants"
 
 
-async def _merchant(client: httpx.AsyncClient) -> str:
+async def _merchant(client: httpx2.AsyncClient) -> str:
     async with asyncio.timeout(_PATIENCE_S):
         while (answer := await client.post("/v1/merchants", json={"name": "Bench"})).status_code == 401:
             await asyncio.sleep(_PAUSE_S)
     return str(answer.raise_for_status().json()["data"]["merchant_id"])
 
 
-async def _revocation(client: httpx.AsyncClient, merchant_id: str, services: tuple[Running, ...]) -> dict[str, float]:
+async def _revocation(client: httpx2.AsyncClient, merchant_id: str, services: tuple[Running, ...]) -> dict[str, float]:
     """Seconds until each service refuses a key that each had accepted, and until the last of them does."""
     body = {"name": "Bench", "scopes": ["keys.write"], "merchant_id": merchant_id, "environment": "test"}
     made = (await client.post("/v1/api-keys", json=body)).raise_for_status().json()["data"]

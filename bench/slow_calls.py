@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 
 from bench.fleet import Running
 from bench.machine import Machine
@@ -54,7 +54,7 @@ async def in_flight(here: Machine, payments: Running, count: int) -> AsyncIterat
 
 
 async def _calls(payments: Running) -> float:
-    async with httpx.AsyncClient(base_url=f"http://{HOST}:{payments.port}") as client:
+    async with httpx2.AsyncClient(base_url=f"http://{HOST}:{payments.port}") as client:
         found = _CALLS.search((await client.get("/metrics")).text)
     return float(found[1]) if found else 0.0
 

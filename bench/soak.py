@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import httpx
+import httpx2
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -96,7 +96,7 @@ async def measure(found: Result, options: Namespace) -> None:
 async def _watch(here: Machine, processes: Sequence[Running], load: "asyncio.Task[None]", found: Result) -> list[Json]:
     samples: list[Json] = []
     began = time.monotonic()
-    async with httpx.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=10) as http:
         while not load.done():
             await asyncio.wait([load], timeout=_SAMPLE_EVERY_S)
             sample: Json = {"at_s": round(time.monotonic() - began)}

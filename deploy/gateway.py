@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
+import httpx2
 import orjson
 from litestar import Litestar
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,7 +14,7 @@ from shared.http.metrics import observer
 from shared.http.problems import not_found, send_problem
 from shared.http.security import security_headers
 
-# Plain ASGI: Litestar and httpx both type it more narrowly, each in its own way.
+# Plain ASGI: Litestar and httpx2 both type it more narrowly, each in its own way.
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -121,8 +121,10 @@ class Gateway:
 
 
 async def _ask(app: Litestar, path: str) -> tuple[int, object]:
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # plain ASGI, typed twice
-    async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=_PROBE_TIMEOUT_S) as client:
+    transport = httpx2.ASGITransport(app=app)  # type: ignore[arg-type]  # plain ASGI, typed twice
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://in-process", timeout=_PROBE_TIMEOUT_S
+    ) as client:
         answer = await client.get(path)
     return answer.status_code, orjson.loads(answer.content)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.installation import Installation
 from deploy.local.problem import RuntimeProblem
@@ -53,13 +53,13 @@ async def ensure_demo(base_url: str, installation: Installation) -> None:
 
 
 @asynccontextmanager
-async def _client(base_url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(base_url: str, key: str) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
+    async with httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
         yield client
 
 
-async def _wait_until_ready(client: httpx.AsyncClient) -> None:
+async def _wait_until_ready(client: httpx2.AsyncClient) -> None:
     async def not_ready() -> str | None:
         answer = await client.get("/readyz")
         return None if answer.status_code == 200 else answer.text
@@ -67,7 +67,7 @@ async def _wait_until_ready(client: httpx.AsyncClient) -> None:
     await _wait(not_ready, "The services were not ready")
 
 
-async def _wait_until_accepted(client: httpx.AsyncClient, paths: Sequence[str]) -> None:
+async def _wait_until_accepted(client: httpx2.AsyncClient, paths: Sequence[str]) -> None:
     async def refused() -> str | None:
         answers = [await client.get(path) for path in paths]
         return next((answer.text for answer in answers if answer.status_code == 401), None)
@@ -83,7 +83,7 @@ async def _wait(obstacle: Callable[[], Awaitable[str | None]], what: str) -> Non
         await asyncio.sleep(_POLL_S)
 
 
-async def _demo_merchant(platform: httpx.AsyncClient) -> str:
+async def _demo_merchant(platform: httpx2.AsyncClient) -> str:
     """The id of the demo merchant, which is made where there is none."""
     params: dict[str, str | int] = {"page_size": 100}
     while True:
@@ -107,12 +107,12 @@ async def _holds(base_url: str, state: Json) -> bool:
     return answer.status_code == 200 and answer.json()["data"]["merchant_id"] == state["merchant_id"]
 
 
-async def _make_key(platform: httpx.AsyncClient, merchant_id: str) -> str:
+async def _make_key(platform: httpx2.AsyncClient, merchant_id: str) -> str:
     request = {"name": _NAME, "scopes": list(SCOPES), "merchant_id": merchant_id, "environment": "test"}
     return str(_made(await platform.post("/v1/api-keys", json=request), "API key")["secret"])
 
 
-async def _make_channel(merchant: httpx.AsyncClient) -> Json:
+async def _make_channel(merchant: httpx2.AsyncClient) -> Json:
     request = {"channel_id": CHANNEL_ID, "name": "Demo web shop", "source": "checkout"}
     answer = await merchant.post("/v1/channels", json=request)
     if answer.status_code != 201:
@@ -128,7 +128,7 @@ async def _make_channel(merchant: httpx.AsyncClient) -> Json:
     }
 
 
-async def _employs(merchant: httpx.AsyncClient, state: Json) -> bool:
+async def _employs(merchant: httpx2.AsyncClient, state: Json) -> bool:
     """Whether the person whose password is known still belongs to the merchant."""
     if "staff" not in state:
         return False
@@ -142,13 +142,13 @@ async def _employs(merchant: httpx.AsyncClient, state: Json) -> bool:
         params["page_token"] = page["next_page_token"]
 
 
-async def _make_owner(merchant: httpx.AsyncClient) -> Json:
+async def _make_owner(merchant: httpx2.AsyncClient) -> Json:
     """Somebody new each time: whose password is lost can be invited again, but not given another one."""
     email, password = f"owner-{secrets.token_hex(3)}@demo.example", secrets.token_urlsafe(_PASSWORD_BYTES)
     request = {"email": email, "name": "Demo owner", "role": "owner"}
     url = _made(await merchant.post("/v1/staff-users", json=request), "owner")["invitation_url"]
     # A browser of their own, which keeps the cookie that the form belongs to and shows no key.
-    async with httpx.AsyncClient(base_url=merchant.base_url, timeout=_TIMEOUT_S) as browser:
+    async with httpx2.AsyncClient(base_url=merchant.base_url, timeout=_TIMEOUT_S) as browser:
         hidden = dict(_HIDDEN.findall((await browser.get(url)).text))
         joined = await browser.post("/join", data=hidden | {"password": password})
     if joined.status_code != 303:
@@ -156,7 +156,7 @@ async def _make_owner(merchant: httpx.AsyncClient) -> Json:
     return {"email": email, "password": password}
 
 
-def _made(answer: httpx.Response, what: str) -> Json:
+def _made(answer: httpx2.Response, what: str) -> Json:
     if not answer.is_success:
         raise RuntimeProblem(f"The demo {what} could not be made: {answer.status_code} {answer.text}")
     made: Json = answer.json()["data"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 from rich.table import Table
 
 from deploy.installation import Installation
@@ -93,8 +93,8 @@ def _services(base_url: str) -> list[dict[str, Any]]:
 
 def _probe(base_url: str, path: str) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = httpx.get(base_url + path, timeout=_TIMEOUT_S).json()
-    except httpx.HTTPError as error:
+        answer: dict[str, Any] = httpx2.get(base_url + path, timeout=_TIMEOUT_S).json()
+    except httpx2.HTTPError as error:
         raise RuntimeProblem(
             f"Throughline runs, but {base_url}{path} does not answer ({type(error).__name__}). "
             "Look at the terminal in which it runs."

@@ -143,11 +143,14 @@ class KafkaAdmin:
         limits = {"request_timeout_ms": int(self._timeout_s * 1_000), "retry_backoff_ms": int(_POLL_S * 1_000)}
 
         async def ask() -> None:
+            consumer = AIOKafkaConsumer(**client_options(self._settings), **limits)
             try:
-                async with AIOKafkaConsumer(**client_options(self._settings), **limits) as consumer:
-                    await consumer.end_offsets(partitions)
+                await consumer.start()
+                await consumer.end_offsets(partitions)
             except AIOKafkaError as error:
                 raise Transient(str(error)) from error
+            finally:
+                await consumer.stop()
 
         await self._until_answered(ask)
 

@@ -17,7 +17,7 @@ _REPEAT_AFTER_S = 10.0
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _ROUTINE = ("Heartbeat failed for group %s because it is rebalancing",)
 """What libraries warn of although it is how things go: every start of a second consumer."""
-_TALKATIVE = ("aiokafka", "httpx", "httpcore", "urllib3", "opentelemetry")
+_TALKATIVE = ("aiokafka", "httpx2", "httpcore2", "urllib3", "opentelemetry")
 
 
 def write_lines(level: str, form: Literal["json", "text"], *extra: Processor) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
@@ -28,7 +28,7 @@ class Installed:
 
     app_id: str
     grant: Grant
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
 
 async def install(
@@ -55,7 +55,7 @@ async def install(
     data = key.model_dump_json().encode()
     await stack.publish(ACCESS_GRANTS, Envelope(_KID, key.wire_type, "/services/apps", data, key=_KID))
     await stack.grant(grant)
-    http = httpx.AsyncClient(
+    http = httpx2.AsyncClient(
         base_url=stack.base_url, headers={"Authorization": f"Bearer {token(stack, app_id, grant_id)}"}, timeout=20
     )
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 
 from services.apps.core.authorization import challenge_of
 from tests.people import REDIRECT, Json, Person, Town, query_of
@@ -35,7 +35,7 @@ class Scene(Town):
         answer = await self.person.send(page, AUTHORIZE, decision="approve")
         return query_of(answer.headers["location"])["code"]
 
-    async def token(self, app: Json | None = None, key: str | None = None, **fields: str | None) -> httpx.Response:
+    async def token(self, app: Json | None = None, key: str | None = None, **fields: str | None) -> httpx2.Response:
         app = app or self.app
         given = {"grant_type": "authorization_code", "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
         body = {name: text for name, text in (given | fields).items() if text is not None}
@@ -54,7 +54,7 @@ class Scene(Town):
         self.person = await self.person_of(self.merchant_id)
 
 
-def refused(answer: httpx.Response, error: str, status: int = 400) -> bool:
+def refused(answer: httpx2.Response, error: str, status: int = 400) -> bool:
     assert answer.status_code == status, answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert set(answer.json()) == {"error", "error_description"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from deploy.local.ports import HOST, Ports
@@ -50,12 +50,12 @@ class Scene:
         """Where the provider sends the browser back to."""
         begun = await person.http.get(f"{BEGIN}?next={quote(next_path, safe='')}")
         assert begun.status_code == 303, begun.text
-        async with httpx.AsyncClient(timeout=20) as anywhere:
+        async with httpx2.AsyncClient(timeout=20) as anywhere:
             back = await anywhere.get(begun.headers["location"])
         assert back.status_code == 303, back.text
         return back.headers["location"]
 
-    async def sign_in(self, person: Person, next_path: str = "/account") -> httpx.Response:
+    async def sign_in(self, person: Person, next_path: str = "/account") -> httpx2.Response:
         return await person.http.get(await self.to_provider(person, next_path))
 
     async def newcomer(self, merchant_id: str) -> tuple[Person, str]:
@@ -93,11 +93,11 @@ async def staged(stack: Stack, *, local: bool = True, **oidc: Any) -> AsyncItera
         yield Scene(Town(stack, exits), exits, provider, base_url)
 
 
-def is_signed_in(answer: httpx.Response) -> bool:
+def is_signed_in(answer: httpx2.Response) -> bool:
     return answer.status_code == 303 and "tl_session" in answer.cookies
 
 
-def refused(answer: httpx.Response, words: str, status: int = 403) -> bool:
+def refused(answer: httpx2.Response, words: str, status: int = 403) -> bool:
     assert answer.status_code == status, answer.text
     assert "tl_session" not in answer.cookies
     return words in answer.text and 'role="alert"' in answer.text

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 
 from shared.ids import new_id
 from tests.apps import run
@@ -37,24 +37,24 @@ class _Forms(HTMLParser):
 class Person:
     """Somebody with a browser of their own."""
 
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     email: str = ""
 
-    async def send(self, page: httpx.Response, action: str, **fields: str) -> httpx.Response:
+    async def send(self, page: httpx2.Response, action: str, **fields: str) -> httpx2.Response:
         """Fill in the page's form that goes there, and send it."""
         for where, known in _Forms(page.text).forms:
             if where.partition("?")[0] == action:
                 return await self.http.post(where, data=known | fields)
         raise AssertionError(f"no form for {action} on this page: {page.text}")
 
-    async def sign_in(self, next_path: str = "/account", password: str = PASSWORD) -> httpx.Response:
+    async def sign_in(self, next_path: str = "/account", password: str = PASSWORD) -> httpx2.Response:
         page = await self.http.get("/sign-in", params={"next": next_path})
         return await self.send(page, "/sign-in", email=self.email, password=password)
 
 
-def browser(base_url: str) -> httpx.AsyncClient:
+def browser(base_url: str) -> httpx2.AsyncClient:
     """Keeps cookies, follows no redirects."""
-    return httpx.AsyncClient(base_url=base_url, timeout=20)
+    return httpx2.AsyncClient(base_url=base_url, timeout=20)
 
 
 def query_of(location: str) -> dict[str, str]:
@@ -67,10 +67,10 @@ class Town:
     def __init__(self, stack: Stack, exits: AsyncExitStack) -> None:
         self.stack, self._exits = stack, exits
 
-    async def client(self, secret: str | None = None) -> httpx.AsyncClient:
+    async def client(self, secret: str | None = None) -> httpx2.AsyncClient:
         """Somebody with a credential, or with none."""
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-        client = httpx.AsyncClient(base_url=self.stack.base_url, headers=headers, timeout=20)
+        client = httpx2.AsyncClient(base_url=self.stack.base_url, headers=headers, timeout=20)
         return await self._exits.enter_async_context(client)
 
     async def merchant(self, name: str = "Rain & Shine") -> str:
@@ -78,7 +78,7 @@ class Town:
         assert made.status_code == 201, made.text
         return str(made.json()["data"]["merchant_id"])
 
-    async def key(self, merchant_id: str, environment: str = "test", *scopes: str) -> httpx.AsyncClient:
+    async def key(self, merchant_id: str, environment: str = "test", *scopes: str) -> httpx2.AsyncClient:
         """A key of the merchant that the services know."""
         body = {
             "name": "Key",
@@ -111,7 +111,7 @@ class Town:
             assert (await person.sign_in()).status_code == 303
         return person
 
-    async def app_of(self, developer: httpx.AsyncClient, **fields: Any) -> Json:
+    async def app_of(self, developer: httpx2.AsyncClient, **fields: Any) -> Json:
         made = await developer.post("/v1/developer/partner/apps", json=APP | fields)
         assert made.status_code == 201, made.text
         found: Json = made.json()["data"]

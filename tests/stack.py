@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import orjson
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
@@ -41,7 +41,7 @@ class Tenant:
     environment: str
     api_key: str
     grant: Grant
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Stack:
     settings: Settings
     base_url: str
     kafka: AIOKafkaProducer
-    platform: httpx.AsyncClient
+    platform: httpx2.AsyncClient
     """With the platform key."""
 
     async def grant(self, grant: Grant) -> None:
@@ -74,7 +74,7 @@ class Stack:
             **more,
         )
         await self.grant(grant)
-        http = httpx.AsyncClient(
+        http = httpx2.AsyncClient(
             base_url=self.base_url, headers={"Authorization": f"Bearer {api_key}"}, timeout=_PATIENCE_S
         )
         assert grant.merchant_id is not None
@@ -119,12 +119,12 @@ class Stack:
         return found
 
 
-async def _is_admitted(http: httpx.AsyncClient) -> bool:
+async def _is_admitted(http: httpx2.AsyncClient) -> bool:
     answers = [await http.get("/v1/orders/ord_none"), await http.get("/v1/unmatched-money/um_none")]
     return all(answer.status_code not in (401, 503) for answer in answers)
 
 
-async def _knows(http: httpx.AsyncClient) -> bool:
+async def _knows(http: httpx2.AsyncClient) -> bool:
     return (await http.get("/v1/auth-context")).status_code == 200
 
 
@@ -183,11 +183,11 @@ async def serving(app: Any, port: int, **options: Any) -> AsyncIterator[str]:
     task = asyncio.create_task(server.serve())
     base_url = f"http://{HOST}:{port}"
     try:
-        async with httpx.AsyncClient(base_url=base_url) as client:
+        async with httpx2.AsyncClient(base_url=base_url) as client:
 
             async def ready() -> bool:
                 assert not task.done(), "the app did not start"
-                with contextlib.suppress(httpx.HTTPError):
+                with contextlib.suppress(httpx2.HTTPError):
                     return (await client.get("/readyz")).status_code == 200
                 return False
 
@@ -210,7 +210,7 @@ async def running_stack(servers: Servers) -> AsyncIterator[Stack]:
     async with (
         serving(create_gateway(settings), port) as base_url,
         producer(settings.kafka) as kafka,
-        httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_PATIENCE_S) as platform,
+        httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=_PATIENCE_S) as platform,
     ):
         stack = Stack(settings, base_url, kafka, platform)
         await eventually(lambda: _knows(platform))

@@ -4,7 +4,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from deploy.demo.kafka import ChannelTopic
 from deploy.demo.words import PATIENCE_S, Json, console, euros, eventually, expect, money, say
@@ -19,7 +19,7 @@ class Shop:
     def __init__(self, status: Json, observer: Json) -> None:
         self.status, self.observer = status, observer
         headers = {"Authorization": f"Bearer {status['api_key']}"}
-        self.http = httpx.Client(base_url=status["base_url"], headers=headers, timeout=PATIENCE_S)
+        self.http = httpx2.Client(base_url=status["base_url"], headers=headers, timeout=PATIENCE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -42,7 +42,7 @@ class Shop:
         """Do it once, however often it is sent."""
         return _data(self.send(path, body))
 
-    def send(self, path: str, body: Json, **headers: str) -> httpx.Response:
+    def send(self, path: str, body: Json, **headers: str) -> httpx2.Response:
         """The same, with whatever is answered."""
         return self.http.post(path, json=body, headers={"Idempotency-Key": new_id("idem")} | headers)
 
@@ -119,7 +119,7 @@ def card(goes: str = "approve") -> Json:
     return {"type": "card", "token": f"sandbox_{goes}"}
 
 
-def _data(answer: httpx.Response) -> Any:
+def _data(answer: httpx2.Response) -> Any:
     if not answer.is_success:
         raise RuntimeProblem(f"{answer.request.method} {answer.url} answered {answer.status_code}: {answer.text}")
     return answer.json()["data"]

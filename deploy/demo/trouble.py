@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
 from deploy.demo.shop import Shop, card
 from deploy.demo.words import PATIENCE_S, Json, eventually, expect, say
@@ -16,7 +16,7 @@ def two_tills_race(shop: Shop) -> None:
     order = shop.sell("Headphones", 5000, "pos")
     intents = [shop.intend(order, source="pos") for _ in range(2)]
 
-    def confirm(intent: Json) -> httpx.Response:
+    def confirm(intent: Json) -> httpx2.Response:
         return shop.send(f"/v1/payment-intents/{intent['payment_intent_id']}/confirm", {"method": card()})
 
     with ThreadPoolExecutor(len(intents)) as tills:
@@ -71,7 +71,7 @@ def the_bank_asks_back(shop: Shop) -> None:
 
 def _press(url: str, label: str) -> str:
     """Open a page and press one of its buttons, as a browser does it; what the page says after that."""
-    with httpx.Client(timeout=PATIENCE_S, follow_redirects=True) as browser:
+    with httpx2.Client(timeout=PATIENCE_S, follow_redirects=True) as browser:
         page = _Page(browser.get(url).raise_for_status().text)
         if label not in page.buttons:
             raise RuntimeProblem(f"The page at {urlsplit(url).path} has no button {label}.")

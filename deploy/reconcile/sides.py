@@ -5,7 +5,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from deploy.local.problem import RuntimeProblem
@@ -57,11 +57,11 @@ class Sides:
         return order
 
 
-def _client(base_url: str, bearer: str) -> httpx.Client:
-    return httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT_S)
+def _client(base_url: str, bearer: str) -> httpx2.Client:
+    return httpx2.Client(base_url=base_url, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT_S)
 
 
-def _pages(client: httpx.Client, path: str, query: dict[str, str]) -> Pages:
+def _pages(client: httpx2.Client, path: str, query: dict[str, str]) -> Pages:
     number, params = 0, query | {"page_size": str(_PAGE)}
     while True:
         page = _answered(client.get(path, params=params))
@@ -73,7 +73,7 @@ def _pages(client: httpx.Client, path: str, query: dict[str, str]) -> Pages:
         params["page_token"] = token
 
 
-def _answered(answer: httpx.Response) -> Json:
+def _answered(answer: httpx2.Response) -> Json:
     if not answer.is_success:
         raise RuntimeProblem(f"{answer.request.method} {answer.url.path} answered {answer.status_code}: {answer.text}")
     content: Json = answer.json()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from merchant import Browser, Json, Page, Shop, Wrong
 from plugin import WANTED, Arrival, Plugin, Way, kafka_options
@@ -128,7 +128,7 @@ async def _forged(plugin: Plugin) -> None:
         "webhook-timestamp": str(int(time.time())),
         "webhook-signature": "v1,c2lnbmVkIGJ5IG5vYm9keQ==",
     }
-    async with httpx.AsyncClient() as anybody:
+    async with httpx2.AsyncClient() as anybody:
         answer = await anybody.post(f"{plugin.origin}/webhook", json={"type": WANTED}, headers=headers)
     if answer.status_code != 401 or not plugin.arrivals.empty():
         raise Wrong("The plugin believed a webhook that nobody signed.")
@@ -287,7 +287,7 @@ def main() -> None:
     began = time.perf_counter()
     try:
         asyncio.run(tell(*(os.environ[name] for name in names)))
-    except (Wrong, RuntimeError, httpx.HTTPError, TimeoutError) as problem:
+    except (Wrong, RuntimeError, httpx2.HTTPError, TimeoutError) as problem:
         sys.exit(f"Not as it should be: {problem or repr(problem)}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 Json = dict[str, Any]
 
@@ -19,7 +19,7 @@ class Wrong(Exception):
 class Page(HTMLParser):
     """What a person sees of a page: its forms with their fields, its headings."""
 
-    def __init__(self, answer: httpx.Response) -> None:
+    def __init__(self, answer: httpx2.Response) -> None:
         super().__init__()
         self.forms: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
@@ -41,13 +41,13 @@ class Browser:
     """The merchant's: keeps cookies, follows redirects, sends forms."""
 
     def __init__(self, api: str) -> None:
-        self._http = httpx.AsyncClient(base_url=api, follow_redirects=True, timeout=_TIMEOUT_S)
+        self._http = httpx2.AsyncClient(base_url=api, follow_redirects=True, timeout=_TIMEOUT_S)
 
-    async def open(self, url: str) -> httpx.Response:
+    async def open(self, url: str) -> httpx2.Response:
         """The page, or the one that it leads to."""
         return _checked(await self._http.get(url))
 
-    async def send(self, page: httpx.Response, action: str, **fields: str) -> httpx.Response:
+    async def send(self, page: httpx2.Response, action: str, **fields: str) -> httpx2.Response:
         """Fill in the form that goes there, and send it."""
         for where, known in Page(page).forms:
             if urlsplit(where).path == action:
@@ -63,7 +63,7 @@ class Shop:
 
     def __init__(self, api: str, key: str, channel_id: str) -> None:
         headers = {"Authorization": f"Bearer {key}"}
-        self.http = httpx.AsyncClient(base_url=api, headers=headers, timeout=_TIMEOUT_S)
+        self.http = httpx2.AsyncClient(base_url=api, headers=headers, timeout=_TIMEOUT_S)
         self._channel_id = channel_id
 
     async def order(self) -> Json:
@@ -96,11 +96,11 @@ class Shop:
         return found
 
 
-def _checked(answer: httpx.Response) -> httpx.Response:
+def _checked(answer: httpx2.Response) -> httpx2.Response:
     if not answer.is_success:
         raise Wrong(f"{answer.request.method} {answer.url.path} answered {answer.status_code}: {answer.text[:500]}")
     return answer
 
 
-def _data(answer: httpx.Response) -> Any:
+def _data(answer: httpx2.Response) -> Any:
     return _checked(answer).json()["data"]

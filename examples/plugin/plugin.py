@@ -20,10 +20,9 @@ from hashlib import sha256
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from aiohttp import web
 from confluent_kafka import Consumer
-from httpx_sse import aconnect_sse
 from standardwebhooks import Webhook, WebhookVerificationError
 
 Json = dict[str, Any]
@@ -62,36 +61,36 @@ class Arrival:
         return round((self.at - datetime.fromisoformat(self.event["created_at"])).total_seconds() * 1000)
 
 
-class Tokens(httpx.Auth):
+class Tokens(httpx2.Auth):
     """Sends the access token with each request, and gets the next one shortly before it ends."""
 
     def __init__(self, endpoint: str, client: tuple[str, str]) -> None:
-        self.endpoint, self._client = endpoint, httpx.BasicAuth(*client)
+        self.endpoint, self._client = endpoint, httpx2.BasicAuth(*client)
         # A refresh token works once; used twice it ends the install, for it could be a thief's. So one at a time. What
         # was not answered is asked again with the same idempotency key, which says that it is no thief.
         self._lock = asyncio.Lock()
         self._access, self._refresh, self._key, self._fresh_until = "", "", _new_key(), 0.0
 
-    def keep(self, answer: httpx.Response) -> Json:
+    def keep(self, answer: httpx2.Response) -> Json:
         """What the token endpoint gave for a code, or for the refresh token of before."""
         given: Json = _checked(answer).json()
         self._access, self._refresh, self._key = given["access_token"], given["refresh_token"], _new_key()
         self._fresh_until = time.monotonic() + given["expires_in"] - 60
         return given
 
-    def refresh_request(self) -> httpx.Request:
+    def refresh_request(self) -> httpx2.Request:
         """Asks for the next token."""
         return self._request(grant_type="refresh_token", refresh_token=self._refresh)
 
-    def code_request(self, **form: str) -> httpx.Request:
+    def code_request(self, **form: str) -> httpx2.Request:
         """Asks for the first one."""
         return self._request(grant_type="authorization_code", **form)
 
-    def _request(self, **form: str) -> httpx.Request:
+    def _request(self, **form: str) -> httpx2.Request:
         headers = {"Idempotency-Key": self._key}
-        return next(self._client.auth_flow(httpx.Request("POST", self.endpoint, data=form, headers=headers)))
+        return next(self._client.auth_flow(httpx2.Request("POST", self.endpoint, data=form, headers=headers)))
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         async with self._lock:
             if time.monotonic() > self._fresh_until:
                 answer = yield self.refresh_request()
@@ -113,10 +112,10 @@ class Plugin:
     def __init__(self, api: str, developer_key: str) -> None:
         self.arrivals: asyncio.Queue[Arrival] = asyncio.Queue()
         self.app: Json = {}
-        self._developer = httpx.AsyncClient(
+        self._developer = httpx2.AsyncClient(
             base_url=api, headers={"Authorization": f"Bearer {developer_key}"}, timeout=_PATIENCE_S
         )
-        self.http = httpx.AsyncClient(base_url=api, timeout=_PATIENCE_S)
+        self.http = httpx2.AsyncClient(base_url=api, timeout=_PATIENCE_S)
         """As the installed app, once it is installed."""
         self._state, self._verifier = secrets.token_urlsafe(16), secrets.token_urlsafe(48)
         self._redirected: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
@@ -250,17 +249,15 @@ class Plugin:
         while True:
             headers = {"Last-Event-ID": last} if last else {}
             try:
-                async with aconnect_sse(
-                    self.http, "GET", "/v1/events/stream", params={"type": WANTED}, headers=headers
-                ) as source:
+                async with self.http.sse("/v1/events/stream", params={"type": WANTED}, headers=headers) as source:
                     if source.response.status_code == 401:
                         return
                     source.response.raise_for_status()
                     open_.set()
-                    async for each in source.aiter_sse():
+                    async for each in source:
                         last = each.id
                         self.arrivals.put_nowait(Arrival("stream", each.json(), datetime.now(UTC)))
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 print(f"The stream broke off: {error!r}", file=sys.stderr)
                 await asyncio.sleep(1)
             # What ends without an error can begin again at once; a little later, in case it ends at once every time.
@@ -280,14 +277,14 @@ def kafka_options(topic: Json) -> dict[str, Any]:
     }
 
 
-def _checked(answer: httpx.Response) -> httpx.Response:
+def _checked(answer: httpx2.Response) -> httpx2.Response:
     """The answer, when it is the one that was hoped for; the API's own words otherwise."""
     if not answer.is_success:
         raise RuntimeError(f"{answer.request.method} {answer.url.path} answered {answer.status_code}: {answer.text}")
     return answer
 
 
-def _data(answer: httpx.Response) -> Json:
+def _data(answer: httpx2.Response) -> Json:
     data: Json = _checked(answer).json()["data"]
     return data
 
@@ -333,7 +330,7 @@ if __name__ == "__main__":
         asyncio.run(main())
     except KeyError as missing:
         sys.exit(f"Set {missing.args[0]}: an API key with apps.write.")
-    except (RuntimeError, httpx.TransportError, OSError) as problem:
+    except (RuntimeError, httpx2.TransportError, OSError) as problem:
         sys.exit(f"{problem}")
     except KeyboardInterrupt:
         print("The app is deleted.")

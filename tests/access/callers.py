@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from services.apps.core.partner_apps import GRANTABLE_SCOPES
@@ -48,7 +48,7 @@ def _all_but(scope: str) -> list[str]:
     return [other for other in SCOPES if other not in (scope, scope.replace(".read", ".write"))]
 
 
-async def _granted(town: Town, merchant_id: str, **fields: Any) -> httpx.AsyncClient:
+async def _granted(town: Town, merchant_id: str, **fields: Any) -> httpx2.AsyncClient:
     key = new_api_key("test")
     grant = {"grant_id": new_id("key"), "credential_hash": hash_credential(key), "kind": "api_key"}
     grant |= {"merchant_id": merchant_id, "environment": "test", "scopes": SCOPES}
@@ -57,7 +57,7 @@ async def _granted(town: Town, merchant_id: str, **fields: Any) -> httpx.AsyncCl
 
 
 @asynccontextmanager
-async def _some_app(town: Town, merchant_id: str) -> AsyncIterator[httpx.AsyncClient]:
+async def _some_app(town: Town, merchant_id: str) -> AsyncIterator[httpx2.AsyncClient]:
     """An app with everything that an app can be granted, by this merchant."""
     developer = await town.key(await town.merchant("Toolmaker"))
     everything = READ | {"required_scopes": list(GRANTABLE_SCOPES)}

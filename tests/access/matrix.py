@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 
 from services.apps.core.partner_apps import GRANTABLE_SCOPES
 from tests.people import Json, Town
@@ -27,21 +27,21 @@ class Made:
 class Callers:
     """Clients of one merchant in test, and of everybody else. Each may do everything but what its name says."""
 
-    owner: httpx.AsyncClient
-    own_app: httpx.AsyncClient
+    owner: httpx2.AsyncClient
+    own_app: httpx2.AsyncClient
     """An app with an access token of the owner's."""
-    nobody: httpx.AsyncClient
-    malformed: httpx.AsyncClient
-    revoked: httpx.AsyncClient
-    expired: httpx.AsyncClient
-    live: httpx.AsyncClient
+    nobody: httpx2.AsyncClient
+    malformed: httpx2.AsyncClient
+    revoked: httpx2.AsyncClient
+    expired: httpx2.AsyncClient
+    live: httpx2.AsyncClient
     """The owner's key in the other environment."""
-    stranger: httpx.AsyncClient
+    stranger: httpx2.AsyncClient
     """Another merchant's key."""
-    other_app: httpx.AsyncClient
+    other_app: httpx2.AsyncClient
     """Another app, with an access token of another merchant's."""
-    platform: httpx.AsyncClient
-    without: Mapping[str, httpx.AsyncClient]
+    platform: httpx2.AsyncClient
+    without: Mapping[str, httpx2.AsyncClient]
     """By scope: the owner's key that has every other one."""
     merchant_id: str
     town: Town
@@ -86,7 +86,7 @@ class Refusal:
     """Who is told what."""
 
     who: str
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     status: int
     code: str
 
@@ -123,7 +123,7 @@ def outsiders(entry: Entry, callers: Callers) -> list[Refusal]:
     return [Refusal(who, getattr(callers, who), *entry.unknown) for who in whose]
 
 
-def who_may(entry: Entry, callers: Callers) -> httpx.AsyncClient:
+def who_may(entry: Entry, callers: Callers) -> httpx2.AsyncClient:
     """Somebody who is not refused."""
     if entry.needs == PLATFORM:
         return callers.platform

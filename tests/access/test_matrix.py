@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -58,18 +58,18 @@ def test_no_route_is_hidden_from_the_reference_that_is_not_open() -> None:
     assert {name for name, handler in handlers() if not handler.opt.get("open")} == ENTRIES.keys()
 
 
-async def call(client: httpx.AsyncClient, name: str, entry: Entry, made: Made) -> httpx.Response:
+async def call(client: httpx2.AsyncClient, name: str, entry: Entry, made: Made) -> httpx2.Response:
     method, path = name.split(" ")
     body = entry.body if made.body is None else made.body
     options = entry.options | ({} if body is None else {"json": body}) | ({"params": made.query} if made.query else {})
     async with client.stream(method, path.format(**made.path), **options) as answer:
         if entry.endless and answer.is_success:
-            return httpx.Response(answer.status_code, text=await beginning(answer))
+            return httpx2.Response(answer.status_code, text=await beginning(answer))
         await answer.aread()
         return answer
 
 
-async def beginning(stream: httpx.Response) -> str:
+async def beginning(stream: httpx2.Response) -> str:
     """What comes in the first moments."""
     text = ""
     with suppress(TimeoutError):
@@ -106,7 +106,7 @@ async def assert_allowed(callers: Callers, name: str, entry: Entry, made: Made) 
         assert made.path[entry.lists] in answer.text
 
 
-def assert_refused(answer: httpx.Response, refusal: Refusal) -> None:
+def assert_refused(answer: httpx2.Response, refusal: Refusal) -> None:
     body: Json = answer.json()
     told = (answer.status_code, body.get("code"))
     assert told == (refusal.status, refusal.code), f"{refusal.who}: {answer.status_code} {answer.text}"

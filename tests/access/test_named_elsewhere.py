@@ -2,7 +2,7 @@
 
 import json
 
-import httpx
+import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -21,19 +21,19 @@ LISTS = [name for name, entry in ENTRIES.items() if entry.lists and "{" not in n
 
 
 @pytest.fixture(params=OUTSIDERS)
-def outsider(request: pytest.FixtureRequest, callers: Callers) -> httpx.AsyncClient:
-    found: httpx.AsyncClient = getattr(callers, request.param)
+def outsider(request: pytest.FixtureRequest, callers: Callers) -> httpx2.AsyncClient:
+    found: httpx2.AsyncClient = getattr(callers, request.param)
     return found
 
 
-async def made(client: httpx.AsyncClient, path: str, body: Json, **headers: str) -> Json:
+async def made(client: httpx2.AsyncClient, path: str, body: Json, **headers: str) -> Json:
     answer = await client.post(path, json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     found: Json = answer.json()["data"]
     return found
 
 
-async def seen(client: httpx.AsyncClient, path: str) -> Json:
+async def seen(client: httpx2.AsyncClient, path: str) -> Json:
     found: Json = (await client.get(path)).raise_for_status().json()["data"]
     return found
 
@@ -47,7 +47,7 @@ def naming(order: Json, channel_id: str) -> list[Json]:
     return [by_id | {"id": "by-id"}, by_reference | {"id": "by-reference"}]
 
 
-async def unmatched_of(client: httpx.AsyncClient, channel_id: str, count: int) -> list[Json]:
+async def unmatched_of(client: httpx2.AsyncClient, channel_id: str, count: int) -> list[Json]:
     async def found() -> list[Json]:
         listed = await client.get("/v1/unmatched-money", params={"channel_id": channel_id})
         items: list[Json] = listed.raise_for_status().json()["data"]
@@ -59,7 +59,7 @@ async def unmatched_of(client: httpx.AsyncClient, channel_id: str, count: int) -
 
 @pytest.mark.parametrize("by", ["http", "kafka"])
 async def test_a_channel_pays_no_order_of_others(
-    callers: Callers, outsider: httpx.AsyncClient, stack: Stack, by: str
+    callers: Callers, outsider: httpx2.AsyncClient, stack: Stack, by: str
 ) -> None:
     order = await made(callers.owner, "/v1/orders", ORDER | {"external_reference": new_id("web")})
     channel = await made(outsider, "/v1/channels", {"name": "Elsewhere"})
@@ -85,7 +85,7 @@ async def test_a_channel_pays_no_order_of_others(
     assert await seen(callers.owner, f"/v1/orders/{order['order_id']}") == order
 
 
-async def test_no_order_is_for_a_customer_of_others(callers: Callers, outsider: httpx.AsyncClient) -> None:
+async def test_no_order_is_for_a_customer_of_others(callers: Callers, outsider: httpx2.AsyncClient) -> None:
     customer = await made(callers.owner, "/v1/customers", {"name": "Ada Lovelace"})
     named = {"customer_id": customer["customer_id"]}
     own = await made(outsider, "/v1/orders", ORDER)
@@ -98,7 +98,9 @@ async def test_no_order_is_for_a_customer_of_others(callers: Callers, outsider: 
     assert await seen(outsider, f"/v1/orders/{own['order_id']}") == own
 
 
-async def test_nobody_is_given_the_answer_to_a_request_of_others(callers: Callers, outsider: httpx.AsyncClient) -> None:
+async def test_nobody_is_given_the_answer_to_a_request_of_others(
+    callers: Callers, outsider: httpx2.AsyncClient
+) -> None:
     key = {"Idempotency-Key": new_id("idem")}
     order = await made(callers.owner, "/v1/orders", ORDER, **key)
     other = await outsider.post("/v1/orders", json=ORDER, headers=key)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from random import Random
 
-import httpx
+import httpx2
 
 from shared.ids import new_id
 from tests.chaos.journal import Answered, Collecting, Json, Leg, Promised
@@ -136,7 +136,7 @@ class Buyer:
         headers = {"Idempotency-Key": one.key}
         try:
             answer = await self._world.payments.post(one.path, json=one.body, headers=headers, timeout=timeout_s)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             self._journal.errors[f"payments: {type(error).__name__}"] += 1
             return
         content = answer.json() if answer.content else {}

@@ -4,7 +4,7 @@ import asyncio
 import time
 from random import Random
 
-import httpx
+import httpx2
 
 from shared.ids import new_id
 from tests.chaos.merchants import Merchant
@@ -13,7 +13,7 @@ from tests.chaos.system import System
 
 _INSIDE_S, _OUTSIDE_S = (4.0, 15.0), (1.0, 3.0)
 _ASK_EVERY_S = 0.05
-_TIMEOUT = httpx.Timeout(5)
+_TIMEOUT = httpx2.Timeout(5)
 
 
 async def come_and_go(system: System, plugin: Plugin, merchant: Merchant, random: Random, over: asyncio.Event) -> None:
@@ -45,7 +45,7 @@ async def _throw_out(system: System, plugin: Plugin, session: Session) -> None:
     while install.revoked_at is None:
         try:
             answer = await session.merchant.apps.post(path, headers={"Idempotency-Key": key}, timeout=_TIMEOUT)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             plugin.journal.errors[f"revoke: {type(error).__name__}"] += 1
         else:
             if answer.is_success:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 from confluent_kafka import Consumer, TopicPartition
 
 Json = dict[str, Any]
@@ -82,9 +82,9 @@ class Evidence:
 class Clients:
     """Of one merchant."""
 
-    orders: httpx.AsyncClient
-    payments: httpx.AsyncClient
-    apps: httpx.AsyncClient
+    orders: httpx2.AsyncClient
+    payments: httpx2.AsyncClient
+    apps: httpx2.AsyncClient
 
 
 async def gather(database_url: str, bootstrap_servers: str, clients: Mapping[str, Clients]) -> Evidence:
@@ -112,10 +112,10 @@ async def gather(database_url: str, bootstrap_servers: str, clients: Mapping[str
     return found
 
 
-async def _get(http: httpx.AsyncClient, path: str, **params: str | int) -> httpx.Response:
+async def _get(http: httpx2.AsyncClient, path: str, **params: str | int) -> httpx2.Response:
     """The answer; asked again where the server has just closed the idle connection that was to be used."""
     for _ in range(_TRIES - 1):
-        with suppress(httpx.TransportError):
+        with suppress(httpx2.TransportError):
             return await http.get(path, params=params, timeout=20)
     return await http.get(path, params=params, timeout=20)
 
@@ -124,7 +124,7 @@ def _row(record: Any) -> Row:
     return {name: json.loads(value) if name in _JSON else value for name, value in record.items()}
 
 
-async def _listed(http: httpx.AsyncClient, path: str) -> list[Json]:
+async def _listed(http: httpx2.AsyncClient, path: str) -> list[Json]:
     """All pages."""
     found: list[Json] = []
     token: str | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import httpx
+import httpx2
 
 from shared.ids import new_id
 from tests.chaos.channels import KINDS, Channel, body_of
@@ -21,8 +21,8 @@ class World:
     """What the clients of one merchant share."""
 
     merchant_id: str
-    orders: httpx.AsyncClient
-    payments: httpx.AsyncClient
+    orders: httpx2.AsyncClient
+    payments: httpx2.AsyncClient
     channels: list[Channel]
     journal: Journal
 
@@ -47,7 +47,7 @@ async def attempt(world: World, one: Write, timeout_s: float) -> None:
         answer = await world.orders.post(
             one.path, json=one.body, headers={"Idempotency-Key": one.key}, timeout=timeout_s
         )
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         world.journal.errors[f"http: {type(error).__name__}"] += 1
         return
     if answer.status_code in (200, 201):
@@ -98,7 +98,7 @@ async def tell_by_http(world: World, random: Random, told: Told) -> None:
         try:
             content, patience = json.dumps(event), random.choice(_TIMEOUTS_S)
             answer = await world.payments.post("/v1/channel-events", content=content, headers=headers, timeout=patience)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             world.journal.errors[f"http events: {type(error).__name__}"] += 1
         else:
             told.accepted = answer.status_code == 202

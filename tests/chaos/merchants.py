@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from shared.contracts.access import SCOPES
 from shared.ids import new_id
@@ -16,7 +16,7 @@ from tests.people import PASSWORD, Person, browser
 
 CHANNELS = 2
 _PATIENCE_S = 60.0
-_PATIENT_IN_CHAOS = httpx.Timeout(5)
+_PATIENT_IN_CHAOS = httpx2.Timeout(5)
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Merchant:
     """One merchant: where its clients write, and who lets apps in."""
 
     world: World
-    apps: httpx.AsyncClient
+    apps: httpx2.AsyncClient
     """The apps service, with the merchant's key."""
     owner: Person
 
@@ -54,7 +54,7 @@ async def open_shop(system: System, journal: Journal, exits: AsyncExitStack) -> 
     return Merchant(world, apps, await _owner(apps, exits))
 
 
-async def _owner(apps: httpx.AsyncClient, exits: AsyncExitStack) -> Person:
+async def _owner(apps: httpx2.AsyncClient, exits: AsyncExitStack) -> Person:
     wanted = {"email": f"{new_id('p').lower()}@shop.example", "name": "Ada", "role": "owner"}
     url = _data(await apps.post("/v1/staff-users", json=wanted))["invitation_url"]
     person = Person(await exits.enter_async_context(browser(str(apps.base_url))), wanted["email"])
@@ -66,17 +66,17 @@ async def _owner(apps: httpx.AsyncClient, exits: AsyncExitStack) -> Person:
     return person
 
 
-def _client(url: str, key: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE_S)
+def _client(url: str, key: str) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_PATIENCE_S)
 
 
-async def _known(client: httpx.AsyncClient, path: str) -> None:
+async def _known(client: httpx2.AsyncClient, path: str) -> None:
     async with asyncio.timeout(_PATIENCE_S):
         while (await client.get(path)).status_code in (401, 503):  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
 
 
-def _data(answer: httpx.Response) -> Json:
+def _data(answer: httpx2.Response) -> Json:
     answer.raise_for_status()
     found: Json = answer.json()["data"]
     return found

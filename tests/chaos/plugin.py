@@ -15,8 +15,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
-from httpx_sse import SSEError, aconnect_sse
+import httpx2
 
 from shared.ids import new_id
 from tests.chaos.hooks import Hooks
@@ -34,8 +33,8 @@ _MANIFEST = [
         "required_scopes": ["orders.read", "payments.read", "webhooks.write"],
     }
 ]
-_TIMEOUT = httpx.Timeout(5)
-_SILENCE = httpx.Timeout(5, read=25)
+_TIMEOUT = httpx2.Timeout(5)
+_SILENCE = httpx2.Timeout(5, read=25)
 """A stream is seen to live every ten seconds."""
 _PATIENCE_S = 120.0
 _SOON = timedelta(seconds=8)
@@ -64,13 +63,13 @@ class Session:
 class Plugin:
     """One partner app."""
 
-    def __init__(self, journal: Journal, random: Random, http: httpx.AsyncClient, hooks: Hooks) -> None:
+    def __init__(self, journal: Journal, random: Random, http: httpx2.AsyncClient, hooks: Hooks) -> None:
         self.journal, self.hooks = journal, hooks
         self._random, self._http = random, http
         self._app: Json = {}
         self._reader: TopicReader | None = None
 
-    async def register(self, developer: httpx.AsyncClient) -> None:
+    async def register(self, developer: httpx2.AsyncClient) -> None:
         wanted = {"name": "Journal", "type": "server", "redirect_uris": [_REDIRECT], "manifest": _MANIFEST}
         answer = await developer.post("/v1/developer/partner/apps", json=wanted)
         self._app = answer.raise_for_status().json()["data"]
@@ -133,7 +132,7 @@ class Plugin:
                 return self._failed("approval", back)
             form = {"grant_type": "authorization_code", "code": code, "redirect_uri": _REDIRECT}
             return await self._token("exchange", form | {"code_verifier": verifier})
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             self._broke("exchange", error)
             return None
 
@@ -144,7 +143,7 @@ class Plugin:
         while time.monotonic() < ends_at:
             try:
                 answer = await self._http.post(path, data=form, auth=client, headers=headers, timeout=_TIMEOUT)
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 self._broke(what, error)
                 self.journal.counted[f"plugin: {what}, asked for again"] += 1
             else:
@@ -203,9 +202,7 @@ class Plugin:
         while True:
             headers = await self._authorization(session) | ({"Last-Event-ID": last} if last else {})
             try:
-                async with aconnect_sse(
-                    self._http, "GET", "/v1/events/stream", headers=headers, timeout=_SILENCE
-                ) as source:
+                async with self._http.sse("/v1/events/stream", headers=headers, timeout=_SILENCE) as source:
                     if source.response.status_code == 401 and install.revoked_at is not None:
                         install.shut_after_s.setdefault("stream", time.time() - install.revoked_at)
                         return
@@ -216,12 +213,12 @@ class Plugin:
                         self.journal.counted["plugin: stream opened"] += 1
                         if not last:
                             install.listens_from["stream"] = time.time()
-                        async for each in source.aiter_sse():
+                        async for each in source:
                             last, event = each.id, each.json()
                             arrival = Arrival(last, event["order_id"], digest_of(event), time.time())
                             install.arrivals["stream"].append(arrival)
                             self.journal.note("stream", event)
-            except (httpx.HTTPError, SSEError) as error:
+            except httpx2.HTTPError as error:
                 self._broke("stream", error)
             await self._pause()
 
@@ -241,7 +238,7 @@ class Plugin:
             headers = await self._authorization(session) | {"Idempotency-Key": key}
             try:
                 answer = await self._http.request(method, path, json=body, headers=headers, timeout=_TIMEOUT)
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 self._broke(path, error)
             else:
                 if answer.is_success:
@@ -255,7 +252,7 @@ class Plugin:
         try:
             headers = {"Authorization": f"Bearer {session.access}"}
             return (await self._http.get(url, headers=headers, timeout=_TIMEOUT)).status_code
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return None
 
     async def _pause(self) -> None:
@@ -264,7 +261,7 @@ class Plugin:
     def _broke(self, what: str, error: Exception) -> None:
         self.journal.errors[f"plugin: {what}: {type(error).__name__}"] += 1
 
-    def _failed(self, what: str, answer: httpx.Response, *also_fine: int) -> Any:
+    def _failed(self, what: str, answer: httpx2.Response, *also_fine: int) -> Any:
         """Noted; 503 asks to try later, and whatever else was not to be expected is odd."""
         self.journal.errors[f"plugin: {what}: {answer.status_code}"] += 1
         if answer.status_code not in (503, *also_fine):

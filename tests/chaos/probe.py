@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from random import Random
 
-import httpx
+import httpx2
 
 from tests.chaos.journal import Leg
 from tests.chaos.load import World, create, told_of
@@ -62,7 +62,7 @@ async def _pay_one(world: World, random: Random) -> str:
 async def _is_captured(world: World, order_id: str, amount: int) -> bool:
     try:
         answer = await world.orders.get(f"/v1/orders/{order_id}", timeout=2)
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return False
     if answer.status_code != 200:
         return False

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from tests.chaos import probe
 from tests.chaos.audit import audit
@@ -49,7 +49,7 @@ async def run(directory: Path, plan: Plan) -> dict[str, Any]:
         async with AsyncExitStack() as exits:
             merchants = [await open_shop(system, journal, exits) for _ in range(2)]
             hooks = Hooks(await exits.enter_async_context(receiving()), journal, Random(random.random()))
-            http = await exits.enter_async_context(httpx.AsyncClient(base_url=system.apps_url))
+            http = await exits.enter_async_context(httpx2.AsyncClient(base_url=system.apps_url))
             plugin = Plugin(journal, Random(random.random()), http, hooks)
             await plugin.register(merchants[0].apps)
             this = Run(system, merchants[0].world, random)
@@ -145,7 +145,7 @@ async def _waiting(system: System, plugin: Plugin, staying: Session) -> list[str
     streamed = staying.install.arrivals["stream"]
     if newest is not None and (not streamed or streamed[-1].event_id != newest):
         found.append("the stream is behind")
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         for service in system.services.values():
             if not await is_ready(client, service.url):
                 found.append(f"{service.name} is not ready")

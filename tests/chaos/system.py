@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from deploy.local.datadir import REPOSITORY, default_cache_dir
 from deploy.local.kafka import KafkaServer
@@ -141,7 +141,7 @@ class System:
 
     async def wait_ready(self, within_s: float = _START_S) -> None:
         """Every service process says that it is ready."""
-        async with httpx.AsyncClient(timeout=2) as client, asyncio.timeout(within_s):
+        async with httpx2.AsyncClient(timeout=2) as client, asyncio.timeout(within_s):
             for service in self.services.values():
                 while not await is_ready(client, service.url):  # noqa: ASYNC110 - another process does it
                     await asyncio.sleep(0.1)
@@ -160,10 +160,10 @@ class System:
             await asyncio.to_thread(server.wait_stopped)
 
 
-async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
+async def is_ready(client: httpx2.AsyncClient, url: str) -> bool:
     try:
         return (await client.get(f"{url}/readyz")).status_code == 200
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return False
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-import httpx
+import httpx2
 
 from tests.chaos.health import Answer
 from tests.chaos.inject import Run
@@ -17,11 +17,11 @@ async def watch(this: Run) -> None:
     It starts again what ended by itself, and what says for long that it is not alive. Both are noted, because they
     should not be needed.
     """
-    async with httpx.AsyncClient(timeout=3) as client:
+    async with httpx2.AsyncClient(timeout=3) as client:
         await asyncio.gather(*(_watch_one(this, client, name) for name in this.system.services))
 
 
-async def _watch_one(this: Run, client: httpx.AsyncClient, name: str) -> None:
+async def _watch_one(this: Run, client: httpx2.AsyncClient, name: str) -> None:
     service = this.system.services[name]
     alive_at = this.now_s()
     while True:
@@ -42,9 +42,9 @@ async def _watch_one(this: Run, client: httpx.AsyncClient, name: str) -> None:
             alive_at = this.now_s()
 
 
-async def _status(client: httpx.AsyncClient, url: str) -> tuple[int | None, str]:
+async def _status(client: httpx2.AsyncClient, url: str) -> tuple[int | None, str]:
     try:
         answer = await client.get(url)
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return None, ""
     return answer.status_code, "" if answer.status_code == 200 else answer.text[:300]

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from shared.kafka_admin import KafkaAdmin
 from shared.topics import (
@@ -106,7 +106,7 @@ async def send_messages(system: System, count: int, seed: int, progress: Progres
 
 async def _world(system: System, key: Key, random: Random) -> World:
     headers = {"Authorization": f"Bearer {key.secret}"}
-    async with httpx.AsyncClient(base_url=system.url("payments"), headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=system.url("payments"), headers=headers, timeout=30) as client:
         made = []
         for name in ("web", "register", "gone"):
             answer = await client.post("/v1/channels", json={"name": name, "source": "checkout"})
@@ -234,7 +234,7 @@ async def _shown(flood: _Flood) -> dict[str, Json]:
     """The honest orders as HTTP shows them."""
     found: dict[str, Json] = {}
     headers = {"Authorization": f"Bearer {flood.key.secret}"}
-    async with httpx.AsyncClient(base_url=flood.system.url("orders"), headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=flood.system.url("orders"), headers=headers, timeout=30) as client:
         for order in flood.world.honest:
             answer = await client.get(f"/v1/orders/{order.order_id}")
             if answer.status_code == 200:

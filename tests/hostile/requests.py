@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.datadir import REPOSITORY
 from tests.hostile.client import Result, Task
@@ -137,7 +137,7 @@ class _Clients:
 async def _merchant(system: System) -> str:
     """A merchant that the apps service knows."""
     headers = {"Authorization": f"Bearer {system.platform_key}"}
-    async with httpx.AsyncClient(base_url=system.url("apps"), headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=system.url("apps"), headers=headers) as client:
         async with asyncio.timeout(_PATIENCE_S):
             while (answer := await client.post("/v1/merchants", json={"name": "Tea"})).status_code == 401:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -164,7 +164,7 @@ async def _victim(system: System, key: Key | None) -> str:
     assert key is not None
     body = {"currency": "EUR", "line_items": [{"name": "Tea", "unit_price_money": {"amount": 500, "currency": "EUR"}}]}
     headers = {"Authorization": f"Bearer {key.secret}"}
-    async with httpx.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
         answer = await client.post("/v1/orders", json=body)
     return str(answer.raise_for_status().json()["data"]["order_id"])
 
@@ -173,7 +173,7 @@ async def _changes(system: System, key: Key | None, order_id: str) -> list[Any]:
     """What happened to the order, and who did it."""
     assert key is not None
     headers = {"Authorization": f"Bearer {key.secret}"}
-    async with httpx.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=system.url("orders"), headers=headers) as client:
         answer = await client.get(f"/v1/orders/{order_id}/activities")
     found: list[Any] = answer.raise_for_status().json()["data"]
     return found

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -86,13 +86,13 @@ class System:
     async def unwell(self, probe: str) -> list[str]:
         """What each service says that is wrong with it, and which have ended."""
         found = []
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx2.AsyncClient(timeout=10) as client:
             for service, process in self.processes.items():
                 process.require_alive()
                 try:
                     answer = await client.get(f"{self.url(service)}/{probe}")
                     found += [] if answer.status_code == 200 else [f"{service}: {answer.text[:500]}"]
-                except httpx.HTTPError as failure:
+                except httpx2.HTTPError as failure:
                     found.append(f"{service}: {type(failure).__name__}")
         return found
 
@@ -108,7 +108,7 @@ class System:
     async def metrics(self) -> dict[tuple[str, ...], float]:
         """Every sample of every service by service, name and labels' values in the order of their names."""
         found = {}
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx2.AsyncClient(timeout=10) as client:
             for service in self.processes:
                 text = (await client.get(f"{self.url(service)}/metrics")).text
                 for family in text_string_to_metric_families(text):
@@ -171,7 +171,7 @@ async def admit(system: System, keys: Sequence[Key]) -> None:
             )
     last = next(key for key in reversed(keys) if not key.revoked)
     headers = {"Authorization": f"Bearer {last.secret}"}
-    async with httpx.AsyncClient(headers=headers) as client, asyncio.timeout(_PATIENCE_S):
+    async with httpx2.AsyncClient(headers=headers) as client, asyncio.timeout(_PATIENCE_S):
         for url in (f"{system.url('orders')}/v1/orders", f"{system.url('payments')}/v1/unmatched-money"):
             while (await client.get(url)).status_code in (401, 503):  # noqa: ASYNC110 - another process does it
                 await asyncio.sleep(0.05)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.auth.keys import hash_credential, looks_like_key
@@ -24,9 +24,9 @@ class Access:
     def __init__(self, stack: Stack, exits: AsyncExitStack) -> None:
         self.stack, self.platform, self._exits = stack, stack.platform, exits
 
-    async def as_key(self, secret: str) -> httpx.AsyncClient:
+    async def as_key(self, secret: str) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {secret}"}
-        client = httpx.AsyncClient(base_url=self.stack.base_url, headers=headers, timeout=20)
+        client = httpx2.AsyncClient(base_url=self.stack.base_url, headers=headers, timeout=20)
         return await self._exits.enter_async_context(client)
 
     async def merchant(self, **fields: Any) -> Json:
@@ -41,7 +41,7 @@ class Access:
         await self.accepted(made["secret"])
         return made
 
-    async def key(self, by: httpx.AsyncClient, scopes: tuple[str, ...] = ("orders.write",), **more: Any) -> Json:
+    async def key(self, by: httpx2.AsyncClient, scopes: tuple[str, ...] = ("orders.write",), **more: Any) -> Json:
         made = data(await by.post("/v1/api-keys", json={"name": "Further", "scopes": list(scopes), **more}), 201)
         await self.accepted(made["secret"])
         return made
@@ -62,16 +62,16 @@ PATHS = ("/v1/orders/ord_none", "/v1/unmatched-money/um_none", "/v1/auth-context
 """One path of each service."""
 
 
-async def answers(client: httpx.AsyncClient, path: str, *, accepted: bool) -> bool:
+async def answers(client: httpx2.AsyncClient, path: str, *, accepted: bool) -> bool:
     return ((await client.get(path)).status_code != 401) is accepted
 
 
-def data(answer: httpx.Response, status: int = 200) -> Any:
+def data(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()["data"]
 
 
-def problem(answer: httpx.Response) -> tuple[int, str]:
+def problem(answer: httpx2.Response) -> tuple[int, str]:
     body = answer.json()
     return answer.status_code, body["code"]
 
@@ -195,7 +195,7 @@ async def test_the_platform_says_who_it_is(access: Access) -> None:
 
 
 async def test_who_has_no_credential_is_told_nothing(access: Access) -> None:
-    async with httpx.AsyncClient(base_url=access.stack.base_url) as anybody:
+    async with httpx2.AsyncClient(base_url=access.stack.base_url) as anybody:
         for path in ("/v1/merchants", "/v1/api-keys", "/v1/audit-log", "/v1/auth-context"):
             assert problem(await anybody.get(path)) == (401, "UNAUTHENTICATED")
 
@@ -406,7 +406,7 @@ async def test_a_repeated_request_makes_one_key_and_shows_no_secret(access: Acce
     assert len(data(await admin.get("/v1/api-keys"))) == 2
 
 
-async def repeated(client: httpx.AsyncClient, path: str, body: Json, change: Json) -> Json:
+async def repeated(client: httpx2.AsyncClient, path: str, body: Json, change: Json) -> Json:
     """What the request made; the same again shows it without its secret, another with the same key is refused."""
     headers = {"Idempotency-Key": new_id("idem")}
     first = await client.post(path, json=body, headers=headers)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.contracts.order_commands import RecordCapture
@@ -35,7 +35,7 @@ async def pay(stack: Stack, tenant: Tenant, order_id: str, amount: int = 9000) -
     await stack.command(tenant, order_id, command)
 
 
-async def events(tenant: Tenant | httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
+async def events(tenant: Tenant | httpx2.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
     http = tenant.http if isinstance(tenant, Tenant) else tenant
     answer = await http.get("/v1/events", params=filters)
     assert answer.status_code == 200, answer.text

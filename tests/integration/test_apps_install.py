@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import httpx
+import httpx2
 import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from joserfc import jwt
@@ -62,7 +62,7 @@ class Installed:
         app, install = self.app["partner_app_id"], self.token["partner_app_install_id"]
         return f"/v1/developer/partner/apps/{app}/installs/{install}"
 
-    async def as_app(self, path: str = "/v1/orders", token: str | None = None) -> httpx.Response:
+    async def as_app(self, path: str = "/v1/orders", token: str | None = None) -> httpx2.Response:
         client = await self.town.client(token or self.token["access_token"])
         return await client.get(path)
 
@@ -77,12 +77,12 @@ class Installed:
 
 
 @pytest.fixture
-async def developer(town: Town) -> httpx.AsyncClient:
+async def developer(town: Town) -> httpx2.AsyncClient:
     return await town.key(await town.merchant("Toolmaker"))
 
 
 @pytest.fixture
-async def installed(town: Town, developer: httpx.AsyncClient) -> AsyncIterator[Installed]:
+async def installed(town: Town, developer: httpx2.AsyncClient) -> AsyncIterator[Installed]:
     merchant_id = await town.merchant()
     person, app = await town.person_of(merchant_id, signed_in=False), await town.app_of(developer)
     async with oauth_client(town.stack, app) as client:
@@ -142,7 +142,7 @@ async def test_refreshing_gives_new_tokens_and_a_repeat_ends_everything(installe
     await installed.refused()
 
 
-async def test_the_developer_revokes(installed: Installed, developer: httpx.AsyncClient) -> None:
+async def test_the_developer_revokes(installed: Installed, developer: httpx2.AsyncClient) -> None:
     seen = (await developer.get(installed.path)).json()["data"]
     assert (seen["status"], seen["merchant_id"]) == ("active", installed.merchant_id)
     answer = await developer.post(f"{installed.path}/revoke")

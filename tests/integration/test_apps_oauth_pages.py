@@ -4,7 +4,7 @@ import re
 from html import unescape
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from services.apps.core.staff import ACCOUNT
@@ -108,7 +108,7 @@ async def test_a_form_of_another_site_approves_nothing(scene: Scene) -> None:
     assert "code" in query_of(answer.headers["location"])
 
 
-def _csrf(page: httpx.Response) -> str:
+def _csrf(page: httpx2.Response) -> str:
     return page.text.split(f'action="{AUTHORIZE}')[1].split('name="csrf" value="')[1].split('"')[0]
 
 
@@ -163,7 +163,7 @@ async def _own_csrf(person: Person) -> str:
     return page.text.split('name="csrf" value="')[1].split('"')[0]
 
 
-def shops(page: httpx.Response) -> list[str]:
+def shops(page: httpx2.Response) -> list[str]:
     return re.findall(r"Shop \d\d", page.text)
 
 

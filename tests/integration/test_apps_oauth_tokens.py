@@ -4,7 +4,7 @@ import asyncio
 import base64
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.apps.core.authorization import challenge_of
@@ -30,7 +30,7 @@ async def test_a_code_works_once_and_a_second_use_ends_what_it_gave(scene: Scene
 
 async def _refresh(
     scene: Scene, token: Json, app: Json | None = None, key: str | None = None, **more: str
-) -> httpx.Response:
+) -> httpx2.Response:
     fields = {"grant_type": "refresh_token", "redirect_uri": None, "code_verifier": None} | more
     return await scene.token(app, key, refresh_token=token["refresh_token"], **fields)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.topics import APPS_EVENTS
@@ -35,14 +35,14 @@ async def town(stack: Stack) -> AsyncIterator[Town]:
 
 
 @pytest.fixture
-async def shop(town: Town) -> tuple[str, Person, httpx.AsyncClient]:
+async def shop(town: Town) -> tuple[str, Person, httpx2.AsyncClient]:
     """A merchant, its owner, and a key that sees everything."""
     merchant_id = await town.merchant()
     key = await town.key(merchant_id, "test", "orders.write", "apps.write", "webhooks.write", "keys.write")
     return merchant_id, await town.person_of(merchant_id), key
 
 
-async def types_when(client: httpx.AsyncClient, count: int, **filters: Any) -> list[str]:
+async def types_when(client: httpx2.AsyncClient, count: int, **filters: Any) -> list[str]:
     """The types of the events, sorted, once there are so many."""
 
     async def enough() -> Any:
@@ -54,7 +54,7 @@ async def types_when(client: httpx.AsyncClient, count: int, **filters: Any) -> l
 
 
 async def test_an_install_is_told_to_its_merchant_and_to_its_app_and_to_nobody_else(
-    town: Town, shop: tuple[str, Person, httpx.AsyncClient]
+    town: Town, shop: tuple[str, Person, httpx2.AsyncClient]
 ) -> None:
     merchant_id, person, key = shop
     developer = await town.key(await town.merchant())
@@ -89,7 +89,7 @@ async def test_an_install_is_told_to_its_merchant_and_to_its_app_and_to_nobody_e
 
 
 async def test_what_becomes_of_an_install_is_told_in_its_order(
-    town: Town, shop: tuple[str, Person, httpx.AsyncClient]
+    town: Town, shop: tuple[str, Person, httpx2.AsyncClient]
 ) -> None:
     _, person, key = shop
     developer = await town.key(await town.merchant())
@@ -117,7 +117,7 @@ async def test_what_becomes_of_an_install_is_told_in_its_order(
 
 
 async def test_the_topic_of_an_app_tells_of_itself_alone(
-    stack: Stack, town: Town, shop: tuple[str, Person, httpx.AsyncClient]
+    stack: Stack, town: Town, shop: tuple[str, Person, httpx2.AsyncClient]
 ) -> None:
     _, person, _ = shop
     developer = await town.key(await town.merchant())
@@ -144,7 +144,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def test_a_disabled_endpoint_is_told_of_once_by_every_path(
-    stack: Stack, town: Town, shop: tuple[str, Person, httpx.AsyncClient], receiver: Receiver
+    stack: Stack, town: Town, shop: tuple[str, Person, httpx2.AsyncClient], receiver: Receiver
 ) -> None:
     _, person, key = shop
     app = await town.app_of(await town.key(await town.merchant()))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.apps.core.authorization import challenge_of
@@ -35,12 +35,12 @@ async def owner(stack: Stack) -> AsyncIterator[tuple[str, Person]]:
         yield merchant_id, await town.person_of(merchant_id)
 
 
-def data(answer: httpx.Response, status: int = 200) -> Any:
+def data(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()["data"]
 
 
-def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
+def problem(answer: httpx2.Response) -> tuple[int, str, str | None]:
     body = answer.json()
     return answer.status_code, body["code"], body.get("param")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
+import httpx2
 import orjson
 import pytest
 from cloudevents.core.bindings import kafka as binding
@@ -32,7 +32,7 @@ TOPIC = "/v1/plugin-topic"
 Read = dict[str, Any]
 
 
-async def topic_when_ready(http: httpx.AsyncClient) -> dict[str, Any]:
+async def topic_when_ready(http: httpx2.AsyncClient) -> dict[str, Any]:
     async def ready() -> Any:
         answer = await http.get(TOPIC)
         assert answer.status_code == 200, answer.text

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.topics import plugin_topic
@@ -20,14 +20,14 @@ __all__ = ["developer", "installed", "town"]
 
 INSTALLED = ["partner_app.environment_grant.created", "partner_app.install.created"]
 
-Act = Callable[[Installed, httpx.AsyncClient], Awaitable[httpx.Response]]
+Act = Callable[[Installed, httpx2.AsyncClient], Awaitable[httpx2.Response]]
 
 
-async def _revoke(made: Installed, developer: httpx.AsyncClient) -> httpx.Response:
+async def _revoke(made: Installed, developer: httpx2.AsyncClient) -> httpx2.Response:
     return await developer.post(f"{made.path}/revoke")
 
 
-async def _suspend(made: Installed, _: httpx.AsyncClient) -> httpx.Response:
+async def _suspend(made: Installed, _: httpx2.AsyncClient) -> httpx2.Response:
     return await made.town.stack.platform.patch(f"/v1/merchants/{made.merchant_id}", json={"status": "suspended"})
 
 
@@ -52,7 +52,7 @@ async def orders_on_topic(stack: Stack, app_id: str) -> list[str]:
 
 @pytest.mark.parametrize("act", [_revoke, _suspend])
 async def test_all_ways_are_shut_within_a_second(
-    stack: Stack, installed: Installed, developer: httpx.AsyncClient, act: Act
+    stack: Stack, installed: Installed, developer: httpx2.AsyncClient, act: Act
 ) -> None:
     app_id = installed.app["partner_app_id"]
     app = await installed.town.client(installed.token["access_token"])
@@ -74,7 +74,7 @@ async def test_all_ways_are_shut_within_a_second(
 
 
 async def test_nothing_of_a_revoked_merchant_is_on_the_topic(
-    stack: Stack, installed: Installed, developer: httpx.AsyncClient
+    stack: Stack, installed: Installed, developer: httpx2.AsyncClient
 ) -> None:
     app_id = installed.app["partner_app_id"]
     app = await installed.town.client(installed.token["access_token"])
@@ -93,7 +93,7 @@ async def test_nothing_of_a_revoked_merchant_is_on_the_topic(
         await on_topic(stack, app_id, len(INSTALLED) + 2, within_s=2)
 
 
-async def test_a_deleted_app_leaves_no_topic(stack: Stack, installed: Installed, developer: httpx.AsyncClient) -> None:
+async def test_a_deleted_app_leaves_no_topic(stack: Stack, installed: Installed, developer: httpx2.AsyncClient) -> None:
     app_id = installed.app["partner_app_id"]
     await topic_when_ready(await installed.town.client(installed.token["access_token"]))
     assert (await developer.delete(f"/v1/developer/partner/apps/{app_id}")).status_code == 204

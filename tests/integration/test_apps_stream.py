@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import httpx
-import httpx_sse
+import httpx2
 import pytest
 
 from services.apps.http import event_stream
@@ -28,17 +27,17 @@ pytestmark = pytest.mark.servers
 
 
 @asynccontextmanager
-async def stream(http: httpx.AsyncClient, **params: Any) -> AsyncIterator[AsyncIterator[httpx_sse.ServerSentEvent]]:
+async def stream(http: httpx2.AsyncClient, **params: Any) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent]]:
     headers = params.pop("headers", {})
     async with (
-        httpx.AsyncClient(base_url=http.base_url, headers={**http.headers, **headers}, timeout=30) as client,
-        httpx_sse.aconnect_sse(client, "GET", "/v1/events/stream", params=params) as source,
+        httpx2.AsyncClient(base_url=http.base_url, headers={**http.headers, **headers}, timeout=30) as client,
+        client.sse("/v1/events/stream", params=params) as source,
     ):
         assert source.response.status_code == 200, await source.response.aread()
-        yield source.aiter_sse()
+        yield aiter(source)
 
 
-async def take(source: AsyncIterator[httpx_sse.ServerSentEvent], count: int) -> list[httpx_sse.ServerSentEvent]:
+async def take(source: AsyncIterator[httpx2.ServerSentEvent], count: int) -> list[httpx2.ServerSentEvent]:
     async with asyncio.timeout(20):
         return [await anext(source) for _ in range(count)]
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from bench import reconcile, results
@@ -35,7 +35,7 @@ async def test_orders_that_were_copied_read_like_others() -> None:
         async with running(here, "orders", "api") as api:
             key = await admit(here, api, merchant=BIG)
             headers = {"Authorization": f"Bearer {key}"}
-            async with httpx.AsyncClient(base_url=f"http://{HOST}:{api.port}/v1", headers=headers) as client:
+            async with httpx2.AsyncClient(base_url=f"http://{HOST}:{api.port}/v1", headers=headers) as client:
                 listed = (await client.get("/orders?page_size=100&query=jacket")).json()["data"]
                 assert listed
                 for order in listed:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AdminClient
@@ -83,12 +83,12 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx2.get(f"{url}/readyz").status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.1)
-    pytest.fail(f"not ready after a minute: {httpx.get(f'{url}/readyz').text}\n{log.read_text()}")
+    pytest.fail(f"not ready after a minute: {httpx2.get(f'{url}/readyz').text}\n{log.read_text()}")
 
 
 def test_every_service_and_role_has_its_container() -> None:
@@ -185,7 +185,7 @@ def test_the_image_holds_what_the_commands_need() -> None:
 def test_every_container_of_ours_becomes_ready(deployment: dict[str, str]) -> None:
     assert set(deployment) == set(LASTING)
     for url in deployment.values():
-        assert httpx.get(f"{url}/livez").status_code == 200
+        assert httpx2.get(f"{url}/livez").status_code == 200
 
 
 def test_migrate_made_the_topics(deployment: dict[str, str], servers: LocalServers) -> None:
@@ -200,7 +200,7 @@ async def test_an_order_made_in_one_container_is_announced_by_another(
 ) -> None:
     kafka = KafkaSettings(bootstrap_servers=servers.kafka_bootstrap_servers)
     api_key = await first_key(f"{deployment['apps-api']}/v1")
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {api_key}"}, timeout=20) as client:
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {api_key}"}, timeout=20) as client:
         made = await create_order(client, f"{deployment['orders-api']}/v1/orders")
     async with AIOKafkaConsumer(ORDERS_EVENTS, **client_options(kafka), auto_offset_reset="earliest") as consumer:
         async with asyncio.timeout(20):
@@ -210,19 +210,19 @@ async def test_an_order_made_in_one_container_is_announced_by_another(
 
 async def first_key(url: str) -> str:
     """An API key of a new merchant's, made with the platform key."""
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {PLATFORM_KEY}"}, timeout=20) as platform:
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {PLATFORM_KEY}"}, timeout=20) as platform:
         merchant = await post(platform, f"{url}/merchants", {"name": "Rain & Shine"})
         whose = {"merchant_id": merchant["merchant_id"], "environment": "test"}
         made = await post(platform, f"{url}/api-keys", {"name": "Web shop", "scopes": ["orders.write"], **whose})
     return str(made["secret"])
 
 
-async def create_order(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+async def create_order(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
     jacket = {"name": "Rain jacket", "quantity": 1, "unit_price_money": {"amount": 4500, "currency": "EUR"}}
     return await post(client, url, {"source": "checkout", "currency": "EUR", "line_items": [jacket]})
 
 
-async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
+async def post(client: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = await client.post(url, json=body)
     for _ in range(400):
         # A key becomes known to each service a moment after it was made.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.installation import Installation
@@ -32,7 +32,7 @@ async def test_what_is_lost_is_made_anew_for_the_same_merchant(stack: Stack, tmp
     assert second["staff"]["email"] != first["staff"]["email"]
 
     # A key that was revoked is replaced, too.
-    async with httpx.AsyncClient(base_url=stack.base_url) as client:
+    async with httpx2.AsyncClient(base_url=stack.base_url) as client:
         headers = {"Authorization": f"Bearer {second['api_key']}"}
         grant_id = (await client.get("/v1/auth-context", headers=headers)).json()["data"]["grant_id"]
         revoked = await client.post(f"/v1/api-keys/{grant_id}/revoke", headers=headers)
@@ -51,7 +51,7 @@ async def test_what_is_lost_is_made_anew_for_the_same_merchant(stack: Stack, tmp
             owner = Person(http, state["staff"]["email"])
             signed_in = await owner.sign_in(password=state["staff"]["password"])
             assert (signed_in.status_code, signed_in.headers.get("location")) == (303, "/account")
-    async with httpx.AsyncClient(
+    async with httpx2.AsyncClient(
         base_url=stack.base_url, headers={"Authorization": f"Bearer {third['api_key']}"}
     ) as merchant:
         staff = (await merchant.get("/v1/staff-users")).json()["data"]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar, Request, get
 from litestar.types import ASGIApp
@@ -44,28 +44,28 @@ def gateway(**wrong: str) -> Gateway:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(gateway()) as client:
         yield client
 
 
-def client_of(app: ASGIApp | Gateway) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")  # type: ignore[arg-type]
+def client_of(app: ASGIApp | Gateway) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("path", "owner"), sorted(ROUTES.items()))
-async def test_a_path_belongs_to_one_service(client: httpx.AsyncClient, path: str, owner: str) -> None:
+async def test_a_path_belongs_to_one_service(client: httpx2.AsyncClient, path: str, owner: str) -> None:
     assert (await client.get(path)).text == f"{owner} {path}"
 
 
-async def test_everything_below_a_path_belongs_to_it_too(client: httpx.AsyncClient) -> None:
+async def test_everything_below_a_path_belongs_to_it_too(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/orders/ord_1/anything")).text == "orders /v1/orders/ord_1/anything"
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/ordersx", "/v1", "/v1/nothing", "/v2/orders", "/docsx", "/favicon.ico", "//v1/orders"]
 )
-async def test_what_no_service_has_is_a_problem(client: httpx.AsyncClient, path: str) -> None:
+async def test_what_no_service_has_is_a_problem(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.get(f"http://gateway{path}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -76,7 +76,7 @@ async def test_what_no_service_has_is_a_problem(client: httpx.AsyncClient, path:
     assert body["type"]
 
 
-async def test_the_probes_hold_when_they_hold_for_every_service(client: httpx.AsyncClient) -> None:
+async def test_the_probes_hold_when_they_hold_for_every_service(client: httpx2.AsyncClient) -> None:
     for path in ("/livez", "/readyz"):
         answer = await client.get(path)
         assert answer.status_code == 200
@@ -93,14 +93,14 @@ async def test_one_service_that_is_not_ready_makes_the_whole_not_ready() -> None
         assert (await client.get("/livez")).status_code == 200
 
 
-async def test_the_reference_is_served_and_the_root_leads_to_it(client: httpx.AsyncClient) -> None:
+async def test_the_reference_is_served_and_the_root_leads_to_it(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
     for path in ("/docs", "/openapi.json", "/problems", "/problems/not-found"):
         assert (await client.get(path)).status_code == 200, path
 
 
-async def test_the_metrics_are_those_of_the_process(client: httpx.AsyncClient) -> None:
+async def test_the_metrics_are_those_of_the_process(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/metrics")
     assert answer.status_code == 200
     assert "throughline_http_requests_total" in answer.text

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from litestar import Controller, get, post
@@ -128,13 +128,13 @@ def copy(servers: Servers) -> GrantsCopy:
 
 
 @pytest.fixture
-async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
     async with running_api(copy, pool, Settings()) as client:
         yield client
 
 
 @asynccontextmanager
-async def running_api(copy: GrantsCopy, pool: Pool, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def running_api(copy: GrantsCopy, pool: Pool, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The notes on a real HTTP server, and a client without a credential."""
     app = http_app(
         service="notes",
@@ -150,7 +150,7 @@ async def running_api(copy: GrantsCopy, pool: Pool, settings: Settings) -> Async
         assert not serving.done()
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         yield client
     server.should_exit = True
     await serving
@@ -160,7 +160,7 @@ def bearer(name: str, **headers: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[name]}"} | headers
 
 
-async def test_a_credential_is_its_merchant_and_actor(api: httpx.AsyncClient) -> None:
+async def test_a_credential_is_its_merchant_and_actor(api: httpx2.AsyncClient) -> None:
     answer = await api.get("/v1/notes/n1", headers=bearer("reader"))
     assert answer.status_code == 200
     assert answer.json()["data"] == {
@@ -170,7 +170,7 @@ async def test_a_credential_is_its_merchant_and_actor(api: httpx.AsyncClient) ->
     }
 
 
-async def test_every_refused_credential_looks_alike(api: httpx.AsyncClient) -> None:
+async def test_every_refused_credential_looks_alike(api: httpx2.AsyncClient) -> None:
     refused = [
         {},
         bearer("unknown"),
@@ -193,7 +193,7 @@ async def test_every_refused_credential_looks_alike(api: httpx.AsyncClient) -> N
     assert answers[0].json()["code"] == "UNAUTHENTICATED"
 
 
-async def test_of_two_credentials_none_counts(api: httpx.AsyncClient) -> None:
+async def test_of_two_credentials_none_counts(api: httpx2.AsyncClient) -> None:
     """A proxy may have looked at the other one."""
     for first, second in (("reader", "reader"), ("reader", "unknown"), ("unknown", "reader")):
         headers = [("Authorization", f"Bearer {KEYS[name]}") for name in (first, second)]
@@ -202,19 +202,19 @@ async def test_of_two_credentials_none_counts(api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer   "])
-async def test_the_scheme_is_written_as_one_likes(api: httpx.AsyncClient, scheme: str) -> None:
+async def test_the_scheme_is_written_as_one_likes(api: httpx2.AsyncClient, scheme: str) -> None:
     answer = await api.get("/v1/notes/n1", headers={"Authorization": f"{scheme} {KEYS['reader']}"})
     assert answer.status_code == 200
 
 
-async def test_what_is_missing_is_named(api: httpx.AsyncClient) -> None:
+async def test_what_is_missing_is_named(api: httpx2.AsyncClient) -> None:
     answer = await api.post("/v1/notes", headers=bearer("reader"), json={"text": "a"})
     assert answer.status_code == 403
     assert answer.json()["code"] == "INSUFFICIENT_SCOPE"
     assert answer.json()["missing_scopes"] == ["orders.write", "payments.read"]
 
 
-async def test_a_platform_sees_no_merchants_objects(api: httpx.AsyncClient) -> None:
+async def test_a_platform_sees_no_merchants_objects(api: httpx2.AsyncClient) -> None:
     refused = await api.get("/v1/notes/n1", headers=bearer("platform"))
     assert (refused.status_code, refused.json()["code"]) == (403, "NOT_ALLOWED")
     assert (await api.get("/v1/notes/all-merchants", headers=bearer("platform"))).status_code == 200
@@ -223,7 +223,7 @@ async def test_a_platform_sees_no_merchants_objects(api: httpx.AsyncClient) -> N
 
 
 async def test_what_was_used_is_told_once_and_after_an_outage_later(
-    api: httpx.AsyncClient, copy: GrantsCopy, pool: Pool
+    api: httpx2.AsyncClient, copy: GrantsCopy, pool: Pool
 ) -> None:
     for name in ("reader", "reader", "platform", "unknown", "revoked"):
         await api.get("/v1/notes/n1", headers=bearer(name))
@@ -241,11 +241,11 @@ async def test_what_was_used_is_told_once_and_after_an_outage_later(
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/docs", "/openapi.json", "/problems", "/problems/not-found"])
-async def test_some_paths_are_open(api: httpx.AsyncClient, path: str) -> None:
+async def test_some_paths_are_open(api: httpx2.AsyncClient, path: str) -> None:
     assert (await api.get(path)).status_code == 200
 
 
-async def test_an_origin_may_call_where_its_credential_lists_it(api: httpx.AsyncClient) -> None:
+async def test_an_origin_may_call_where_its_credential_lists_it(api: httpx2.AsyncClient) -> None:
     listed = await api.get("/v1/notes/n1", headers=bearer("writer", Origin=SHOP))
     assert listed.headers["access-control-allow-origin"] == SHOP
     for headers in (bearer("reader", Origin=SHOP), bearer("writer", Origin="https://evil.example")):
@@ -259,7 +259,7 @@ async def test_an_origin_may_call_where_its_credential_lists_it(api: httpx.Async
     [(SHOP, True), ("https://gone.example", False), ("https://evil.example", False), ("*", False)],
 )
 async def test_a_preflight_passes_where_an_active_grant_lists_the_origin(
-    api: httpx.AsyncClient, origin: str, allowed: bool
+    api: httpx2.AsyncClient, origin: str, allowed: bool
 ) -> None:
     headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answer = await api.options("/v1/notes", headers=headers)
@@ -267,7 +267,7 @@ async def test_a_preflight_passes_where_an_active_grant_lists_the_origin(
     assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
 
 
-async def test_the_version_is_known_said_and_pinned(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_the_version_is_known_said_and_pinned(api: httpx2.AsyncClient, pool: Pool) -> None:
     wrong = await api.get("/v1/notes/n1", headers=bearer("reader", **{"Throughline-Version": "1999-01-01"}))
     assert (wrong.status_code, wrong.json()["param"]) == (400, "Throughline-Version")
     query = "SELECT api_version FROM grants WHERE grant_id = 'key_reader'"
@@ -277,7 +277,7 @@ async def test_the_version_is_known_said_and_pinned(api: httpx.AsyncClient, pool
     assert await pool.fetchval(query) == "2026-11-01"
 
 
-async def test_the_same_request_again_is_replayed(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_the_same_request_again_is_replayed(api: httpx2.AsyncClient, pool: Pool) -> None:
     headers = bearer("writer", **{"Idempotency-Key": "k-1"})
     first = await api.post("/v1/notes", headers=headers, json={"text": "a"})
     again = await api.post("/v1/notes", headers=headers, json={"text": "a"})
@@ -291,7 +291,7 @@ async def test_the_same_request_again_is_replayed(api: httpx.AsyncClient, pool: 
     assert await pool.fetchval("SELECT count(*) FROM notes") == 1
 
 
-async def test_while_the_first_runs_the_second_is_refused(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_while_the_first_runs_the_second_is_refused(api: httpx2.AsyncClient, pool: Pool) -> None:
     headers = bearer("writer", **{"Idempotency-Key": "k-2"})
     first = asyncio.create_task(api.post("/v1/notes", headers=headers, json={"text": "a", "slowly": True}))
     await asyncio.sleep(0.4)
@@ -303,12 +303,12 @@ async def test_while_the_first_runs_the_second_is_refused(api: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "tab\there"])
-async def test_an_idempotency_key_is_visible_ascii(api: httpx.AsyncClient, key: str) -> None:
+async def test_an_idempotency_key_is_visible_ascii(api: httpx2.AsyncClient, key: str) -> None:
     answer = await api.post("/v1/notes", headers=bearer("writer", **{"Idempotency-Key": key}), json={"text": "a"})
     assert (answer.status_code, answer.json()["param"]) == (400, "Idempotency-Key")
 
 
-async def test_five_megabytes_are_refused_however_they_come(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_five_megabytes_are_refused_however_they_come(api: httpx2.AsyncClient, pool: Pool) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(50):
             yield b"x" * 100_000
@@ -331,7 +331,7 @@ async def test_five_megabytes_are_refused_however_they_come(api: httpx.AsyncClie
         (b"[]", "VALIDATION_FAILED"),
     ],
 )
-async def test_a_bad_body_has_no_effect(api: httpx.AsyncClient, pool: Pool, body: bytes, code: str) -> None:
+async def test_a_bad_body_has_no_effect(api: httpx2.AsyncClient, pool: Pool, body: bytes, code: str) -> None:
     headers = bearer("writer", **{"Content-Type": "application/json", "Idempotency-Key": "k-3"})
     answer = await api.post("/v1/notes", headers=headers, content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, code)

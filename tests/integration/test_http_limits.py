@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 
 from shared.auth import GrantsCopy, new_api_key
@@ -23,12 +23,12 @@ LIMITS = RateLimits(
 
 
 @pytest.fixture
-async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+async def api(copy: GrantsCopy, pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
     async with running_api(copy, pool, Settings(rate_limits=LIMITS)) as client:
         yield client
 
 
-async def test_each_answer_says_what_is_left_and_then_when_to_come_again(api: httpx.AsyncClient) -> None:
+async def test_each_answer_says_what_is_left_and_then_when_to_come_again(api: httpx2.AsyncClient) -> None:
     answers = [await api.get("/v1/notes/n1", headers=bearer("writer", Origin=SHOP)) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert {answer.headers["ratelimit-policy"] for answer in answers} == {
@@ -46,24 +46,24 @@ async def test_each_answer_says_what_is_left_and_then_when_to_come_again(api: ht
     assert "RateLimit" in refused.headers["access-control-expose-headers"]
 
 
-async def test_a_merchants_keys_share_what_it_has(api: httpx.AsyncClient) -> None:
+async def test_a_merchants_keys_share_what_it_has(api: httpx2.AsyncClient) -> None:
     codes = [(await api.get("/v1/notes/n1", headers=bearer(name))).status_code for name in ("writer", "reader") * 3]
     assert codes == [200] * 5 + [429]
 
 
-async def test_a_refusal_has_no_effect(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_a_refusal_has_no_effect(api: httpx2.AsyncClient, pool: Pool) -> None:
     answers = [await api.post("/v1/notes", headers=bearer("writer"), json={"text": "a"}) for _ in range(5)]
     assert Counter(answer.status_code for answer in answers) == {201: 3, 429: 2}
     assert await pool.fetchval("SELECT count(*) FROM notes") == 3
 
 
-async def test_a_missing_scope_counts_too(api: httpx.AsyncClient) -> None:
+async def test_a_missing_scope_counts_too(api: httpx2.AsyncClient) -> None:
     answers = [await api.post("/v1/notes", headers=bearer("reader"), json={"text": "a"}) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [403, 403, 403, 429]
 
 
 @pytest.mark.parametrize("kind", ["none", "malformed", "unknown", "revoked", "over", "a token of nobody's"])
-async def test_strangers_are_limited_by_address_and_known_callers_go_on(api: httpx.AsyncClient, kind: str) -> None:
+async def test_strangers_are_limited_by_address_and_known_callers_go_on(api: httpx2.AsyncClient, kind: str) -> None:
     # The first use of a key pins its version; after the second one it is in memory.
     for _ in range(2):
         assert (await api.get("/v1/notes/n1", headers=bearer("reader"))).status_code == 200
@@ -88,14 +88,14 @@ async def test_strangers_are_limited_by_address_and_known_callers_go_on(api: htt
     assert (await api.get("/v1/notes/n1", headers=bearer("reader"))).status_code == 200
 
 
-async def test_after_too_many_guesses_even_a_right_one_is_not_looked_up(api: httpx.AsyncClient) -> None:
+async def test_after_too_many_guesses_even_a_right_one_is_not_looked_up(api: httpx2.AsyncClient) -> None:
     for _ in range(4):
         await api.get("/v1/notes/n1", headers={"Authorization": f"Bearer {new_api_key('test')}"})
     right = await api.get("/v1/notes/n1", headers=bearer("reader"))
     assert (right.status_code, right.json()["code"]) == (429, "RATE_LIMITED")
 
 
-async def test_origins_that_nobody_listed_are_looked_up_a_few_times(api: httpx.AsyncClient) -> None:
+async def test_origins_that_nobody_listed_are_looked_up_a_few_times(api: httpx2.AsyncClient) -> None:
     def preflight(origin: str) -> dict[str, str]:
         return {"Origin": origin, "Access-Control-Request-Method": "POST"}
 
@@ -105,7 +105,7 @@ async def test_origins_that_nobody_listed_are_looked_up_a_few_times(api: httpx.A
     assert codes == [204] * 4 + [429] * 2
 
 
-async def test_who_fails_at_an_open_route_too_often_is_refused_there(api: httpx.AsyncClient) -> None:
+async def test_who_fails_at_an_open_route_too_often_is_refused_there(api: httpx2.AsyncClient) -> None:
     good, bad = {"json": {"text": "good"}}, {"json": {"text": "bad"}}
     for _ in range(10):
         assert (await api.post("/v1/notes/sign-in", **good)).status_code == 200
@@ -115,7 +115,7 @@ async def test_who_fails_at_an_open_route_too_often_is_refused_there(api: httpx.
     assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMITED")
 
 
-async def test_without_the_database_a_preflight_is_told_to_try_later(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_without_the_database_a_preflight_is_told_to_try_later(api: httpx2.AsyncClient, pool: Pool) -> None:
     await pool.close()
     headers = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
     answer = await api.options("/v1/notes", headers=headers)
@@ -123,7 +123,7 @@ async def test_without_the_database_a_preflight_is_told_to_try_later(api: httpx.
     await pool.open()
 
 
-async def test_probes_and_pages_are_not_limited(api: httpx.AsyncClient) -> None:
+async def test_probes_and_pages_are_not_limited(api: httpx2.AsyncClient) -> None:
     for path in ("/livez", "/metrics", "/docs", "/problems/rate-limited"):
         answers = await asyncio.gather(*(api.get(path) for _ in range(10)))
         assert {answer.status_code for answer in answers} == {200}

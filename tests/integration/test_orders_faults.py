@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.ports import HOST, Ports
@@ -51,10 +51,10 @@ def worker(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 
 async def ready(base_url: str) -> bool:
-    async with httpx.AsyncClient(base_url=base_url) as client:
+    async with httpx2.AsyncClient(base_url=base_url) as client:
         try:
             return (await client.get("/readyz")).status_code == 200
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
 
 

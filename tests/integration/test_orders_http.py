@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.contracts.order_commands import RecordCapture
@@ -35,7 +35,7 @@ async def pay(stack: Stack, tenant: Tenant, order_id: str, amount: int, number: 
     await eventually(paid)
 
 
-def problem(answer: httpx.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
+def problem(answer: httpx2.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     body: dict[str, Any] = answer.json()
     assert (answer.status_code, body["code"]) == (status, code), answer.text
@@ -228,7 +228,7 @@ async def test_other_tenants_see_nothing(stack: Stack, tenant: Tenant) -> None:
 
 
 async def test_credentials_are_asked_for_and_scopes_checked(stack: Stack, tenant: Tenant) -> None:
-    async with httpx.AsyncClient(base_url=stack.base_url) as nobody:
+    async with httpx2.AsyncClient(base_url=stack.base_url) as nobody:
         missing = await nobody.get("/v1/orders")
         unknown = await nobody.get("/v1/orders", headers={"Authorization": "Bearer tl_test_nothing"})
     assert missing.headers["www-authenticate"] == "Bearer"

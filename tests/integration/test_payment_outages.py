@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar
 from ulid import ULID
@@ -101,11 +101,11 @@ async def _started(directory: Path, exits: AsyncExitStack) -> Cut:
     async with ordering():
         # Whoever starts is ready once the orders' topics can be read.
         base_url = await exits.enter_async_context(serving(gateway, port))
-    nobody = await exits.enter_async_context(httpx.AsyncClient())
+    nobody = await exits.enter_async_context(httpx2.AsyncClient())
     return Cut(Stack(settings, base_url, sender, nobody), proxy, sandbox, ordering)
 
 
-async def pay(shop: Tenant, order_id: str, key: str) -> httpx.Response:
+async def pay(shop: Tenant, order_id: str, key: str) -> httpx2.Response:
     headers = _AT_ONCE | {"Idempotency-Key": key}
     return await shop.http.post(f"/v1/orders/{order_id}/pay", json={"method": card()}, headers=headers)
 

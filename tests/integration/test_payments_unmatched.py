@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared.ids import new_id
@@ -64,12 +64,12 @@ async def known(tenant: Tenant, name: str, order_id: str) -> Any:
     return await eventually(proposed)
 
 
-async def attach(tenant: Tenant, name: str, order_id: str, headers: Any = None, **more: Any) -> httpx.Response:
+async def attach(tenant: Tenant, name: str, order_id: str, headers: Any = None, **more: Any) -> httpx2.Response:
     body = {"order_id": order_id, **more}
     return await tenant.http.post(f"/v1/unmatched-money/{name}/attach", json=body, headers=headers)
 
 
-async def give_back(tenant: Tenant, name: str, headers: Any = None, **more: Any) -> httpx.Response:
+async def give_back(tenant: Tenant, name: str, headers: Any = None, **more: Any) -> httpx2.Response:
     body = {"reference": "transfer-1", **more}
     return await tenant.http.post(f"/v1/unmatched-money/{name}/return", json=body, headers=headers)
 

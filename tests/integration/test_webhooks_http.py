@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 from standardwebhooks import WebhookVerificationError
 
@@ -39,11 +39,11 @@ async def post(tenant: Tenant, path: str, body: Json | None = None, status: int 
     return data(answered)
 
 
-def data(answered: httpx.Response) -> Any:
+def data(answered: httpx2.Response) -> Any:
     return answered.json()["data"]
 
 
-def code(answered: httpx.Response) -> tuple[int, str, str | None]:
+def code(answered: httpx2.Response) -> tuple[int, str, str | None]:
     problem = answered.json()
     return answered.status_code, problem["code"], problem.get("param")
 

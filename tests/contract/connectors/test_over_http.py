@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -58,7 +58,7 @@ async def answers(connector: SandboxConnector, asked: Asked) -> list[Answer | Fo
 @pytest.mark.parametrize("given", [None, "Bearer", "Bearer wrong", "Basic secret-of-the-sandbox", "Bearer é"])
 async def test_nobody_asks_who_does_not_know_the_secret(scene: Scene, given: str | None) -> None:
     headers = {} if given is None else {"Authorization": given.encode()}
-    async with httpx.AsyncClient(base_url=scene.base_url, headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=scene.base_url, headers=headers) as client:
         for method, path, body in ROUTES:
             answer = await client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED"), path
@@ -68,7 +68,7 @@ async def test_nobody_asks_who_does_not_know_the_secret(scene: Scene, given: str
 @over_http
 async def test_requests_are_read_strictly(scene: Scene) -> None:
     headers = {"Authorization": f"Bearer {SECRET.get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=scene.base_url, headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=scene.base_url, headers=headers) as client:
         for change in (
             {"environment": "live"},
             {"amount_minor": -1},
@@ -89,16 +89,16 @@ async def test_requests_are_read_strictly(scene: Scene) -> None:
 
 @over_http
 async def test_it_is_in_no_reference(scene: Scene) -> None:
-    async with httpx.AsyncClient(base_url=scene.base_url) as client:
+    async with httpx2.AsyncClient(base_url=scene.base_url) as client:
         assert (await client.get("/openapi.json")).json()["paths"] == {}
 
 
 @over_http
 async def test_a_lost_reply_ends_the_connection_without_a_byte(scene: Scene) -> None:
     headers = {"Authorization": f"Bearer {SECRET.get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=scene.base_url, headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=scene.base_url, headers=headers) as client:
         for token in ("sandbox_lost_reply", "sandbox_lost_request"):
-            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
                 await client.post("/sandbox/v1/attempts", json=ATTEMPT | {"attempt_id": token, "token": token})
 
 
@@ -225,7 +225,7 @@ async def test_the_page_of_a_challenge(scene: Scene) -> None:
     asked = scene.asked(token="sandbox_challenge", return_url="https://shop.example/back?order=1")
     challenge = await scene.connector.authorize(asked)
     assert isinstance(challenge, ActionRequired)
-    async with httpx.AsyncClient() as browser:
+    async with httpx2.AsyncClient() as browser:
         shown = await browser.get(challenge.url)
         assert shown.status_code == 200
         assert "form-action 'self' https://shop.example" in shown.headers["content-security-policy"]
@@ -249,7 +249,7 @@ async def test_a_buyer_without_a_shop_to_go_back_to_sees_that_it_is_done(scene: 
     asked = scene.asked(token="sandbox_challenge", return_url="javascript:alert(1)")
     challenge = await scene.connector.authorize(asked)
     assert isinstance(challenge, ActionRequired)
-    async with httpx.AsyncClient(follow_redirects=True) as browser:
+    async with httpx2.AsyncClient(follow_redirects=True) as browser:
         done = await browser.post(challenge.url, data={"decision": "approve"})
     assert str(done.url) == challenge.url
     assert "Your payment was approved." in done.text
@@ -264,7 +264,7 @@ async def test_a_page_that_cannot_be_shown_now_says_so_and_its_address_is_not_lo
     assert isinstance(challenge, ActionRequired)
     assert scene.process is not None
     await scene.process.acquirer.pool.close()
-    async with httpx.AsyncClient() as browser:
+    async with httpx2.AsyncClient() as browser:
         for answer in (
             await browser.get(challenge.url),
             await browser.post(challenge.url, data={"decision": "approve"}),
