@@ -132,9 +132,16 @@ async def _knows(http: httpx2.AsyncClient) -> bool:
 async def tail(kafka: KafkaSettings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """Every record of a topic from the beginning, as an outsider reads it."""
     consumer = AIOKafkaConsumer(topic, **client_options(kafka), auto_offset_reset="earliest", group_id=None)
-    await consumer.start()
-    try:
+    async with started(consumer):
         yield consumer
+
+
+@asynccontextmanager
+async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
+    """It runs, and is ended even where it could not begin, which its own context manager leaves open."""
+    try:
+        await consumer.start()
+        yield
     finally:
         await consumer.stop()
 

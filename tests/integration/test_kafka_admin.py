@@ -15,6 +15,7 @@ from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
 from tests.servers import Servers
+from tests.stack import started
 
 pytestmark = pytest.mark.servers
 
@@ -48,7 +49,7 @@ async def publish(servers: Servers, username: str, topic: str, password: str = P
 
 async def read_one(servers: Servers, username: str, topic: str, group: str) -> bytes:
     consumer = AIOKafkaConsumer(topic, group_id=group, auto_offset_reset="earliest", **client(servers, username))
-    async with consumer, asyncio.timeout(20):
+    async with started(consumer), asyncio.timeout(20):
         message = await consumer.getone()
     value: bytes | None = message.value
     assert value is not None

@@ -21,7 +21,7 @@ from shared.kafka import producer
 from shared.settings import KafkaSettings
 from shared.topics import plugin_topic, plugin_topic_spec
 from tests.servers import Servers
-from tests.stack import eventually
+from tests.stack import eventually, started
 from tests.strimzi import CLUSTER, strimzi
 
 pytestmark = pytest.mark.servers
@@ -61,7 +61,7 @@ class Place:
             auto_offset_reset="earliest",
             **self.client(app_id, password),
         )
-        async with consumer, asyncio.timeout(30):
+        async with started(consumer), asyncio.timeout(30):
             record = await consumer.getone()
         return record.value or b""
 
