@@ -140,7 +140,8 @@ class Shop:
         sandbox = SandboxAcquirer(sandboxed, self.clock, SecretStr("secret"), "http://127.0.0.1", self.sleep)
         self.acquirer = Elsewhere(sandbox)
         self.connected = Connected(self.acquirer)
-        self._replies: list[Carried] = []
+        self.replies: list[Carried] = []
+        """All that payments was ever told."""
         self._read = 0
         self.worker = await self.start()
         line = LineItem(line_item_id="li_1", name="Rain jacket", unit_price_minor=5000)
@@ -229,8 +230,8 @@ class Shop:
         commands = await self._take("payments", ORDERS_COMMANDS)
         if commands:
             assert await self._commands(commands) == [None] * len(commands)
-        self._replies += await self._take("orders", ORDERS_REPLIES)
-        replies = self._replies[self._read :]
+        self.replies += await self._take("orders", ORDERS_REPLIES)
+        replies = self.replies[self._read :]
         if replies:
             with suppress(Killed):
                 await self.worker.process.do(self.worker.replies(replies))

@@ -79,7 +79,6 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
         intents=_together(intents, settings),
         answers=Batcher(intents.remember, concurrent=1),
         runner=runner,
-        due=due,
         connectors=connectors,
     )
     process.serve(CONTROLLERS, payments=wiring)

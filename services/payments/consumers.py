@@ -117,6 +117,8 @@ class ReplyConsumer:
             settled += await resolving.settle_all(connection, replies, self._clock())
         if settled:
             self._committed()
+            # What orders have set aside goes back by processors.
+            self._intents.called()
 
 
 def arrival_in(record: Record, channel_id: str, channels_known: dict[str, Channel]) -> Arrival:

@@ -109,7 +109,7 @@ class Intents:
         called: Callable[[], None],
         settled: Callable[[Sequence[Intent]], None] = lambda _: None,
     ) -> None:
-        self._pool, self._clock, self._committed, self._called, self._settled = pool, clock, committed, called, settled
+        self._pool, self._clock, self._committed, self.called, self._settled = pool, clock, committed, called, settled
         self._followed: Batcher[News, None] = Batcher(self.follow, concurrent=1)
         self.caller: Caller | None = None
         """Makes attempts as soon as they are saved here, where it has room; all others are claimed later."""
@@ -222,7 +222,7 @@ class Intents:
         if own and self.caller is not None:
             self.caller.begin(own)
         if len(own) < len(made):
-            self._called()
+            self.called()
 
 
 def _grant(wanted: Wanted, known: Groups) -> Moves | Refused | Missing:

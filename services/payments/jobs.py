@@ -30,6 +30,12 @@ UNKNOWN = Gauge("throughline_payments_intents_unknown", "Intents of which nobody
 UNKNOWN_AGE = Gauge(
     "throughline_payments_intents_unknown_oldest_seconds", "For how long the oldest of them has been unknown"
 )
+REFUNDS_UNKNOWN = Gauge(
+    "throughline_payments_refunds_unknown", "Refunds by processors of which nobody knows whether money moved"
+)
+REFUNDS_UNKNOWN_AGE = Gauge(
+    "throughline_payments_refunds_unknown_oldest_seconds", "For how long the oldest of them has been asked for"
+)
 UNDER_WAY = Gauge("throughline_payments_intents_under_way", "Intents that wait for something", ["status"])
 UNANSWERED = Gauge("throughline_payments_commands_unanswered", "Commands without a reply for more than a minute")
 
@@ -49,12 +55,20 @@ FROM unmatched_money WHERE resolved_at IS NULL GROUP BY kind
 _INTENTS_UNDER_WAY = """
 SELECT status, count(*) AS intents, min(status_since) AS oldest FROM payment_intents WHERE NOT settled GROUP BY status
 """
+_REFUNDS_UNKNOWN = """
+SELECT count(*) AS refunds, min(created_at) AS oldest FROM payment_attempts
+WHERE status = 'unknown' AND asked->>'operation' = 'refund'
+"""
 _UNANSWERED = """
 SELECT (
     SELECT count(*) FROM channel_events WHERE status = 'sent' AND changed_at < $1::timestamptz - interval '1 minute'
 ) + (
     SELECT count(*) FROM unmatched_money
     WHERE status IN ('attaching', 'returning') AND asked_at < $1::timestamptz - interval '1 minute'
+) + (
+    SELECT count(*) FROM payment_intents
+    WHERE NOT settled AND updated_at < $1::timestamptz - interval '1 minute'
+        AND jsonb_array_length(state->'unanswered') > 0
 )
 """
 
@@ -137,6 +151,7 @@ class MeasureJob:
         rows = await self._pool.fetch(_OPEN_ITEMS, now)
         unanswered = await self._pool.fetchval(_UNANSWERED, now)
         under_way = await self._pool.fetch(_INTENTS_UNDER_WAY)
+        [refunds] = await self._pool.fetch(_REFUNDS_UNKNOWN)
         by_kind = {row["kind"]: row for row in rows}
         for kind in _KINDS:
             items, overdue = (by_kind[kind]["items"], by_kind[kind]["overdue"]) if kind in by_kind else (0, 0)
@@ -146,6 +161,8 @@ class MeasureJob:
             UNMATCHED_OLDER.labels(days).set(sum(row[name] for row in rows))
         UNMATCHED_AGE.set(max(((now - row["oldest"]).total_seconds() for row in rows), default=0))
         UNANSWERED.set(unanswered)
+        REFUNDS_UNKNOWN.set(refunds["refunds"])
+        REFUNDS_UNKNOWN_AGE.set((now - refunds["oldest"]).total_seconds() if refunds["oldest"] else 0)
         _measure_intents(under_way, now)
 
 

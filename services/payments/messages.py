@@ -6,7 +6,7 @@ from datetime import datetime
 from services.payments.core.commands import command_for
 from services.payments.core.state import Item, KeptEvent
 from shared.contracts.model import Actor, Message
-from shared.contracts.order_commands import MoneyFact
+from shared.contracts.order_commands import MoneyFact, ReleaseRefund, ReserveRefund
 from shared.contracts.payments import (
     ChannelEventApplied,
     ChannelEventRefused,
@@ -77,7 +77,7 @@ def ended_messages(items: Iterable[Item]) -> list[OutboxMessage]:
     ]
 
 
-def asking_message(item: Item, command: MoneyFact, by: Actor | None) -> OutboxMessage:
+def asking_message(item: Item, command: MoneyFact | ReserveRefund | ReleaseRefund, by: Actor | None) -> OutboxMessage:
     """What an order is told of an item's money, by whoever decided about it or found it out."""
     order_id = item.money.attaching_to or item.money.order_id
     assert item.command_id is not None, "an item that was asked for has a command"

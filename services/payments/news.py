@@ -60,10 +60,11 @@ def surplus(known: Groups, replies: Sequence[Reply], now: datetime) -> Iterator[
     for reply in replies:
         name = intent_of(reply.command_id)
         moves = known.of(name)
-        if moves is not None and replied(moves, name, reply):
-            item = item_for_reply(moves[name], reply, now)
-            if item is not None:
-                yield item
+        if moves is None:
+            continue
+        before = moves[name]
+        if replied(moves, name, reply) and (item := item_for_reply(before, reply, now)):
+            yield item
 
 
 def recorded(known: Groups, news: Answered) -> Iterator[Attempt]:

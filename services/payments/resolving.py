@@ -1,6 +1,6 @@
 """Unmatched money that somebody decides about: claimed in one transaction, ended by the order's reply."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 
@@ -32,7 +32,6 @@ from shared.contracts.model import Actor
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable
 from shared.postgres import Connection
-from shared.writes import write
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +57,6 @@ async def resolve(
 
     Whoever else wants the item, or has an answer about its event, waits until the transaction ends.
     """
-    moves = await _its_intent(connection, place, now) if isinstance(decision, GiveBack) else None
     locked = await unmatched.lock_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
     if locked is None:
         return None
@@ -70,10 +68,6 @@ async def resolve(
         return claimed
     if item.money.kind == "unknown_order":
         await events.take_over(connection, item.channel_event_id, now)
-    if moves is not None and claimed.refund_minor is not None:
-        intent = moves[intent_of(item.channel_event_id)]
-        moves.refund(intent, claimed.refund_minor, place.unmatched_money_id)
-        await save(connection, [moves])
     await unmatched.change_items(connection, [claimed.item])
     rest = await unmatched.open_items(connection, [claimed.rest] if claimed.rest else [])
     asking = [asking_message(claimed.item, claimed.command, wish.actor)] if claimed.command else []
@@ -82,7 +76,7 @@ async def resolve(
 
 
 async def return_overdue(connection: Connection, due: Due, now: datetime) -> bool:
-    """Whether its processor is asked to give the money back from now on; not where somebody has just decided about it.
+    """Whether its money is to go back from now on; not where somebody has just decided about it.
 
     What cannot go back any more says why from now on, and waits for somebody.
     """
@@ -107,11 +101,12 @@ async def given_back(connection: Connection, refunds: Sequence[tuple[Approved | 
         if before is not None:
             await _came_back(connection, core.came_back(locked[0], before.reference, code, now), now)
             continue
-        if isinstance(answer, Approved):
-            item, command = core.given_back(locked[0], answer.reference, now)
-            await outbox.put(connection, [asking_message(item, command, item.money.resolved_by)])
-        else:
-            item = core.kept(locked[0], code)
+        item, command = (
+            core.given_back(locked[0], answer.reference, now)
+            if isinstance(answer, Approved)
+            else core.not_given_back(locked[0], code)
+        )
+        await outbox.put(connection, [asking_message(item, command, locked[0].money.resolved_by)])
         await unmatched.change_items(connection, [item])
 
 
@@ -126,25 +121,32 @@ async def _came_back(connection: Connection, found: CameBack | None, now: dateti
 
 
 async def settle_all(connection: Connection, replies: Sequence[CommandAccepted | CommandRefused], now: datetime) -> int:
-    """How many items have their order's answer now; replies to anything else change nothing."""
+    """How many items have their order's answer now; replies to anything else change nothing.
+
+    What an order has set aside its processor is asked for from now on.
+    """
     by_command = {reply.command_id: reply for reply in replies if reply.command_id.startswith("um_")}
     if not by_command:
         return 0
+    collected = await unmatched.collected_by(connection, sorted(by_command), OUR_CHANNEL)
+    groups = await intents.lock_groups(connection, sorted(map(intent_of, collected))) if collected else {}
+    moves = [Moves(group, now) for group in groups.values()]
+    known = {name: each for each in moves for name in each.ids}
     asked = await unmatched.lock_asked(connection, sorted(by_command))
-    items = [answered(item, by_command[command_id], now) for command_id, item in asked.items()]
+    items = [_settled(item, by_command[command_id], known, now) for command_id, item in asked.items()]
     await unmatched.change_items(connection, items)
     legs = [_leg(item) for item in items if item.money.status == "attached"]
-    await write(connection, events.changed_legs(legs), outbox.rows_of(ended_messages(items)))
+    await save(connection, moves, (), events.changed_legs(legs), outbox.rows_of(ended_messages(items)))
     return len(items)
 
 
-async def _its_intent(connection: Connection, place: Place, now: datetime) -> Moves | None:
-    """The intent that collected an item's money, with its group; locked before the item, as by processors' answers."""
-    item = await unmatched.read_item(connection, place.unmatched_money_id, place.merchant_id, place.environment)
-    if item is None or item.money.channel_id != OUR_CHANNEL:
-        return None
-    groups = await intents.lock_groups(connection, [intent_of(item.channel_event_id)])
-    return next((Moves(group, now) for group in groups.values()), None)
+def _settled(item: Item, reply: CommandAccepted | CommandRefused, known: Mapping[str, Moves], now: datetime) -> Item:
+    if isinstance(reply, CommandRefused) or not core.is_set_aside(item):
+        return answered(item, reply, now)
+    assert item.money.amount_money is not None, "what is on an order has an amount"
+    name = intent_of(item.channel_event_id)
+    known[name].refund(known[name][name], item.money.amount_money.amount, item.money.unmatched_money_id)
+    return core.at_its_processor(item)
 
 
 def _leg(item: Item) -> Leg:

@@ -8,11 +8,11 @@ from services.payments.intent_messages import command_message, event_messages
 from services.payments.store import attempts, intents
 from shared import outbox
 from shared.postgres import Connection
-from shared.writes import Write, write
+from shared.writes import NewRows, Write, write
 
 
 async def save(
-    connection: Connection, moves: Sequence[Moves], answered: Sequence[Attempt] = (), *further: Write | None
+    connection: Connection, moves: Sequence[Moves], answered: Sequence[Attempt] = (), *further: Write | NewRows | None
 ) -> None:
     """Intents, attempts and messages together, and what else is written with them."""
     changed = [intent for each in moves for intent in each.changed]

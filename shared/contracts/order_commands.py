@@ -293,6 +293,7 @@ class ReserveRefund(ReasonedCommand):
     """Set money aside to give back, and propose which payments bear it.
 
     `policy` decides the proposal: the last payment first, gift cards first, cash last, or exactly `payments`.
+    `only_credit` sets aside only what the order has beyond what it is owed.
     """
 
     wire_type: ClassVar[str] = "orders.reserve_refund.v1"
@@ -302,6 +303,7 @@ class ReserveRefund(ReasonedCommand):
     effect: RefundEffect = "reduce_total"
     policy: Literal["reverse_order", "gift_card_first", "cash_last"] = "reverse_order"
     payments: Annotated[tuple[Allocation, ...], Field(max_length=100)] = ()
+    only_credit: bool = False
 
 
 class RecordRefund(TenderedCommand, ReasonedCommand):

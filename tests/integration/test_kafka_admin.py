@@ -15,7 +15,7 @@ from shared.kafka_admin import KafkaAdmin
 from shared.settings import KafkaSettings
 from shared.topics import TopicSpec
 from tests.servers import Servers
-from tests.stack import started
+from tests.stack import eventually, started
 
 pytestmark = pytest.mark.servers
 
@@ -63,6 +63,11 @@ def describe(servers: Servers, topic: str) -> tuple[int, dict[str, str]]:
     return len(raw.list_topics(timeout=10).topics[topic].partitions), config
 
 
+async def is_now(servers: Servers, topic: str, partitions: int, retention_ms: str) -> bool:
+    found, config = describe(servers, topic)
+    return (found, config["retention.ms"]) == (partitions, retention_ms)
+
+
 async def test_missing_topics_are_created_and_differing_ones_brought_in_line(
     admin: KafkaAdmin, servers: Servers, name: str
 ) -> None:
@@ -71,8 +76,8 @@ async def test_missing_topics_are_created_and_differing_ones_brought_in_line(
     assert (partitions, config["retention.ms"]) == (2, "1000")
 
     await admin.ensure_topics([TopicSpec(name, 3, {"retention.ms": "2000"}), TopicSpec(f"{name}-b", 1)])
-    partitions, config = describe(servers, name)
-    assert (partitions, config["retention.ms"]) == (3, "2000")
+    # Brokers hear of a change a moment after it was made.
+    assert await eventually(lambda: is_now(servers, name, 3, "2000"))
     assert describe(servers, f"{name}-b")[0] == 1
 
 

@@ -17,7 +17,7 @@ from services.payments.resolving import Place
 from services.payments.store import orders, unmatched
 from services.payments.store.unmatched import ItemFilter
 from shared.contracts.model import Actor
-from shared.contracts.order_commands import RecordCapture
+from shared.contracts.order_commands import RecordCapture, RecordRefund
 from shared.contracts.payments import UnmatchedMoney
 from shared.contracts.sandbox import SandboxRequest
 from shared.ids import new_id
@@ -183,6 +183,41 @@ async def test_what_the_order_no_longer_has_is_not_given_back(pools: Pools) -> N
         assert await refunds(shop) == []
 
 
+async def test_what_the_order_does_not_set_aside_is_not_given_back(pools: Pools) -> None:
+    """The order knows better than the copy of it: another refund took the surplus."""
+    async with Shop(pools) as shop:
+        item = await surplus(shop, card())
+        taken = RecordRefund(
+            refund_id="ref_cash",
+            refund_reference="cash-1",
+            payment_id=item.payment_id,
+            amount_minor=1,
+            currency="EUR",
+            effect="reopen_balance",
+        )
+        await shop.command(taken)
+        for _ in range(3):
+            await job(shop)()
+            await given_back(shop)
+        after = await only(shop)
+        assert (after.status, after.refusal, after.resolved_by) == ("return_due", "SURPLUS_GONE", None)
+        assert await refunds(shop) == []
+
+
+async def test_an_answer_of_the_order_that_is_read_again_gives_nothing_back_again(pools: Pools) -> None:
+    async with Shop(pools) as shop:
+        await surplus(shop, card())
+        await shop.restart(after_s=0, calls=False)
+        await job(shop)()
+        while not await refunds(shop):
+            await shop.carry()
+        await shop.worker.replies(shop.replies)
+        await shop.restart(after_s=0)
+        await given_back(shop)
+        await went_back_once(shop)
+        assert len(await refunds(shop)) == 1
+
+
 async def test_cash_is_given_back_by_people_and_under_the_policy_hold_nothing_is(pools: Pools) -> None:
     for means, policy, status in ((Means("cash"), "return", "return_due"), (card(), "hold", "open")):
         async with Shop(pools) as shop:
@@ -274,6 +309,8 @@ async def test_what_comes_back_before_its_order_knew_that_it_had_gone(pools: Poo
         item = await surplus(shop, LATE)
         await job(shop)()
         async with asyncio.timeout(30):
+            while not await refunds(shop):
+                await shop.carry()
             while not [each for each in await refunds(shop) if each["outcome"] == "Declined"]:
                 shop.clock.turn(1)
                 await asyncio.sleep(0.05)

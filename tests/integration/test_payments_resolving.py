@@ -48,7 +48,14 @@ async def pool(servers: Servers) -> AsyncIterator[Pool]:
     later = import_module("services.payments.migrations.versions.0004_ends_of_unmatched_money")
     intents = import_module("services.payments.migrations.versions.0005_payment_intents")
     tables = (first.CHANNEL_PAYMENTS, first.CHANNEL_EVENTS, first.KNOWN_ORDERS, first.UNMATCHED_MONEY)
-    tables = (*tables, later.UNMATCHED_MONEY, later.KNOWN_ORDERS, intents.PAYMENT_INTENTS, OUTBOX_TABLE)
+    tables = (
+        *tables,
+        later.UNMATCHED_MONEY,
+        later.KNOWN_ORDERS,
+        intents.PAYMENT_INTENTS,
+        intents.PAYMENT_ATTEMPTS,
+        OUTBOX_TABLE,
+    )
     async with schema_with(servers.database_url, ";".join(tables)) as pool:
         async with transaction(pool) as connection:
             await orders.save_orders(connection, [ORDER, replace(ORDER, order_id="ord_2")])

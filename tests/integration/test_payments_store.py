@@ -41,7 +41,7 @@ async def pool(servers: Servers) -> AsyncIterator[Pool]:
     tables = (made.CHANNELS, made.CHANNEL_PAYMENTS, made.CHANNEL_EVENTS, made.KNOWN_ORDERS, made.UNMATCHED_MONEY)
     later = import_module("services.payments.migrations.versions.0004_ends_of_unmatched_money")
     intents = import_module("services.payments.migrations.versions.0005_payment_intents")
-    tables = (*tables, later.UNMATCHED_MONEY, later.KNOWN_ORDERS, intents.PAYMENT_INTENTS)
+    tables = (*tables, later.UNMATCHED_MONEY, later.KNOWN_ORDERS, intents.PAYMENT_INTENTS, intents.PAYMENT_ATTEMPTS)
     async with schema_with(servers.database_url, ";".join([*tables, OUTBOX_TABLE])) as pool:
         yield pool
 

@@ -99,6 +99,7 @@ commands = st.one_of(
         amount_minor=small,
         effect=st.sampled_from(["reduce_total", "reopen_balance"]),
         policy=st.sampled_from(["reverse_order", "gift_card_first", "cash_last"]),
+        only_credit=st.booleans(),
     ),
     st.builds(
         c.RecordRefund,

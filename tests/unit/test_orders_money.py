@@ -226,6 +226,18 @@ def test_two_refunds_of_the_same_money_cannot_both_be_reserved() -> None:
     assert accepted(order, c.ReserveRefund(refund_id="ref_2", amount_minor=9000)).refund_reserved == 9000
 
 
+def test_what_is_too_much_is_set_aside_once() -> None:
+    def beyond(number: int, amount: int) -> c.ReserveRefund:
+        return c.ReserveRefund(refund_id=f"ref_{number}", amount_minor=amount, only_credit=True)
+
+    order = accepted(new_order(), capture(9500))
+    refusal = refused(order, beyond(1, 501))
+    assert (refusal.code, refusal.facts) == ("SURPLUS_GONE", {"refundable_minor": 500})
+    order = accepted(order, beyond(1, 300))
+    assert refused(order, beyond(2, 201)).code == "SURPLUS_GONE"
+    assert accepted(order, beyond(2, 200)).refund_reserved == 500
+
+
 def test_a_refund_that_fails_late_puts_the_money_back() -> None:
     paid = accepted(new_order(), capture(9000))
     order = accepted(paid, c.ReserveRefund(refund_id="ref_1", amount_minor=9000))

@@ -4,10 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.payments.core.asking import ActionRequired, Approved, Declined, Means, NeverArrived, NotSent, Unknown
-from services.payments.core.intents.answers import ended_challenge
-from services.payments.core.intents.moves import Moves
-from services.payments.core.intents.state import ends_challenge
+from services.payments.core.asking import Declined, Means, NeverArrived, NotSent, Unknown
 from services.payments.core.intents.view import shown
 from shared.contracts.order_commands import AcquireLease, RecordCapture, RecordPaymentFailure, RecordVoid
 from shared.immutable import replace
@@ -81,28 +78,6 @@ def test_what_pays_in_one_call_ends_when_the_order_refuses() -> None:
     play.confirm()
     play.refuse("ORDER_NOT_OPEN")
     assert play.statuses == ["failed"]
-
-
-def test_an_amount_that_nobody_named_has_not_changed_when_nothing_is_owed() -> None:
-    for follows, code in ((True, "ORDER_ALREADY_PAID"), (False, "OUTSTANDING_CHANGED")):
-        play = Play(intent(follows=follows))
-        play.confirm(expected=5000)
-        play.refuse("OUTSTANDING_CHANGED", outstanding_minor=0, available_minor=0)
-        refusal = play[1].last_refusal
-        assert refusal is not None
-        assert (refusal.code, play.sent()) == (code, ["acquire_lease"])
-
-
-def test_an_amount_that_nobody_named_follows_what_is_owed() -> None:
-    play = Play(intent(follows=True))
-    play.confirm(expected=5000)
-    play.refuse("OUTSTANDING_CHANGED", outstanding_minor=7000)
-    [asked] = play.commands
-    assert isinstance(asked.command, AcquireLease)
-    assert (asked.command.amount_minor, asked.command.expected_outstanding_minor) == (7000, 7000)
-    for _ in range(3):
-        play.refuse("OUTSTANDING_CHANGED", outstanding_minor=8000)
-    assert play.statuses == ["requires_confirmation"]
 
 
 def test_a_decline_is_told_frees_the_balance_and_lets_another_card_be_tried() -> None:
@@ -337,18 +312,6 @@ def test_a_lease_that_runs_out_before_the_call_is_taken_anew() -> None:
     assert play.statuses == ["succeeded"]
 
 
-def test_a_challenge_that_was_looked_at_often_is_looked_at_again_soon_after_an_answer_is_missing() -> None:
-    play = paying()
-    asks = ActionRequired("psp-1", "https://bank.example/c/1", play.now + timedelta(minutes=15))
-    attempt = play.answer(asks)
-    assert attempt is not None
-    looked = play.answer(asks, replace(attempt, looks=12))
-    assert looked is not None
-    missed = play.answer(Unknown("no answer"), replace(looked, looks=13))
-    assert missed is not None
-    assert (missed.status, missed.due_at) == ("challenged", looked.due_at)
-
-
 def test_whoever_looks_at_an_unknown_outcome_often_does_not_put_off_the_next_look() -> None:
     play = paying()
     unknown = play.answer(Unknown("no answer"))
@@ -357,30 +320,6 @@ def test_whoever_looks_at_an_unknown_outcome_often_does_not_put_off_the_next_loo
     looked = play.answer(Unknown("no answer"), replace(unknown, looks=12))
     assert looked is not None
     assert looked.due_at == play.now + timedelta(seconds=30)
-
-
-def test_a_challenge_keeps_the_lease_until_it_ends() -> None:
-    play = paying()
-    ends_at = play.now + timedelta(minutes=15)
-    attempt = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", ends_at))
-    assert attempt is not None
-    assert play.statuses == ["requires_action"]
-    assert attempt.status == "challenged"
-    assert play.sent() == ["acquire_lease", "extend_lease"]
-    until = play[1].lease_until
-    assert until is not None
-    assert until > ends_at
-    action = shown(play[1]).next_action
-    assert action is not None
-    assert action.url == "https://bank.example/c/1"
-    again = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", ends_at))
-    assert again is not None
-    assert play.sent() == ["acquire_lease", "extend_lease"]
-    assert again.due_at > play.now
-    play.accept()
-    play.approve()
-    assert play.statuses == ["succeeded"]
-    assert shown(play[1]).next_action is None
 
 
 def test_cash_less_than_the_amount_is_refused_and_change_is_told() -> None:
@@ -409,29 +348,3 @@ def test_confirming_twice_or_after_a_cancel_is_refused() -> None:
     late = other.confirm()
     assert late is not None
     assert late.code == "INTENT_NOT_IN_STATE"
-
-
-def test_a_challenge_that_nobody_wants_any_more_is_ended_and_looked_up() -> None:
-    play = paying()
-    challenged = play.answer(ActionRequired("psp-1", "https://bank.example/c/1", play.now + timedelta(minutes=15)))
-    assert challenged is not None
-    assert (play.cancel(), play.cancel()) == (None, None)
-    _, ending = play.waiting
-    assert ends_challenge(ending)
-    assert (ending.operation, ending.asked.reference, play[1].settled) == ("void", "psp-1", False)
-    moves = Moves(play.intents.values(), play.now)
-    retried = ended_challenge(moves, ending, NotSent("no connection"))
-    assert retried is not None
-    assert (retried.status, moves["pi_1"].ending) == ("pending", ending.attempt_id)
-    taken_over = ended_challenge(moves, replace(ending, claims=2), NotSent("no connection"))
-    assert taken_over is not None
-    assert taken_over.status == "unknown"
-    lost = Moves(play.intents.values(), play.now)
-    ended_challenge(lost, ending, NeverArrived())
-    assert lost["pi_1"].ending == lost.attempts[0].attempt_id != ending.attempt_id
-    over = ended_challenge(moves, ending, Approved("psp-1", 0))
-    assert over is not None
-    assert (over.status, moves["pi_1"].ending) == ("ended", None)
-    assert ended_challenge(moves, ending, Approved("psp-1", 0)) is None
-    play.answer(Declined("canceled", "It was canceled."), challenged)
-    assert play.statuses == ["canceled"]

@@ -17,14 +17,17 @@ from services.payments.core.resolving import (
     Return,
     Wish,
     answered,
+    at_its_processor,
     came_back,
     decide,
     given_back,
-    kept,
+    is_set_aside,
+    not_given_back,
 )
 from services.payments.core.state import Item
 from shared.contracts.model import Actor
-from shared.contracts.order_commands import RecordRefund
+from shared.contracts.order_commands import RecordRefund, ReserveRefund
+from shared.contracts.order_parts import Allocation
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import replace
 from tests.intents import CARD, START, intent
@@ -34,7 +37,14 @@ NOW = START + timedelta(minutes=1)
 
 def collected() -> Intent:
     return intent(
-        step="ended", end="succeeded", captured_minor=5000, reference="psp-1", tries=1, means=CARD, connector="sandbox"
+        step="ended",
+        end="succeeded",
+        captured_minor=5000,
+        collected=(("pi_1.fact.2", 5000),),
+        reference="psp-1",
+        tries=1,
+        means=CARD,
+        connector="sandbox",
     )
 
 
@@ -57,10 +67,15 @@ def test_a_surplus_is_shown_with_its_amount() -> None:
     assert (item.money.payment_reference, item.money.order_id) == ("psp-1", "ord_1")
 
 
-def test_money_for_an_order_that_had_ended_is_shown() -> None:
-    item = item_for_reply(collected(), accepted(surplus_minor=5000, order_status="canceled"), NOW)
+@pytest.mark.parametrize(("status", "facts"), [("canceled", {"surplus_minor": 3000}), ("closed", {})])
+def test_money_for_an_order_that_had_ended_is_shown(status: str, facts: dict[str, object]) -> None:
+    """All of what was told now, whether or not more was collected before."""
+    told = replace(collected(), collected=(("pi_1.fact.1", 2000), ("pi_1.fact.2", 3000)))
+    item = item_for_reply(told, accepted(**facts, order_status=status), NOW)
     assert item is not None
-    assert (item.money.kind, item.money.detail) == ("closed_order", "The order was canceled.")
+    assert item.money.amount_money is not None
+    assert (item.money.kind, item.money.amount_money.amount) == ("closed_order", 3000)
+    assert item.money.detail == f"The order was {status} when the money came."
 
 
 def test_money_that_an_order_did_not_take_is_shown_whole() -> None:
@@ -150,7 +165,7 @@ def test_what_came_back_before_its_order_answered_is_the_same_item_open_again() 
     assert found is not None
     assert (found.item.money.status, found.item.money.refusal, found.again) == ("open", "refund_failed", None)
     assert found.item.money.return_reference is None
-    assert (found.command.refund_reference, found.item.command_id) == ("ref-1", f"{back.money.unmatched_money_id}.2")
+    assert (found.command.refund_reference, found.item.command_id) == ("ref-1", f"{back.money.unmatched_money_id}.3")
     assert came_back(found.item, "ref-1", "refund_failed", NOW) is None
 
 
@@ -204,23 +219,38 @@ def test_a_refund_of_which_nothing_is_known_is_looked_up_and_one_that_never_arri
     assert moves["pi_1"].refunding == (anew.attempt_id,)
 
 
-def test_only_what_an_intent_collected_goes_back_through_its_processor() -> None:
-    item = item_for_reply(collected(), accepted(surplus_minor=1200), NOW)
+@pytest.mark.parametrize(("facts", "only_credit"), [({}, True), ({"order_status": "closed"}, False)])
+def test_what_goes_back_through_its_processor_is_set_aside_first(facts: dict[str, object], only_credit: bool) -> None:
+    item = item_for_reply(collected(), accepted(surplus_minor=1200, **facts), NOW)
     assert item is not None
     wish = Wish(Actor(type="key", id="key_1"))
     claimed = decide(Found(item, None, None), wish, GiveBack(), NOW)
     assert isinstance(claimed, Claimed)
-    assert (claimed.refund_minor, claimed.item.money.status, claimed.command) == (1200, "returning", None)
-    back, told = given_back(claimed.item, "ref-1", NOW)
-    assert (back.money.return_reference, back.command_id, told.amount_minor) == (
+    amount = 1200 if only_credit else 5000
+    command, asked = claimed.command, claimed.item
+    assert isinstance(command, ReserveRefund)
+    assert (command.amount_minor, command.effect, command.only_credit) == (amount, "reopen_balance", only_credit)
+    assert command.payments == (Allocation(payment_id=item.money.payment_id, amount_minor=amount),)
+    assert (asked.money.status, asked.asked_at, is_set_aside(asked)) == ("returning", NOW, True)
+    assert at_its_processor(asked).asked_at is None
+    back, told = given_back(at_its_processor(asked), "ref-1", NOW)
+    assert (back.money.return_reference, back.command_id, told.amount_minor, told.refund_id) == (
         "ref-1",
-        f"{item.money.unmatched_money_id}.1",
-        1200,
+        f"{item.money.unmatched_money_id}.2",
+        amount,
+        command.refund_id,
     )
-    again = kept(claimed.item, "exceeds_captured")
+    assert not is_set_aside(back)
+    again, let_go = not_given_back(at_its_processor(asked), "exceeds_captured")
     assert (again.money.status, again.money.refusal, again.money.resolved_by) == ("open", "exceeds_captured", None)
+    assert (let_go.refund_id, again.command_id) == (command.refund_id, back.command_id)
+
+
+def test_only_what_an_intent_collected_goes_back_through_its_processor() -> None:
+    item = item_for_reply(collected(), accepted(surplus_minor=1200), NOW)
+    assert item is not None
     elsewhere = replace(item, money=item.money.model_copy(update={"channel_id": "chn_web"}))
-    denied = decide(Found(elsewhere, None, None), wish, GiveBack(), NOW)
+    denied = decide(Found(elsewhere, None, None), Wish(Actor(type="key", id="key_1")), GiveBack(), NOW)
     assert isinstance(denied, Denied)
     assert denied.code == "UNMATCHED_MONEY_NOT_MOVABLE"
 

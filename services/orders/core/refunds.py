@@ -24,6 +24,10 @@ def reserve(order: Order, command: ReserveRefund) -> list[OrderEvent] | Refusal:
     free = max(0, order.net_collected - order.refund_reserved)
     if command.amount_minor > free:
         return _too_much(order, free)
+    left = max(0, order.credit - order.refund_reserved)
+    if command.only_credit and command.amount_minor > left:
+        detail = f"The order has {format_money(left, order.currency)} more than it is owed."
+        return Refusal("SURPLUS_GONE", detail, {"refundable_minor": left}, param="amount_money")
     allocation = allocate(order, command)
     if sum(part.amount_minor for part in allocation) != command.amount_minor:
         detail = "The named payments cannot bear the refund."

@@ -13,8 +13,8 @@ from services.payments.core.reconciling import AT_THE_ACQUIRER
 from services.payments.core.state import EventStatus, Item, KeptEvent, KnownOrder
 from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent, ChannelPaymentCaptured, ChannelPaymentRefunded
 from shared.contracts.model import Actor, Money, PositiveMoney
-from shared.contracts.order_commands import MoneyFact, RecordRefund, ReverseRefund
-from shared.contracts.order_parts import Method, Tender
+from shared.contracts.order_commands import MoneyFact, RecordRefund, ReleaseRefund, ReserveRefund, ReverseRefund
+from shared.contracts.order_parts import Allocation, Method, RefundEffect, Tender
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable, replace
 from shared.money import format_money
@@ -29,6 +29,9 @@ _OPEN_AGAIN: dict[str, object] = {
     "return_reference": None,
     "note": None,
 }
+
+_EFFECT: RefundEffect = "reopen_balance"
+"""The order is then as it was before the money came: its total stays."""
 
 OUR_CHANNEL = "chn_payment_intents"
 """The channel of what payment intents collect, in items about it; nobody else may have this id."""
@@ -92,9 +95,7 @@ class Claimed:
 
     item: Item
     rest: Item | None = None
-    command: MoneyFact | None = None
-    refund_minor: int | None = None
-    """What the processor is to give back, before its order is told."""
+    command: MoneyFact | ReserveRefund | None = None
 
 
 @immutable
@@ -160,7 +161,7 @@ def _give_back(found: Found, wish: Wish, way: Return, now: datetime) -> Claimed 
 
 
 def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed | Denied:
-    """The processor is asked first, and its order is told of what it did."""
+    """The order is asked to set it aside, then the processor to give it back, and the order is told of what it did."""
     denied = _not_returnable(found, wish)
     if denied is not None:
         return denied
@@ -169,8 +170,26 @@ def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed |
         return Denied("UNMATCHED_MONEY_NOT_MOVABLE", detail, "reference")
     item, rest = _divided(found.item, wish.part)
     assert item.money.amount_money is not None, "what is on an order has an amount"
-    asked = _changed(item, status="returning", resolved_by=wish.actor, note=wish.note, refusal=None)
-    return Claimed(replace(asked, asked_at=now), rest, refund_minor=item.money.amount_money.amount)
+    amount = item.money.amount_money.amount
+    command = ReserveRefund(
+        refund_id=_refund_id(item),
+        amount_minor=amount,
+        effect=_EFFECT,
+        payments=(Allocation(payment_id=item.money.payment_id, amount_minor=amount),),
+        only_credit=item.money.kind == "surplus",
+        reason=wish.note,
+    )
+    return Claimed(_asked(item, "returning", wish, now), rest, command)
+
+
+def is_set_aside(item: Item) -> bool:
+    """Whether its order's answer is that to `ReserveRefund`: its processor is asked after it, and names the refund."""
+    return item.money.status == "returning" and item.money.return_reference is None
+
+
+def at_its_processor(item: Item) -> Item:
+    """The item of which its order has set the money aside: it waits for its processor, not for its order."""
+    return replace(item, asked_at=None)
 
 
 def given_back(item: Item, reference: str, now: datetime) -> tuple[Item, RecordRefund]:
@@ -182,8 +201,14 @@ def given_back(item: Item, reference: str, now: datetime) -> tuple[Item, RecordR
 
 
 def kept(item: Item, code: str) -> Item:
-    """The item whose money its processor does not give back: open again."""
+    """The item whose money does not go back: open again."""
     return _changed(item, **_OPEN_AGAIN, refusal=code)
+
+
+def not_given_back(item: Item, code: str) -> tuple[Item, ReleaseRefund]:
+    """The item whose money its processor does not give back: open again; its order need not set it aside any more."""
+    told = replace(kept(item, code), attempt=item.attempt + 1)
+    return told, ReleaseRefund(refund_id=_refund_id(item), reason=code)
 
 
 def came_back(item: Item, reference: str, code: str, now: datetime) -> CameBack | None:
@@ -278,7 +303,10 @@ def _not_returnable(found: Found, wish: Wish) -> Denied | None:
     item, money = found.item, found.item.money
     if not _moves(item) or isinstance(event_of(item), ChannelPaymentRefunded):
         return Denied("UNMATCHED_MONEY_NOT_MOVABLE", "This is not money that came in.")
-    if money.kind != "surplus" or found.order is None or found.order.version < (money.order_version or 0):
+    if money.kind not in _ON_ITS_ORDER or found.order is None or found.order.version < (money.order_version or 0):
+        return None
+    if money.kind == "closed_order" and found.order.status != "canceled":
+        # A closed order may be owed what came; a canceled one has nothing but credit.
         return None
     wanted = wish.part or money.amount_money
     if wanted is not None and wanted.amount > found.order.credit_minor:
@@ -356,7 +384,6 @@ def _command(item: Item, order_id: str) -> MoneyFact:
 
 
 def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
-    """The order is then as it was before the money came: its total stays."""
     money, event = item.money, event_of(item)
     assert money.amount_money is not None, "what is on an order has an amount"
     return RecordRefund(
@@ -367,7 +394,7 @@ def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
         amount_minor=money.amount_money.amount,
         currency=money.amount_money.currency,
         tender=Tender(source=event.source, method=event.method, channel_id=money.channel_id),
-        effect="reopen_balance",
+        effect=_EFFECT,
         refunded_at=way.returned_at,
         reason=wish.note,
     )

@@ -30,7 +30,7 @@ def settle(kept: KeptEvent, reply: CommandAccepted | CommandRefused, now: dateti
     """For the reply to the event's newest command."""
     if isinstance(reply, CommandAccepted):
         applied = replace(kept, status="applied", order_version=reply.order_version)
-        return Settled(applied, _beyond_what_is_owed(applied, reply, now), found_order=True)
+        return Settled(applied, beyond_what_is_owed(applied, reply, now), found_order=True)
     if reply.code == NOT_FOUND:
         waiting = replace(kept, status="waiting", order_id=None)
         return Settled(waiting, items.unknown_order(waiting, now) if kept.moved_money else None)
@@ -42,7 +42,7 @@ def settle(kept: KeptEvent, reply: CommandAccepted | CommandRefused, now: dateti
     return Settled(refused, item, found_order=True)
 
 
-def _beyond_what_is_owed(kept: KeptEvent, reply: CommandAccepted, now: datetime) -> Item | None:
+def beyond_what_is_owed(kept: KeptEvent, reply: CommandAccepted, now: datetime) -> Item | None:
     """Money that the order took and that somebody must look at."""
     status, surplus = reply.facts.get("order_status"), reply.facts.get("surplus_minor", 0)
     if status is not None and isinstance(kept.event, ChannelPaymentCaptured):

@@ -1,6 +1,7 @@
 """Intents from what clients send."""
 
 from services.payments.core.asking import Means
+from services.payments.core.intents import wishes
 from services.payments.core.intents.state import Intent
 from services.payments.core.state import KnownOrder
 from services.payments.http.collecting import connector_for
@@ -44,11 +45,14 @@ def intent_of(request: ApiRequest, wiring: Wiring, order: Order, body: OrderInte
     """The intent that a request describes."""
     intent = _intent(request, wiring, order, body)
     amount = minor_in(body.amount_money, order.currency, "amount_money")
-    if body.amount_money is None:
-        intent = replace(intent, amount_minor=order.outstanding_minor, follows=True)
-    elif amount is not None:
-        intent = replace(intent, amount_minor=amount)
+    expected = _expected(body, order, amount, "amount_money")
     intent = replace(intent, capture_method=body.capture_method, completion=body.completion_behavior)
+    if amount is None:
+        intent = replace(intent, amount_minor=order.outstanding_minor, follows=True)
+    else:
+        intent = replace(intent, amount_minor=amount)
+    if expected is not None:
+        intent = wishes.expecting(intent, expected)
     if body.method is None:
         return intent
     minor_in(body.method.tendered_money, order.currency, "method.tendered_money")
@@ -73,7 +77,9 @@ def legs_of(request: ApiRequest, wiring: Wiring, order: Order, body: PayRequest)
         keep_successful_legs=body.keep_successful_legs,
         one_shot=True,
     )
-    return [_leg(request, wiring, first, leg, number) for number, leg in enumerate(body.legs)]
+    legs = [_leg(request, wiring, first, leg, number) for number, leg in enumerate(body.legs)]
+    expected = _expected(body, order, sum(leg.amount_minor for leg in legs), "legs")
+    return [replace(leg, expected_outstanding_minor=expected) for leg in legs]
 
 
 def minor_in(money: AmountMoney | PositiveAmountMoney | None, currency: str, param: str) -> int | None:
@@ -84,6 +90,17 @@ def minor_in(money: AmountMoney | PositiveAmountMoney | None, currency: str, par
         detail = f"The order is in {currency}, this amount in {money.currency}."
         raise Problem("CURRENCY_MISMATCH", detail, param=f"{param}.currency")
     return money.amount
+
+
+def _expected(body: OrderIntentRequest | PayRequest, order: Order, amount_minor: int | None, param: str) -> int | None:
+    """What the client says is owed; where all of it is to be paid, that is the amount, if one is named."""
+    expected = minor_in(body.expected_outstanding_money, order.currency, "expected_outstanding_money")
+    if body.completion_behavior == "partial_payment" or amount_minor is None:
+        return expected
+    if expected not in (None, amount_minor):
+        detail = wishes.does_not_pay(amount_minor, expected, order.currency)
+        raise Problem("VALIDATION_FAILED", detail, param=param)
+    return amount_minor
 
 
 def _leg(request: ApiRequest, wiring: Wiring, first: Intent, leg: LegRequest, number: int) -> Intent:

@@ -19,7 +19,7 @@ from services.payments.http.intent_models import (
     PayRequest,
     PayStatus,
 )
-from services.payments.http.making import Order, known_order, legs_of, minor_in
+from services.payments.http.making import known_order, legs_of
 from services.payments.http.payment_intents import COLLECTING, READ, WRITE, create_for
 from services.payments.http.wiring import Wiring
 from services.payments.store import attempts
@@ -30,8 +30,6 @@ from shared.http.answers import Answer, many
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import ListQuery, page_by_time
-from shared.http.problems import Problem
-from shared.money import format_money
 
 
 class OrderPaymentController(Controller):
@@ -81,13 +79,12 @@ class OrderPaymentController(Controller):
         known = await order_for(request, wiring, order_id)
         order = known_order(known)
         legs = legs_of(request, wiring, order, body)
-        expected = _expected(body, order, legs)
 
         def wish(moves: Moves) -> Refused | None:
             if order.ended_as is not None:
                 return wishes.not_open(order.ended_as)
             for leg in legs:
-                refused = wishes.confirm(moves, moves[leg.payment_intent_id], leg.means, leg.connector, expected)
+                refused = wishes.confirm(moves, moves[leg.payment_intent_id], leg.means, leg.connector)
                 if refused is not None:
                     return refused
             return None
@@ -114,21 +111,6 @@ class OrderPaymentController(Controller):
         found = await attempts.of_order(wiring.pool, tenant, order_id, query.time_position(), query.page_size + 1)
         page, token = page_by_time(found, query, lambda attempt: (attempt.created_at, attempt.attempt_id))
         return many(request, [_shown(attempt) for attempt in page], token)
-
-
-def _expected(body: PayRequest, order: Order, legs: Sequence[Intent]) -> int | None:
-    """What the order must owe for it: where the whole order is to be paid, what all legs are together."""
-    expected = minor_in(body.expected_outstanding_money, order.currency, "expected_outstanding_money")
-    if body.completion_behavior == "partial_payment":
-        return expected
-    together = sum(leg.amount_minor for leg in legs)
-    if expected is not None and expected != together:
-        detail = (
-            f"{format_money(together, order.currency)} does not pay the {format_money(expected, order.currency)} that "
-            "you expect to be owed; `completion_behavior: partial_payment` collects a part."
-        )
-        raise Problem("VALIDATION_FAILED", detail, param="legs" if body.legs else "amount_money")
-    return together
 
 
 def _outcome(legs: Sequence[Intent]) -> PayOutcome:

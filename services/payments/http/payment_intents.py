@@ -229,20 +229,17 @@ async def create_for(request: ApiRequest, wiring: Wiring, order_id: str, body: O
 
 async def _create(request: ApiRequest, wiring: Wiring, order: Order, body: OrderIntentRequest) -> Answer:
     intent = intent_of(request, wiring, order, body)
-    expected = minor_in(body.expected_outstanding_money, order.currency, "expected_outstanding_money")
-    if body.completion_behavior == "complete_order" and expected is None:
-        expected = intent.amount_minor
 
     def wish(moves: Moves) -> Refused | None:
         if order.ended_as is not None:
             return wishes.not_open(order.ended_as)
-        if not intent.amount_minor:
+        if not (intent.amount_minor or body.confirm):
             return wishes.nothing_owed()
         if order.line is not None:
             moves.make_order(moves[intent.payment_intent_id], order.line)
         if not body.confirm:
             return None
-        return wishes.confirm(moves, moves[intent.payment_intent_id], intent.means, intent.connector, expected)
+        return wishes.confirm(moves, moves[intent.payment_intent_id], intent.means, intent.connector)
 
     return await collect(request, wiring, wish, Shape(the_only_one, 201), made=[intent])
 

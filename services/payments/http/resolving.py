@@ -48,7 +48,6 @@ async def resolve(
 
     first = await run_idempotent(wiring.pool, key, now, effect)
     wiring.committed()
-    wiring.due.set()
     if first.status_code != 202 or not await wiring.outcomes.wait(place.unmatched_money_id, wait_s(request)):
         return first
     item = await own_item(wiring, place)

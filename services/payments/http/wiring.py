@@ -1,6 +1,5 @@
 """What the routes of payments need, put together by the composition root and found in the app's state."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +37,4 @@ class Wiring:
     answers: Batcher[Told, None]
     """Keeps what requests were answered that had waited."""
     runner: AttemptRunner
-    due: asyncio.Event
-    """Set when a processor is to be asked something."""
     connectors: Connectors

@@ -84,9 +84,14 @@ FROM unmatched_money AS item JOIN channel_events AS e USING (channel_event_id)
 WHERE item.unmatched_money_id = $1 AND item.merchant_id = $2 AND item.environment = $3 FOR UPDATE OF e
 """
 _LOCK_ITEM = f"SELECT {_ALL} FROM unmatched_money WHERE {_MINE} FOR UPDATE"
+_COLLECTED_BY = """
+SELECT DISTINCT channel_event_id FROM unmatched_money
+WHERE command_id = ANY($1::text[]) AND asked_at IS NOT NULL AND status = 'returning'
+    AND return_reference IS NULL AND channel_id = $2
+"""
 _LOCK_ASKED = f"""
 SELECT {_ALL} FROM unmatched_money
-WHERE command_id = ANY($1::text[]) AND status IN ('attaching', 'returning')
+WHERE command_id = ANY($1::text[]) AND asked_at IS NOT NULL AND status IN ('attaching', 'returning')
 ORDER BY unmatched_money_id FOR UPDATE
 """
 # What was refused once waits for a person, and nobody but a person hands out cash.
@@ -161,6 +166,12 @@ async def lock_item(
     if row is None:
         return None
     return (_item(row), counts["status"], counts["told_otherwise"]) if counts else (_item(row), None, False)
+
+
+async def collected_by(connection: Connection, command_ids: Sequence[str], channel_id: str) -> list[str]:
+    """The events of those of the items of this channel whose order was asked by these commands to set money aside."""
+    rows = await connection.fetch(_COLLECTED_BY, command_ids, channel_id)
+    return [row["channel_event_id"] for row in rows]
 
 
 async def lock_asked(connection: Connection, command_ids: Sequence[str]) -> dict[str, Item]:

@@ -195,6 +195,42 @@ async def test_what_is_under_way_is_measured(payments: Store) -> None:
     assert sorted(tuple(dict(row).values()) for row in rows) == [("succeeded", 1, NOW), ("unknown", 2, NOW)]
 
 
+async def test_refunds_of_which_nothing_is_known_are_measured(payments: Store) -> None:
+    async def measured() -> Any:
+        [row] = await payments.pool.fetch(jobs._REFUNDS_UNKNOWN)
+        return row["refunds"], row["oldest"]
+
+    assert await measured() == (0, None)
+
+    def refund(number: int, **fields: Any) -> Attempt:
+        made = attempt(number, **fields)
+        return replace(made, asked=replace(made.asked, operation="refund"))
+
+    await attempted(
+        payments,
+        refund(1, status="unknown", created_at=NOW + SECOND),
+        refund(2, status="unknown"),
+        refund(3, status="watched"),
+        refund(4, status="ended"),
+        attempt(5, status="unknown"),
+    )
+    assert await measured() == (2, NOW)
+
+
+async def test_commands_for_intents_without_a_reply_are_counted_after_a_minute(payments: Store) -> None:
+    waiting: dict[str, Any] = {"unanswered": ("pi_1.fact.2",), "updated_at": NOW}
+    await saved(
+        payments,
+        intent(1, step="ended", end="succeeded", **waiting),
+        intent(2, step="leasing", **waiting),
+        intent(3, step="calling", **waiting | {"unanswered": ()}),
+        intent(4, step="leasing", **waiting | {"updated_at": NOW + SECOND}),
+    )
+    minute = timedelta(minutes=1)
+    counted = [await payments.pool.fetchval(jobs._UNANSWERED, NOW + after) for after in (minute, minute + SECOND)]
+    assert counted == [0, 2]
+
+
 async def test_money_that_orders_were_not_told_of_for_long_is_counted(payments: Store) -> None:
     now = utc_now()
     late: dict[str, Any] = {"unanswered": ("pi_1.fact.2",), "updated_at": now - timedelta(minutes=11)}

@@ -256,6 +256,34 @@ async def test_commands_without_a_reply_are_counted_after_a_minute(payments: Sto
 
     minute = timedelta(minutes=1)
     assert [await unanswered(minute), await unanswered(minute + SECOND)] == [0, 1]
+    names = ("um_1", "um_2", "um_3")
+    await opened(payments, *map(item, names))
+    ways: tuple[tuple[UnmatchedStatus, datetime | None], ...] = (
+        ("attaching", NOW),
+        ("returning", NOW),
+        # It waits for its processor.
+        ("returning", None),
+    )
+    async with transaction(payments.pool) as connection:
+        asked = [replace(item(name, status=how), asked_at=at) for name, (how, at) in zip(names, ways, strict=True)]
+        await unmatched.change_items(connection, asked)
+    assert [await unanswered(minute), await unanswered(minute + SECOND)] == [0, 3]
+
+
+async def test_whose_money_is_set_aside_is_found_by_what_its_order_was_asked(payments: Store) -> None:
+    ours: dict[str, Any] = {"channel_id": "chn_ours", "status": "returning"}
+    made = [
+        item("um_1", event="pi_1.fact.2", **ours),
+        item("um_2", event="pi_2.fact.2", **ours, return_reference="sbm_1"),
+        item("um_3", event="pi_3.fact.2", **ours | {"status": "open"}),
+        item("um_4", event="pi_4.fact.2", **ours | {"channel_id": "chn_web"}),
+        item("um_5", event="pi_5.fact.2", **ours),
+    ]
+    await opened(payments, *made)
+    async with transaction(payments.pool) as connection:
+        await unmatched.change_items(connection, [replace(each, attempt=1, asked_at=NOW) for each in made])
+        asked = [f"um_{number}.1" for number in range(1, 5)]
+        assert await unmatched.collected_by(connection, asked, "chn_ours") == ["pi_1.fact.2"]
 
 
 async def broken(payments: Store) -> list[int]:

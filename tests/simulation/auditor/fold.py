@@ -57,6 +57,17 @@ class Fold:
     def reserved(self) -> int:
         return sum(refund.open for refund in self.refunds.values())
 
+    def free(self, payment_id: str) -> int:
+        """What the payment has, beyond what is set aside of it."""
+        leg = self.legs.get(payment_id)
+        aside = sum(
+            min(refund.open, int(part["amount_minor"]))
+            for refund in self.refunds.values()
+            for part in refund.allocation
+            if part["payment_id"] == payment_id
+        )
+        return max(0, leg.captured - leg.refunded - aside) if leg else 0
+
     def leased(self, now: datetime) -> int:
         return sum(lease.rest for lease in self.leases.values() if lease.live(now))
 

@@ -140,13 +140,15 @@ class _Intents:
                 self.say(Invariant.LEASED_BEFORE_ASKED, f"{said} without a lease", payment["order_id"])
 
     def _beyond_what_was_owed(self) -> None:
-        """What an order said it was not owed, when it was told of it, is one item, of as much."""
+        """What an order said it was not owed, when told of it, is one item, of as much; of all where it had ended."""
         beyond: dict[str, int] = {}
-        for (_, command_id), reply in self.seen.replies.items():
-            if command_id.startswith("pi_") and command_id.split(".")[1] == "fact":
+        for key, reply in self.seen.replies.items():
+            asked = self.seen.asked.get(key)
+            if asked is not None and key[1].startswith("pi_") and asked.kind == "record_capture":
                 facts = orjson.loads(reply.value or b"{}").get("facts") or {}
-                if facts.get("surplus_minor"):
-                    beyond[command_id] = facts["surplus_minor"]
+                whole = asked.body["amount_minor"] if "order_status" in facts else 0
+                if not_owed := whole or facts.get("surplus_minor"):
+                    beyond[key[1]] = not_owed
         ours = [row for row in self.seen.rows("payments.unmatched_money") if row["channel_id"] == OUR_CHANNEL]
         rows = [row for row in ours if row["split_from"] is None]
         items = {row["event_id"]: row["amount_minor"] for row in rows}

@@ -154,12 +154,17 @@ def _open(order: Fold, body: Json, now: datetime) -> str:
 
 
 def _reserve(order: Fold, body: Json, now: datetime) -> str:
-    """The models name no payments, so only the sums decide."""
+    """Only payments name payments: each what it collected."""
     known, amount = order.refunds.get(body["refund_id"]), body["amount_minor"]
     if known is not None and known.reserved and (known.open or not known.released):
         stands = known.open if known.released else known.reserved
         return ALREADY if stands == amount else "PAYMENT_REFERENCE_REUSED"
-    return MADE if amount <= max(0, order.net_collected - order.reserved) else "REFUND_EXCEEDS_COLLECTED"
+    if amount > max(0, order.net_collected - order.reserved):
+        return "REFUND_EXCEEDS_COLLECTED"
+    if body.get("only_credit") and amount > max(0, -order.balance - order.reserved):
+        return "SURPLUS_GONE"
+    bears = all(part["amount_minor"] <= order.free(part["payment_id"]) for part in body.get("payments", ()))
+    return MADE if bears else "REFUND_EXCEEDS_COLLECTED"
 
 
 def _release_refund(order: Fold, body: Json, now: datetime) -> str:

@@ -251,7 +251,12 @@ def _challenged(moves: Moves, intent: Intent, attempt: Attempt, answer: ActionRe
     if intent.step != "challenged":
         action = NextAction(url=answer.url, expires_at=answer.ends_at)
         intent = moves.change(intent, step="challenged", reference=answer.reference, next_action=action)
-        moves.tell(moves.extend(intent, answer.ends_at), PaymentIntentRequiresAction)
+        intent = moves.extend(intent, answer.ends_at)
+        if intent.cancel_requested:
+            moves.end_challenge(intent)
+        else:
+            _keep_waiting(moves, answer.ends_at)
+            moves.tell(intent, PaymentIntentRequiresAction)
     return _told(moves, attempt, answer, "challenged", moves.now + _WATCHED_EVERY)
 
 
@@ -264,6 +269,7 @@ def _unknown(moves: Moves, intent: Intent, attempt: Attempt, answer: Unknown) ->
         intent = moves.change(intent, step="finding_out")
         moves.tell(intent, PaymentIntentUnknown)
     _keep_lease(moves, intent, moves.now + pause)
+    _keep_waiting(moves, moves.now + pause)
     return _told(moves, attempt, answer, "unknown", moves.now + pause)
 
 
@@ -271,6 +277,13 @@ def _keep_lease(moves: Moves, intent: Intent, next_look: datetime) -> None:
     """While it is not known whether money moved, nobody else may collect it."""
     if intent.lease_until is not None and intent.lease_until < next_look + NO_CALL_WITHIN:
         moves.extend(intent, next_look)
+
+
+def _keep_waiting(moves: Moves, until: datetime) -> None:
+    """The others of a group hold their parts until it is their turn."""
+    for leg in moves.group:
+        if leg.step == "leased":
+            _keep_lease(moves, leg, until)
 
 
 def _not_sent(moves: Moves, intent: Intent, attempt: Attempt, answer: NotSent) -> Attempt:

@@ -71,8 +71,10 @@ def _wind_up(moves: Moves) -> None:
                 capture(moves, leg, leg.authorized_minor)
         elif leg.step == "held":
             void(moves, moves.change(leg, cancel_requested=True))
-        elif leg.step in _UNDER_WAY and not leg.keep_successful_legs and leg.uncaptured:
-            moves.change(leg, cancel_requested=True)
+        elif leg.step in _UNDER_WAY and not leg.keep_successful_legs and leg.uncaptured and not leg.cancel_requested:
+            unwanted = moves.change(leg, cancel_requested=True)
+            if leg.step == "challenged":
+                moves.end_challenge(unwanted)
 
 
 def _collect(moves: Moves) -> None:

@@ -148,10 +148,11 @@ class Moves:
         command = AcquireLease(
             lease_id=lease_id,
             holder=_holder(intent),
-            amount_minor=intent.amount_minor,
+            # Where nothing seems to be owed, the order is asked for the least, and says what is owed.
+            amount_minor=intent.amount_minor or 1,
             term_s=LEASE_S,
             charging=True,
-            expected_outstanding_minor=intent.expected_outstanding_minor,
+            expected_outstanding_minor=intent.guard_minor,
         )
         return self._ask(intent, "lease", command)
 
@@ -214,7 +215,8 @@ class Moves:
             captured_at=self.now,
             tender=tender(intent),
         )
-        return self._ask(intent, "fact", command)
+        intent = self._ask(intent, "fact", command)
+        return self.change(intent, collected=(*intent.collected, (intent.unanswered[-1], amount_minor)))
 
     def voided(self, intent: Intent, amount_minor: int | None) -> Intent:
         """The order hears that a hold, or this much of it, has ended."""

@@ -19,7 +19,8 @@ def replied(moves: Moves, payment_intent_id: str, reply: Reply) -> bool:
     if reply.command_id not in intent.unanswered:
         return False
     unanswered = tuple(each for each in intent.unanswered if each != reply.command_id)
-    intent = moves.change(intent, unanswered=unanswered)
+    collected = tuple(each for each in intent.collected if each[0] != reply.command_id)
+    intent = moves.change(intent, unanswered=unanswered, collected=collected)
     if isinstance(reply, CommandAccepted):
         newest = max(intent.order_version or 0, reply.order_version)
         intent = moves.change(intent, order_version=newest)
@@ -28,6 +29,9 @@ def replied(moves: Moves, payment_intent_id: str, reply: Reply) -> bool:
             _leased(moves, intent)
         else:
             _not_leased(moves, intent, reply)
+    elif kind_of(reply.command_id) == "extend" and isinstance(reply, CommandRefused) and intent.step == "leased":
+        # It ended before it was extended: another one is asked for when its turn comes.
+        moves.change(intent, lease_until=moves.now)
     return True
 
 
@@ -41,12 +45,11 @@ def _leased(moves: Moves, intent: Intent) -> None:
 
 def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
     owed = reply.facts.get("outstanding_minor")
-    if intent.follows and reply.code == "OUTSTANDING_CHANGED" and owed and intent.leases < _MOST_LEASES:
-        # Nobody named an amount: it is whatever is owed, and we knew an older version of the order.
-        expected = None if intent.expected_outstanding_minor is None else owed
-        moves.lease(moves.change(intent, amount_minor=owed, expected_outstanding_minor=expected))
+    if owed and _changed_unseen(intent, reply) and _pays(intent, owed) and intent.leases < _MOST_LEASES:
+        moves.lease(moves.change(intent, amount_minor=owed))
         return
-    refusal = _refusal(intent, reply)
+    # Whoever cancels gets what was asked for.
+    refusal = None if intent.cancel_requested else _refusal(intent, reply)
     intent = moves.change(intent, step="idle", lease_id=None, lease_until=None, last_refusal=refusal)
     if intent.cancel_requested:
         moves.tell(moves.change(intent, step="ended", end="canceled"), PaymentIntentCanceled)
@@ -58,10 +61,20 @@ def _not_leased(moves: Moves, intent: Intent, reply: CommandRefused) -> None:
         moves.tell(intent, PaymentIntentFailed)
 
 
+def _changed_unseen(intent: Intent, reply: CommandRefused) -> bool:
+    """Whether nobody named an amount that could have changed: it is whatever is owed, and we knew an older version."""
+    return intent.follows and intent.expected_outstanding_minor is None and reply.code == "OUTSTANDING_CHANGED"
+
+
+def _pays(intent: Intent, amount_minor: int) -> bool:
+    """Whether what was handed over is enough, where something was."""
+    tendered = None if intent.means is None else intent.means.tendered_minor
+    return tendered is None or tendered >= amount_minor
+
+
 def _refusal(intent: Intent, reply: CommandRefused) -> IntentRefusal:
     code, detail = reply.code, reply.detail
-    if intent.follows and code == "OUTSTANDING_CHANGED" and reply.facts.get("outstanding_minor") == 0:
-        # Nobody named an amount that could have changed: we had not heard yet that it was paid.
+    if _changed_unseen(intent, reply) and reply.facts.get("outstanding_minor") == 0:
         code, detail = "ORDER_ALREADY_PAID", "Nothing is owed on this order."
     return IntentRefusal(
         code=code,

@@ -75,6 +75,7 @@ class Intent:
     follows: bool = False
     """Whether the amount is whatever is owed, since nobody named one."""
     expected_outstanding_minor: int | None = None
+    """What its client says is owed, be it when it was made or confirmed."""
     tries: int = 0
     """How often it was confirmed."""
     leases: int = 0
@@ -107,6 +108,8 @@ class Intent:
     commands: int = 0
     unanswered: tuple[str, ...] = ()
     """Commands that the order has not answered."""
+    collected: tuple[tuple[str, int], ...] = ()
+    """Of these the ones that tell of money, each with how much that is."""
     order_version: int | None = None
 
     @property
@@ -137,6 +140,13 @@ class Intent:
     def payment_id(self) -> str | None:
         """The payment on the order: each try is one."""
         return derived_id("pay", self.payment_intent_id, str(self.tries)) if self.tries else None
+
+    @property
+    def guard_minor(self) -> int | None:
+        """What the order must owe for a lease; `None` where that does not matter."""
+        if self.expected_outstanding_minor is not None:
+            return self.expected_outstanding_minor
+        return self.amount_minor if self.follows or self.completion == "complete_order" else None
 
     @property
     def uncaptured(self) -> bool:

@@ -5,20 +5,29 @@ from services.payments.core.intents import group
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Intent, Refused
 from shared.contracts.payment_intents import PaymentIntentCanceled, PaymentIntentProcessing
+from shared.immutable import replace
 from shared.money import format_money
 
 
 def confirm(
-    moves: Moves, intent: Intent, means: Means | None, connector: str | None, expected_outstanding_minor: int | None
+    moves: Moves,
+    intent: Intent,
+    means: Means | None,
+    connector: str | None,
+    expected_outstanding_minor: int | None = None,
 ) -> Refused | None:
-    """Collect: the order is asked for a lease first. `connector` takes the means; both may have been given before."""
+    """Collect: the order is asked for a lease first. `connector` takes the means. What is not given here may have been
+    given before."""
     if intent.step != "idle":
         return _not_in_state(intent, "confirmed")
-    if not intent.amount_minor:
-        return nothing_owed()
     means = means or intent.means
     if means is None:
         return Refused("VALIDATION_FAILED", "There is nothing to pay with yet.", "method")
+    if expected_outstanding_minor is not None:
+        intent = expecting(intent, expected_outstanding_minor)
+    if intent.legs == 1 and intent.completion == "complete_order" and intent.guard_minor != intent.amount_minor:
+        detail = does_not_pay(intent.amount_minor, intent.expected_outstanding_minor or 0, intent.currency)
+        return Refused("VALIDATION_FAILED", detail, "expected_outstanding_money")
     if means.tendered_minor is not None and means.tendered_minor < intent.amount_minor:
         owed = format_money(intent.amount_minor, intent.currency)
         return Refused("VALIDATION_FAILED", f"{owed} is to be paid, and less was handed over.", "method.tendered_money")
@@ -29,12 +38,25 @@ def confirm(
         tries=intent.tries + 1,
         reference=None,
         last_decline=None,
-        expected_outstanding_minor=expected_outstanding_minor,
         shown_brand=None,
         shown_last4=None,
     )
     moves.tell(moves.lease(intent), PaymentIntentProcessing)
     return None
+
+
+def expecting(intent: Intent, outstanding_minor: int) -> Intent:
+    """The intent of a client who says that this much is owed, which is what it collects where no amount was named."""
+    amount_minor = outstanding_minor if intent.follows else intent.amount_minor
+    return replace(intent, amount_minor=amount_minor, expected_outstanding_minor=outstanding_minor)
+
+
+def does_not_pay(amount_minor: int, expected_minor: int, currency: str) -> str:
+    """Why this amount is none for an order that is to be paid whole."""
+    return (
+        f"{format_money(amount_minor, currency)} does not pay the {format_money(expected_minor, currency)} that you "
+        "expect to be owed; `completion_behavior: partial_payment` collects a part."
+    )
 
 
 def nothing_owed() -> Refused:

@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.payments.jobs import _DAYS, _INTENTS_UNDER_WAY, _OPEN_ITEMS, _UNANSWERED, INVARIANTS
+import orjson
+
+from services.payments.jobs import (
+    _DAYS,
+    _INTENTS_UNDER_WAY,
+    _OPEN_ITEMS,
+    _REFUNDS_UNKNOWN,
+    _UNANSWERED,
+    INVARIANTS,
+)
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.table import Values
@@ -37,9 +46,23 @@ def unanswered(t: Transaction, now: datetime) -> Rows:
     items = [
         row
         for row in t.find(t.database["unmatched_money"], "unresolved", True)
-        if row["status"] in ("attaching", "returning") and row["asked_at"] < minute_ago
+        if row["status"] in ("attaching", "returning") and row["asked_at"] and row["asked_at"] < minute_ago
     ]
-    return [{"count": events["count"] + len(items)}]
+    intents = [
+        row
+        for row in t.find(t.database["payment_intents"], "under_way", True)
+        if row["updated_at"] < minute_ago and orjson.loads(row["state"]).get("unanswered")
+    ]
+    return [{"count": events["count"] + len(items) + len(intents)}]
+
+
+@statement(_REFUNDS_UNKNOWN)
+def refunds_unknown(t: Transaction) -> Rows:
+    rows = t.find(t.database["payment_attempts"], "open", True)
+    unknown = [
+        row for row in rows if row["status"] == "unknown" and orjson.loads(row["asked"])["operation"] == "refund"
+    ]
+    return [{"refunds": len(unknown), "oldest": min((row["created_at"] for row in unknown), default=None)}]
 
 
 @statement(_INTENTS_UNDER_WAY)

@@ -96,12 +96,27 @@ async def lock_item(t: Transaction, item_id: str, merchant_id: str, environment:
     return picked(mine, _ITEM)
 
 
+@statement(unmatched._COLLECTED_BY)
+def collected_by(t: Transaction, command_ids: list[str], channel_id: str) -> Rows:
+    rows = [row for each in set(command_ids) for row in t.find(t.database["unmatched_money"], "command", each)]
+    waiting = {
+        row["channel_event_id"]
+        for row in rows
+        if row["status"] == "returning"
+        and row["asked_at"] is not None
+        and row["return_reference"] is None
+        and row["channel_id"] == channel_id
+    }
+    return [{"channel_event_id": each} for each in sorted(waiting)]
+
+
 @statement(unmatched._LOCK_ASKED)
 async def lock_asked(t: Transaction, command_ids: list[str]) -> Rows:
     table, wanted = t.database["unmatched_money"], set(command_ids)
 
     def asked(row: Values) -> bool:
-        return row["command_id"] in wanted and row["status"] in ("attaching", "returning")
+        waits = row["command_id"] in wanted and row["asked_at"] is not None
+        return waits and row["status"] in ("attaching", "returning")
 
     found = sorted(row["unmatched_money_id"] for each in wanted for row in t.find(table, "command", each))
     return picked(await t.lock_rows(table, found, asked), _ITEM)
