@@ -6,22 +6,12 @@ from datetime import datetime
 
 import structlog
 
-from services.payments.core import resolving as core
+from services.payments.core import returning
 from services.payments.core.asking import Approved
 from services.payments.core.intents.moves import Moves, intent_of
 from services.payments.core.intents.state import Attempt
-from services.payments.core.resolving import (
-    OUR_CHANNEL,
-    Attach,
-    CameBack,
-    Decision,
-    Denied,
-    Found,
-    GiveBack,
-    Wish,
-    answered,
-    decide,
-)
+from services.payments.core.resolving import Attach, Decision, Denied, Found, GiveBack, Wish, answered, decide
+from services.payments.core.returning import OUR_CHANNEL, CameBack
 from services.payments.core.state import Item, Leg
 from services.payments.messages import asking_message, ended_messages, found_messages
 from services.payments.saving import save
@@ -85,7 +75,7 @@ async def return_overdue(connection: Connection, due: Due, now: datetime) -> boo
     if isinstance(found, Denied) and found.code != "VERSION_CONFLICT":
         locked = await unmatched.lock_item(connection, *astuple(place))
         assert locked is not None, "it was found by its version"
-        await unmatched.change_items(connection, [core.kept(locked[0], found.code)])
+        await unmatched.change_items(connection, [returning.kept(locked[0], found.code)])
     return isinstance(found, Item)
 
 
@@ -99,12 +89,12 @@ async def given_back(connection: Connection, refunds: Sequence[tuple[Approved | 
         assert locked is not None, "the item is there for ever"
         code = getattr(answer, "code", "not_processed")
         if before is not None:
-            await _came_back(connection, core.came_back(locked[0], before.reference, code, now), now)
+            await _came_back(connection, returning.came_back(locked[0], before.reference, code, now), now)
             continue
         item, command = (
-            core.given_back(locked[0], answer.reference, now)
+            returning.given_back(locked[0], answer.reference, now)
             if isinstance(answer, Approved)
-            else core.not_given_back(locked[0], code)
+            else returning.not_given_back(locked[0], code)
         )
         await outbox.put(connection, [asking_message(item, command, locked[0].money.resolved_by)])
         await unmatched.change_items(connection, [item])
@@ -141,12 +131,12 @@ async def settle_all(connection: Connection, replies: Sequence[CommandAccepted |
 
 
 def _settled(item: Item, reply: CommandAccepted | CommandRefused, known: Mapping[str, Moves], now: datetime) -> Item:
-    if isinstance(reply, CommandRefused) or not core.is_set_aside(item):
+    if isinstance(reply, CommandRefused) or not returning.is_set_aside(item):
         return answered(item, reply, now)
     assert item.money.amount_money is not None, "what is on an order has an amount"
     name = intent_of(item.channel_event_id)
     known[name].refund(known[name][name], item.money.amount_money.amount, item.money.unmatched_money_id)
-    return core.at_its_processor(item)
+    return returning.at_its_processor(item)
 
 
 def _leg(item: Item) -> Leg:

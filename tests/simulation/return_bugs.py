@@ -6,7 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from services.payments import intents, news
-from services.payments.core import resolving
+from services.payments.core import resolving, returning
 from services.payments.core.intents import answers
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Attempt, Intent
@@ -87,11 +87,11 @@ def what_comes_back_is_never_found_out() -> Iterator[None]:
 @bug
 def what_comes_back_is_an_item_that_nobody_sees() -> Iterator[None]:
     """Its order is told, and the item stays returned."""
-    came_back = resolving.came_back
+    came_back = returning.came_back
 
     def unseen(*arguments: Any) -> Any:
         found = came_back(*arguments)
         return found and replace(found, again=None)
 
-    with patch.object(resolving, "came_back", unseen):
+    with patch.object(returning, "came_back", unseen):
         yield

@@ -9,21 +9,8 @@ from services.payments.core.intents.answers import gave_back
 from services.payments.core.intents.moves import Moves
 from services.payments.core.intents.state import Attempt, Intent
 from services.payments.core.intents.surplus import item_for_reply
-from services.payments.core.resolving import (
-    Claimed,
-    Denied,
-    Found,
-    GiveBack,
-    Return,
-    Wish,
-    answered,
-    at_its_processor,
-    came_back,
-    decide,
-    given_back,
-    is_set_aside,
-    not_given_back,
-)
+from services.payments.core.resolving import Claimed, Denied, Found, GiveBack, Return, Wish, answered, decide
+from services.payments.core.returning import at_its_processor, came_back, given_back, is_set_aside, not_given_back
 from services.payments.core.state import Item
 from shared.contracts.model import Actor
 from shared.contracts.order_commands import RecordRefund, ReserveRefund

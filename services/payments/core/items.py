@@ -1,12 +1,14 @@
-"""How unmatched items come into being. Their ids follow from what they are about: found again, they are the same."""
+"""How unmatched items come into being, and change. Ids follow from what items are about: found again, they are the same."""
 
 from datetime import datetime
+from typing import Literal
 
 from services.payments.core.identities import derived_id
 from services.payments.core.state import Arrival, Item, KeptEvent
-from shared.contracts.channels import ChannelEvent
-from shared.contracts.model import Money
+from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent
+from shared.contracts.model import Actor, Money
 from shared.contracts.payments import UnmatchedKind, UnmatchedMoney
+from shared.immutable import replace
 from shared.money import format_money
 
 
@@ -74,6 +76,24 @@ def item_for(
             created_at=now,
         ),
     )
+
+
+def asked(
+    item: Item, status: Literal["attaching", "returning"], by: Actor, note: str | None, now: datetime, **more: object
+) -> Item:
+    """The item of which an order is asked something from now on."""
+    told = replace(item, attempt=item.attempt + 1, asked_at=now)
+    return changed(told, status=status, resolved_by=by, note=note, refusal=None, **more)
+
+
+def changed(item: Item, **changes: object) -> Item:
+    """Its next version."""
+    return replace(item, money=item.money.model_copy(update={"version": item.money.version + 1} | changes))
+
+
+def event_of(item: Item) -> ChannelEvent:
+    """What the channel told."""
+    return CHANNEL_EVENTS[item.money.event_type].model_validate(item.money.event, strict=False)
 
 
 def body_of(event: ChannelEvent) -> dict[str, object]:

@@ -7,34 +7,19 @@ end.
 from datetime import datetime
 from typing import Literal, assert_never
 
+from services.payments.core import items, returning
 from services.payments.core.commands import command_for
 from services.payments.core.identities import derived_id
-from services.payments.core.reconciling import AT_THE_ACQUIRER
 from services.payments.core.state import EventStatus, Item, KeptEvent, KnownOrder
-from shared.contracts.channels import CHANNEL_EVENTS, ChannelEvent, ChannelPaymentCaptured, ChannelPaymentRefunded
+from shared.contracts.channels import ChannelPaymentCaptured, ChannelPaymentRefunded
 from shared.contracts.model import Actor, Money, PositiveMoney
-from shared.contracts.order_commands import MoneyFact, RecordRefund, ReleaseRefund, ReserveRefund, ReverseRefund
-from shared.contracts.order_parts import Allocation, Method, RefundEffect, Tender
+from shared.contracts.order_commands import MoneyFact, ReserveRefund
 from shared.contracts.orders import CommandAccepted, CommandRefused
 from shared.immutable import immutable, replace
 from shared.money import format_money
 
 OPEN = ("open", "return_due")
 _ON_ITS_ORDER = ("closed_order", "surplus")
-_OPEN_AGAIN: dict[str, object] = {
-    "status": "open",
-    "attaching_to": None,
-    "overdue_at": None,
-    "resolved_by": None,
-    "return_reference": None,
-    "note": None,
-}
-
-_EFFECT: RefundEffect = "reopen_balance"
-"""The order is then as it was before the money came: its total stays."""
-
-OUR_CHANNEL = "chn_payment_intents"
-"""The channel of what payment intents collect, in items about it; nobody else may have this id."""
 
 
 @immutable
@@ -99,15 +84,6 @@ class Claimed:
 
 
 @immutable
-class CameBack:
-    """The item afterwards, what its order is told, and the item that the money is from now on where it is another."""
-
-    item: Item
-    command: ReverseRefund
-    again: Item | None = None
-
-
-@immutable
 class Denied:
     """Why it cannot be done; nothing has changed."""
 
@@ -143,7 +119,7 @@ def _attach(found: Found, wish: Wish, order_id: str, now: datetime) -> Claimed |
     item, rest = _divided(found.item, wish.part)
     if item.money.kind in _ON_ITS_ORDER:
         return Claimed(_ended(item, "attached", wish, now), rest)
-    item = _asked(item, "attaching", wish, now, attaching_to=order_id)
+    item = items.asked(item, "attaching", wish.actor, wish.note, now, attaching_to=order_id)
     return Claimed(item, rest, _command(item, order_id))
 
 
@@ -155,9 +131,8 @@ def _give_back(found: Found, wish: Wish, way: Return, now: datetime) -> Claimed 
     item, rest = _divided(found.item, wish.part)
     if item.money.kind not in _ON_ITS_ORDER:
         return Claimed(_ended(item, "returned", wish, now, return_reference=way.reference), rest)
-    item = _asked(item, "returning", wish, now, return_reference=way.reference)
-    command = _refund(item, wish, way)
-    return Claimed(item, rest, command.model_copy(update={"tender": _elsewhere(item, command.tender)}))
+    item = items.asked(item, "returning", wish.actor, wish.note, now, return_reference=way.reference)
+    return Claimed(item, rest, returning.elsewhere(item, wish.note, way.reference, way.returned_at))
 
 
 def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed | Denied:
@@ -165,84 +140,21 @@ def _through_its_processor(found: Found, wish: Wish, now: datetime) -> Claimed |
     denied = _not_returnable(found, wish)
     if denied is not None:
         return denied
-    if found.item.money.channel_id != OUR_CHANNEL or found.item.money.kind not in _ON_ITS_ORDER:
+    if found.item.money.channel_id != returning.OUR_CHANNEL or found.item.money.kind not in _ON_ITS_ORDER:
         detail = "It was not collected by a payment intent: return it where it was, and say how that is called there."
         return Denied("UNMATCHED_MONEY_NOT_MOVABLE", detail, "reference")
     item, rest = _divided(found.item, wish.part)
-    assert item.money.amount_money is not None, "what is on an order has an amount"
-    amount = item.money.amount_money.amount
-    command = ReserveRefund(
-        refund_id=_refund_id(item),
-        amount_minor=amount,
-        effect=_EFFECT,
-        payments=(Allocation(payment_id=item.money.payment_id, amount_minor=amount),),
-        only_credit=item.money.kind == "surplus",
-        reason=wish.note,
-    )
-    return Claimed(_asked(item, "returning", wish, now), rest, command)
-
-
-def is_set_aside(item: Item) -> bool:
-    """Whether its order's answer is that to `ReserveRefund`: its processor is asked after it, and names the refund."""
-    return item.money.status == "returning" and item.money.return_reference is None
-
-
-def at_its_processor(item: Item) -> Item:
-    """The item of which its order has set the money aside: it waits for its processor, not for its order."""
-    return replace(item, asked_at=None)
-
-
-def given_back(item: Item, reference: str, now: datetime) -> tuple[Item, RecordRefund]:
-    """The item whose money its processor has given back, and what its order is told."""
-    assert item.money.resolved_by is not None, "somebody decided"
-    wish = Wish(item.money.resolved_by, note=item.money.note)
-    asked = _asked(item, "returning", wish, now, return_reference=reference)
-    return asked, _refund(asked, wish, Return(reference))
-
-
-def kept(item: Item, code: str) -> Item:
-    """The item whose money does not go back: open again."""
-    return _changed(item, **_OPEN_AGAIN, refusal=code)
-
-
-def not_given_back(item: Item, code: str) -> tuple[Item, ReleaseRefund]:
-    """The item whose money its processor does not give back: open again; its order need not set it aside any more."""
-    told = replace(kept(item, code), attempt=item.attempt + 1)
-    return told, ReleaseRefund(refund_id=_refund_id(item), reason=code)
-
-
-def came_back(item: Item, reference: str, code: str, now: datetime) -> CameBack | None:
-    """What its processor had given back under this name, and what the buyer's bank has sent back since.
-
-    The order is told after the refund. An item that had not ended by then is open again, one that had stays as it
-    ended, and the money is an item of its own; `None` where the money is in another item's hands already.
-    """
-    if item.money.return_reference != reference or item.money.replaced_by is not None:
-        return None
-    told = replace(item, attempt=item.attempt + 1)
-    command = ReverseRefund(refund_id=_refund_id(item), refund_reference=reference, reason=code)
-    if item.money.status == "returning":
-        return CameBack(kept(told, code), command)
-    anew = {
-        "unmatched_money_id": derived_id("um", item.money.unmatched_money_id, "came_back"),
-        "split_from": item.money.unmatched_money_id,
-        "refusal": code,
-        "created_at": now,
-        "version": 1,
-        "order_version": None,
-        "resolved_at": None,
-    }
-    again = replace(item, money=item.money.model_copy(update=_OPEN_AGAIN | anew), attempt=0, asked_at=None)
-    return CameBack(_changed(told, replaced_by=again.money.unmatched_money_id), command, again)
+    asked = items.asked(item, "returning", wish.actor, wish.note, now)
+    return Claimed(asked, rest, returning.set_aside(asked))
 
 
 def answered(item: Item, reply: CommandAccepted | CommandRefused, now: datetime) -> Item:
     """The item after the order's answer to its newest command: at its end, or open again."""
     money = item.money
     if isinstance(reply, CommandRefused):
-        return kept(item, reply.code)
+        return returning.kept(item, reply.code)
     surplus = int(reply.facts.get("surplus_minor", 0))
-    return _changed(
+    return items.changed(
         item,
         status="attached" if money.status == "attaching" else "returned",
         order_id=money.attaching_to or money.order_id,
@@ -251,11 +163,6 @@ def answered(item: Item, reply: CommandAccepted | CommandRefused, now: datetime)
         surplus_money=_like(money.amount_money, surplus) if surplus else None,
         resolved_at=now,
     )
-
-
-def event_of(item: Item) -> ChannelEvent:
-    """What the channel told."""
-    return CHANNEL_EVENTS[item.money.event_type].model_validate(item.money.event, strict=False)
 
 
 def _not_open(found: Found, wish: Wish) -> Denied | None:
@@ -279,7 +186,7 @@ def _not_in_part(item: Item, wish: Wish) -> Denied | None:
     if part.amount > whole.amount:
         detail = f"The item comes to {format_money(whole.amount, whole.currency)}."
         return Denied("VALIDATION_FAILED", detail, "amount_money.amount")
-    if part.amount < whole.amount and not isinstance(event_of(item), ChannelPaymentCaptured):
+    if part.amount < whole.amount and not isinstance(items.event_of(item), ChannelPaymentCaptured):
         return Denied("VALIDATION_FAILED", "Only money that was captured can be divided.", "amount_money")
     return None
 
@@ -301,7 +208,7 @@ def _not_attachable(found: Found, order_id: str) -> Denied | None:
 
 def _not_returnable(found: Found, wish: Wish) -> Denied | None:
     item, money = found.item, found.item.money
-    if not _moves(item) or isinstance(event_of(item), ChannelPaymentRefunded):
+    if not _moves(item) or isinstance(items.event_of(item), ChannelPaymentRefunded):
         return Denied("UNMATCHED_MONEY_NOT_MOVABLE", "This is not money that came in.")
     if money.kind not in _ON_ITS_ORDER or found.order is None or found.order.version < (money.order_version or 0):
         return None
@@ -344,25 +251,17 @@ def _divided(item: Item, part: PositiveMoney | None) -> tuple[Item, Item | None]
     return replace(item, money=money.model_copy(update={"amount_money": _like(whole, part.amount)})), left
 
 
-def _asked(item: Item, status: Literal["attaching", "returning"], wish: Wish, now: datetime, **more: object) -> Item:
-    asked = replace(item, attempt=item.attempt + 1, asked_at=now)
-    return _changed(asked, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, **more)
-
-
 def _ended(
     item: Item, status: Literal["attached", "returned", "dismissed"], wish: Wish, now: datetime, **more: object
 ) -> Item:
-    return _changed(item, status=status, resolved_by=wish.actor, note=wish.note, refusal=None, resolved_at=now, **more)
-
-
-def _changed(item: Item, **changes: object) -> Item:
-    return replace(item, money=item.money.model_copy(update={"version": item.money.version + 1} | changes))
+    more |= {"resolved_by": wish.actor, "note": wish.note, "refusal": None, "resolved_at": now}
+    return items.changed(item, status=status, **more)
 
 
 def _command(item: Item, order_id: str) -> MoneyFact:
     """What the channel told, for this order. A capture is one of its own: other parts may be on other orders, or on
     this one."""
-    money, event = item.money, event_of(item)
+    money, event = item.money, items.event_of(item)
     assert money.amount_money is not None, "what moved has an amount"
     if isinstance(event, ChannelPaymentCaptured):
         part = PositiveMoney(amount=money.amount_money.amount, currency=money.amount_money.currency)
@@ -381,36 +280,6 @@ def _command(item: Item, order_id: str) -> MoneyFact:
             currency=money.amount_money.currency,
         )
     )
-
-
-def _refund(item: Item, wish: Wish, way: Return) -> RecordRefund:
-    money, event = item.money, event_of(item)
-    assert money.amount_money is not None, "what is on an order has an amount"
-    return RecordRefund(
-        refund_id=_refund_id(item),
-        refund_reference=way.reference,
-        payment_id=money.payment_id,
-        payment_reference=money.payment_reference,
-        amount_minor=money.amount_money.amount,
-        currency=money.amount_money.currency,
-        tender=Tender(source=event.source, method=event.method, channel_id=money.channel_id),
-        effect=_EFFECT,
-        refunded_at=way.returned_at,
-        reason=wish.note,
-    )
-
-
-def _refund_id(item: Item) -> str:
-    """An item's money goes back as one refund."""
-    return derived_id("ref", item.money.unmatched_money_id)
-
-
-def _elsewhere(item: Item, tender: Tender) -> Tender:
-    """What a person gave back although a processor had collected it: its ledger has nothing of that."""
-    at_a_processor = tender.method is not None and tender.method.type in AT_THE_ACQUIRER
-    if item.money.channel_id != OUR_CHANNEL or not at_a_processor:
-        return tender
-    return tender.model_copy(update={"method": Method(type="external")})
 
 
 def _like(money: Money | None, amount: int) -> Money:

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.payments.channels import new_password, username_of
-from services.payments.core.resolving import OUR_CHANNEL
+from services.payments.core.returning import OUR_CHANNEL
 from services.payments.http.models import ChannelPatch, ChannelRequest, ChannelView, KafkaAccess
 from services.payments.http.wiring import Wiring
 from services.payments.store import channels

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from services.payments.core.reconciling import AT_THE_ACQUIRER
-from services.payments.core.resolving import OUR_CHANNEL
+from services.payments.core.returning import OUR_CHANNEL
 from services.payments.core.state import EventStatus, Item
 from shared.conditions import value, where
 from shared.contracts.model import Actor, Money

@@ -5,7 +5,7 @@ from datetime import datetime
 from services.payments.core import items
 from services.payments.core.intents.moves import tender
 from services.payments.core.intents.state import Intent
-from services.payments.core.resolving import OUR_CHANNEL
+from services.payments.core.returning import OUR_CHANNEL
 from services.payments.core.settling import beyond_what_is_owed
 from services.payments.core.state import Item, KeptEvent
 from shared.contracts.channels import ChannelPaymentCaptured, Method
