@@ -1,4 +1,4 @@
-"""How unmatched items come into being, and change. Ids follow from what items are about: found again, they are the same."""
+"""How unmatched items come into being, and change. An id follows from what its item is about."""
 
 from datetime import datetime
 from typing import Literal
