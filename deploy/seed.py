@@ -43,13 +43,13 @@ async def ensure_demo(base_url: str, installation: Installation) -> None:
         if not await _holds(base_url, state):
             state |= {"api_key": await _make_key(platform, state["merchant_id"])}
             installation.save_state(state)
-    async with _client(base_url, state["api_key"]) as merchant:
+    async with _client(base_url, state["platform_key"]) as platform, _client(base_url, state["api_key"]) as merchant:
         await _wait_until_accepted(merchant, _ACCEPTED_BY)
         if "channel" not in state or (await merchant.get(f"/v1/channels/{CHANNEL_ID}")).status_code != 200:
             state |= {"channel": await _make_channel(merchant)}
             installation.save_state(state)
         if not await _employs(merchant, state):
-            installation.save_state(state | {"staff": await _make_owner(merchant)})
+            installation.save_state(state | {"staff": await _make_owner(platform, state["merchant_id"])})
 
 
 @asynccontextmanager
@@ -142,13 +142,13 @@ async def _employs(merchant: httpx2.AsyncClient, state: Json) -> bool:
         params["page_token"] = page["next_page_token"]
 
 
-async def _make_owner(merchant: httpx2.AsyncClient) -> Json:
+async def _make_owner(platform: httpx2.AsyncClient, merchant_id: str) -> Json:
     """Somebody new each time: whose password is lost can be invited again, but not given another one."""
     email, password = f"owner-{secrets.token_hex(3)}@demo.example", secrets.token_urlsafe(_PASSWORD_BYTES)
-    request = {"email": email, "name": "Demo owner", "role": "owner"}
-    url = _made(await merchant.post("/v1/staff-users", json=request), "owner")["invitation_url"]
+    request = {"email": email, "name": "Demo owner", "role": "owner", "merchant_id": merchant_id}
+    url = _made(await platform.post("/v1/staff-users", json=request), "owner")["invitation_url"]
     # A browser of their own, which keeps the cookie that the form belongs to and shows no key.
-    async with httpx2.AsyncClient(base_url=merchant.base_url, timeout=_TIMEOUT_S) as browser:
+    async with httpx2.AsyncClient(base_url=platform.base_url, timeout=_TIMEOUT_S) as browser:
         hidden = dict(_HIDDEN.findall((await browser.get(url)).text))
         joined = await browser.post("/join", data=hidden | {"password": password})
     if joined.status_code != 303:

@@ -78,7 +78,7 @@ class Town:
         assert made.status_code == 201, made.text
         return str(made.json()["data"]["merchant_id"])
 
-    async def key(self, merchant_id: str, environment: str = "test", *scopes: str) -> httpx2.AsyncClient:
+    async def key(self, merchant_id: str, environment: str = "test", *scopes: str, **more: Any) -> httpx2.AsyncClient:
         """A key of the merchant that the services know."""
         body = {
             "name": "Key",
@@ -86,7 +86,7 @@ class Town:
             "merchant_id": merchant_id,
             "environment": environment,
         }
-        made = await self.stack.platform.post("/v1/api-keys", json=body)
+        made = await self.stack.platform.post("/v1/api-keys", json=body | more)
         assert made.status_code == 201, made.text
         client = await self.client(made.json()["data"]["secret"])
 

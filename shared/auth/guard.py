@@ -87,10 +87,14 @@ def version_header(scope: Scope, _headers: list[RawHeader]) -> tuple[RawHeader, 
 
 @dataclass(frozen=True, slots=True)
 class Requires:
-    """A guard: the caller belongs to a merchant and has every one of these scopes, or is the platform where it may."""
+    """A guard: the caller belongs to a merchant and has every one of these scopes, or is the platform where it may.
+
+    `live` is for what counts in both environments: a test key cannot change it.
+    """
 
     scopes: tuple[str, ...]
     platform: bool = False
+    live: bool = False
 
     # Async although it waits for nothing: a guard that is not would be called in a thread.
     async def __call__(self, connection: ASGIConnection[Any, Access, str, State], handler: BaseRouteHandler) -> None:
@@ -103,11 +107,14 @@ class Requires:
         if missing:
             detail = f"The credential lacks: {', '.join(missing)}."
             raise Problem("INSUFFICIENT_SCOPE", detail, facts={"missing_scopes": missing})
+        if self.live and access.environment != "live":
+            raise Problem("NOT_ALLOWED", "This counts in live too, so it takes a live key.")
 
 
-def requires(*scopes: str, platform: bool = False) -> Requires:
-    """The guard of a merchant's route: `guards=[requires("orders.read")]`; with `platform` also for a platform key."""
-    return Requires(scopes, platform)
+def requires(*scopes: str, platform: bool = False, live: bool = False) -> Requires:
+    """The guard of a merchant's route: `guards=[requires("orders.read")]`; with `platform` also for a platform key,
+    with `live` for no test key."""
+    return Requires(scopes, platform, live)
 
 
 async def platform_only(connection: ASGIConnection[Any, Access, str, State], _: BaseRouteHandler) -> None:

@@ -91,6 +91,8 @@ def _described(known: Json, path: str, handler: HTTPRouteHandler, described: Ope
     guards = handler.guards or ()
     scopes = [scope for guard in guards if isinstance(guard, Requires) for scope in guard.scopes]
     text = [known.get("description"), f"Scope: `{'`, `'.join(scopes)}`." if scopes else None]
+    if any(isinstance(guard, Requires) and guard.live for guard in guards):
+        text.append("A test key may not do this.")
     if any(guard is platform_only or (isinstance(guard, Requires) and guard.platform) for guard in guards):
         text.append("A platform key may do this." if scopes else "Only a platform key may do this.")
     open_to_all = bool(handler.opt.get("open"))

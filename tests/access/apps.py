@@ -74,9 +74,9 @@ ENTRIES = {
     f"GET {_APPS}/{{partner_app_id}}/installs/{{install_id}}": Entry("apps.read", install),
     f"POST {_APPS}/{{partner_app_id}}/installs/{{install_id}}/revoke": Entry("apps.write", install),
     f"POST {_APPS}/{{partner_app_id}}/grants/{{grant_id}}/revoke": Entry("apps.write", install),
-    "POST /v1/staff-users": Entry("keys.write", body=PERSON, platform=True),
+    "POST /v1/staff-users": Entry("keys.write", body=PERSON, platform=True, live_only=True),
     "GET /v1/staff-users": Entry("keys.write", staff_user, lists="staff_user_id", both_environments=True),
-    "DELETE /v1/staff-users/{staff_user_id}": Entry("keys.write", staff_user, both_environments=True),
+    "DELETE /v1/staff-users/{staff_user_id}": Entry("keys.write", staff_user, live_only=True),
 }
 
 OPEN = {

@@ -35,6 +35,7 @@ async def all_callers(stack: Stack, scopes: Sequence[str]) -> AsyncIterator[Call
             expired=await _granted(town, merchant_id, expires_at=utc_now() - timedelta(seconds=1)),
             live=await town.key(merchant_id, "live", *SCOPES),
             stranger=await town.key(strangers_id, "test", *SCOPES),
+            live_stranger=await town.key(strangers_id, "live", *SCOPES),
             other_app=await exits.enter_async_context(_some_app(town, strangers_id)),
             platform=stack.platform,
             without={scope: await town.key(merchant_id, "test", *_all_but(scope)) for scope in scopes},

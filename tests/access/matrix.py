@@ -38,6 +38,8 @@ class Callers:
     """The owner's key in the other environment."""
     stranger: httpx2.AsyncClient
     """Another merchant's key."""
+    live_stranger: httpx2.AsyncClient
+    """The same in live."""
     other_app: httpx2.AsyncClient
     """Another app, with an access token of another merchant's."""
     platform: httpx2.AsyncClient
@@ -69,6 +71,8 @@ class Entry:
     """The name in `Made.path` of what the owner finds in the answer and nobody else does."""
     both_environments: bool = False
     """Whether the object belongs to the merchant as a whole."""
+    live_only: bool = False
+    """Whether no test key may call it, though the object is there in test too."""
     further: tuple[str, ...] = ()
     """Scopes that it needs beside `needs`."""
     apps_only: bool = False
@@ -106,6 +110,8 @@ def refusals(entry: Entry, callers: Callers) -> list[Refusal]:
         ]
         if entry.apps_only:
             found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "stranger", "live")]
+        if entry.live_only:
+            found += [Refusal(who, getattr(callers, who), 403, "NOT_ALLOWED") for who in ("owner", "stranger")]
         if not entry.platform:
             found.append(Refusal("platform", callers.platform, 403, "NOT_ALLOWED"))
         if entry.needs not in APP_SCOPES:
@@ -117,7 +123,10 @@ def outsiders(entry: Entry, callers: Callers) -> list[Refusal]:
     """Those who may call the route, and for whom the owner's object is not there."""
     if entry.needs in (PLATFORM, ANYONE):
         return []
-    whose = [] if entry.apps_only else ["stranger"] if entry.both_environments else ["stranger", "live"]
+    if entry.live_only:
+        whose = ["live_stranger"]
+    else:
+        whose = [] if entry.apps_only else ["stranger"] if entry.both_environments else ["stranger", "live"]
     if entry.needs in APP_SCOPES:
         whose.append("other_app")
     return [Refusal(who, getattr(callers, who), *entry.unknown) for who in whose]
@@ -127,6 +136,8 @@ def who_may(entry: Entry, callers: Callers) -> httpx2.AsyncClient:
     """Somebody who is not refused."""
     if entry.needs == PLATFORM:
         return callers.platform
+    if entry.live_only:
+        return callers.live
     return callers.own_app if entry.apps_only else callers.owner
 
 

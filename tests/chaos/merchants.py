@@ -40,6 +40,7 @@ async def open_shop(system: System, journal: Journal, exits: AsyncExitStack) -> 
         merchant_id = _data(await platform.post("/v1/merchants", json={"name": "Chaos"}))["merchant_id"]
         wanted = {"name": "Load", "scopes": list(SCOPES), "merchant_id": merchant_id, "environment": "test"}
         key = _data(await platform.post("/v1/api-keys", json=wanted))["secret"]
+        owner = await _owner(platform, merchant_id, exits)
     orders, payments, apps = [
         await exits.enter_async_context(_client(url, key))
         for url in (system.orders_url, system.payments_url, system.apps_url)
@@ -51,13 +52,14 @@ async def open_shop(system: System, journal: Journal, exits: AsyncExitStack) -> 
     for number in range(CHANNELS):
         made = _data(await payments.post("/v1/channels", json={"name": f"Chaos {number}", "source": "checkout"}))
         world.channels.append(Channel(made, journal))
-    return Merchant(world, apps, await _owner(apps, exits))
+    return Merchant(world, apps, owner)
 
 
-async def _owner(apps: httpx2.AsyncClient, exits: AsyncExitStack) -> Person:
-    wanted = {"email": f"{new_id('p').lower()}@shop.example", "name": "Ada", "role": "owner"}
-    url = _data(await apps.post("/v1/staff-users", json=wanted))["invitation_url"]
-    person = Person(await exits.enter_async_context(browser(str(apps.base_url))), wanted["email"])
+async def _owner(platform: httpx2.AsyncClient, merchant_id: str, exits: AsyncExitStack) -> Person:
+    email = f"{new_id('p').lower()}@shop.example"
+    wanted = {"email": email, "name": "Ada", "role": "owner", "merchant_id": merchant_id}
+    url = _data(await platform.post("/v1/staff-users", json=wanted))["invitation_url"]
+    person = Person(await exits.enter_async_context(browser(str(platform.base_url))), email)
     joined = await person.send(await person.http.get(url), "/join", password=PASSWORD)
     signed_in = await person.sign_in()
     person.http.timeout = _PATIENT_IN_CHAOS

@@ -11,7 +11,7 @@ import pytest
 
 from services.apps.core.authorization import challenge_of
 from tests.apps import run
-from tests.people import APP, READ, REDIRECT, Json, Person, Town, browser, query_of
+from tests.people import APP, READ, REDIRECT, Json, Person, Town, query_of
 from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.servers
@@ -313,44 +313,6 @@ async def test_the_page_of_a_merchant_with_many_apps_has_pages(town: Town) -> No
     for odd in ("/account?merchant=%01", "/account?after=%01&merchant=", "/account?after=" + "x" * 5_000):
         assert (await person.http.get(odd)).status_code == 200, odd
     assert await works(town, token)
-
-
-async def test_staff_are_invited_listed_and_removed(town: Town) -> None:
-    merchant_id = await town.merchant()
-    key, other = await town.key(merchant_id), await town.key(await town.merchant())
-    person = await town.person_of(merchant_id, "manager")
-    [member] = data(await key.get("/v1/staff-users"))
-    assert (member["email"], member["role"]) == (person.email, "manager")
-    assert data(await other.get("/v1/staff-users")) == []
-    path = f"/v1/staff-users/{member['staff_user_id']}"
-    assert (await other.delete(path)).status_code == 404
-    assert (await key.delete(path)).status_code == 204
-    assert (await key.delete(path)).status_code == 404
-    assert "You do not belong to any merchant" in (await person.http.get("/account")).text
-
-
-async def test_who_may_invite(town: Town) -> None:
-    merchant_id = await town.merchant()
-    body = {"email": "a@shop.example", "name": "A", "role": "clerk"}
-    platform, key = town.stack.platform, await town.key(merchant_id)
-    assert problem(await platform.post("/v1/staff-users", json=body)) == (400, "VALIDATION_FAILED", "merchant_id")
-    unknown = await platform.post("/v1/staff-users", json=body | {"merchant_id": "mer_none"})
-    assert problem(unknown)[:2] == (404, "NOT_FOUND")
-    foreign = await key.post("/v1/staff-users", json=body | {"merchant_id": await town.merchant()})
-    assert problem(foreign)[:2] == (404, "NOT_FOUND")
-    weak = await town.key(merchant_id, "test", "apps.write")
-    assert problem(await weak.post("/v1/staff-users", json=body))[:2] == (403, "INSUFFICIENT_SCOPE")
-    for wrong in ({"email": "no address"}, {"email": "<b>@shop.example"}, {"role": "king"}, {"name": ""}):
-        assert problem(await key.post("/v1/staff-users", json=body | wrong))[:2] == (400, "VALIDATION_FAILED")
-    headers = {"Idempotency-Key": "invite"}
-    made = data(await key.post("/v1/staff-users", json=body, headers=headers), 201)
-    again = data(await key.post("/v1/staff-users", json=body, headers=headers), 201)
-    assert made["invitation_url"].startswith(f"{town.stack.base_url}/join?invitation=tl_invitation_")
-    assert again == made | {"invitation_url": None}
-    newer = data(await key.post("/v1/staff-users", json=body | {"role": "support"}), 201)
-    async with browser(town.stack.base_url) as nobody:
-        assert (await nobody.get(made["invitation_url"])).status_code == 404, "replaced by the newer one"
-        assert (await nobody.get(newer["invitation_url"])).status_code == 200
 
 
 async def test_every_act_is_in_the_audit_log(town: Town) -> None:

@@ -1,5 +1,6 @@
 """The demo merchant comes into being once, through the public API, and survives what gets lost."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx2
@@ -7,7 +8,7 @@ import pytest
 
 from deploy.installation import Installation
 from deploy.seed import ensure_demo
-from tests.people import Person, browser
+from tests.people import Person, Town, browser
 from tests.stack import Stack
 
 pytestmark = pytest.mark.servers
@@ -51,9 +52,8 @@ async def test_what_is_lost_is_made_anew_for_the_same_merchant(stack: Stack, tmp
             owner = Person(http, state["staff"]["email"])
             signed_in = await owner.sign_in(password=state["staff"]["password"])
             assert (signed_in.status_code, signed_in.headers.get("location")) == (303, "/account")
-    async with httpx2.AsyncClient(
-        base_url=stack.base_url, headers={"Authorization": f"Bearer {third['api_key']}"}
-    ) as merchant:
+    async with AsyncExitStack() as exits:
+        merchant = await Town(stack, exits).key(third["merchant_id"], "live")
         staff = (await merchant.get("/v1/staff-users")).json()["data"]
         [staff_user_id] = [each["staff_user_id"] for each in staff if each["email"] == third["staff"]["email"]]
         removed = await merchant.delete(f"/v1/staff-users/{staff_user_id}")

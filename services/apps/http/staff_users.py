@@ -8,7 +8,9 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.apps.audit import note
-from services.apps.core.staff import Role
+from services.apps.core.keys import missing
+from services.apps.core.partner_apps import GRANTABLE_SCOPES
+from services.apps.core.staff import MAY_INSTALL, Role
 from services.apps.http.shown_once import ShowsOnce, answer_once
 from services.apps.http.texts import Email, Name
 from services.apps.http.wiring import Wiring, by_caller
@@ -25,9 +27,11 @@ from shared.http.problems import Problem, not_found
 from shared.idempotency import idempotency_key, run_idempotent
 from shared.postgres import Connection
 
-MANAGE = requires("keys.write")
+READ = requires("keys.write")
 """Whoever can make credentials can let people in; never an app, which is given no such scope."""
-INVITE = requires("keys.write", platform=True)
+REMOVE = requires("keys.write", live=True)
+"""People belong to the merchant in both environments."""
+INVITE = requires("keys.write", live=True, platform=True)
 
 _USER: dict[str, Any] = {
     "staff_user_id": "usr_01KA6M4T2V9C3R8E5XQWJHZ7NB",
@@ -95,7 +99,8 @@ class StaffUserController(Controller):
             "Invite somebody",
             description=(
                 "Give the link to the person and nobody else; it works once, for a week. Another invitation of the "
-                "same person replaces it."
+                "same person replaces it. Owners and managers can give apps every scope that an app can have, for "
+                "good: only a key that has all of these itself, and does not expire, invites them."
             ),
             takes=StaffUserRequest,
             gives=InvitationView,
@@ -107,6 +112,7 @@ class StaffUserController(Controller):
     async def invite_staff_user(self, request: ApiRequest, state: State) -> Answer:
         body = await read_body(request, StaffUserRequest)
         wiring: Wiring = state.apps
+        _refuse_more_than_own(request.user, body.role)
         merchant_id, by = _merchant(request.user, body), by_caller(request, wiring.clock())
 
         async def effect(connection: Connection) -> InvitationView:
@@ -128,7 +134,7 @@ class StaffUserController(Controller):
         return await answer_once(request, wiring, 201, effect)
 
     @get(
-        guards=[MANAGE],
+        guards=[READ],
         **operation(
             "List staff",
             description="Those who came last come first.",
@@ -146,7 +152,7 @@ class StaffUserController(Controller):
 
     @delete(
         "/{staff_user_id:str}",
-        guards=[MANAGE],
+        guards=[REMOVE],
         **operation(
             "Remove somebody",
             description="The person no longer acts for the merchant, at once; what they installed stays.",
@@ -165,6 +171,18 @@ class StaffUserController(Controller):
             return 204, b""
 
         return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
+
+
+def _refuse_more_than_own(access: Access, role: Role) -> None:
+    """Nobody comes in by a key who could then give apps more than the key can do, or for longer."""
+    if access.kind == "platform" or role not in MAY_INSTALL:
+        return
+    lacking = missing(GRANTABLE_SCOPES, access.scopes)
+    if lacking:
+        detail = f"A key cannot invite somebody who can give what it lacks: {', '.join(lacking)}."
+        raise Problem("INSUFFICIENT_SCOPE", detail, param="role", facts={"missing_scopes": lacking})
+    if access.expires_at is not None:
+        raise Problem("NOT_ALLOWED", "A key that expires cannot invite somebody who gives for good.", param="role")
 
 
 def _merchant(access: Access, body: StaffUserRequest) -> str:
