@@ -43,6 +43,12 @@ class AuthorizationRequest:
         """What the merchant can choose from."""
         return (self.mode,) if self.mode else self.app.modes
 
+    @property
+    def digest(self) -> str:
+        """Stands for what the merchant is shown of the app: it differs whenever that does."""
+        shown = (self.app.name, self.permissions, self.app.money_budgets)
+        return sha256(repr(shown).encode()).hexdigest()
+
 
 @immutable
 class Misdirected:

@@ -26,6 +26,7 @@ from shared.http.operations import operation
 from shared.http.problems import Problem
 
 _PATH = "/v1/oauth/authorize"
+_CHANGED = "The app has changed what it asks for since you opened this page. Please look again."
 
 
 class AuthorizationController(Controller):
@@ -82,6 +83,10 @@ class AuthorizationController(Controller):
         decision = field(form, "decision")
         if decision == "refuse":
             return _back(judged.redirect_uri, visit.wiring, error="access_denied", state=judged.state)
+        if field(form, "shown") != judged.digest:
+            # The same ids may stand for more than they did, so nothing stays ticked.
+            kept = {name: values for name, values in form.items() if name != "permission"}
+            return await _shown(visit, session, judged, kept, problem=_CHANGED, status=409)
         if decision == "find":
             return await _shown(visit, session, judged, form)
         approval = _approval(judged, form)

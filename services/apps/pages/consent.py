@@ -31,7 +31,7 @@ class Consent:
     asked: AuthorizationRequest
     made_by: str
     action: str
-    """Where the form goes: the request itself, which is judged again when it comes."""
+    """Where the form goes: the request itself, which is judged again when it comes. The form says what was shown."""
     choices: Sequence[Membership]
     """The merchants for which the person may approve, by name; one more than fit says that there are more."""
     chosen: Chosen
@@ -50,7 +50,7 @@ def consent_page(session: SignedIn, consent: Consent, problem: str | None = None
 <main class="narrow"><h1>Install {name}?</h1>
 <p class="quiet">Made by {escape(consent.made_by)}. You go back to {escape(origin_of(consent.asked.redirect_uri))}.</p>
 {alert(problem)}{_money(consent.asked)}
-<form method="post" action="{escape(consent.action)}">{hidden(csrf=session.csrf_token)}
+<form method="post" action="{escape(consent.action)}">{hidden(csrf=session.csrf_token, shown=consent.asked.digest)}
 {_required(consent.asked.permissions)}{_optional(consent.asked.permissions, chosen)}
 {_merchant(consent.choices, chosen)}{_mode(consent.asked, chosen)}
 <div class="buttons"><button type="submit" name="decision" value="approve">Install</button>
