@@ -95,7 +95,8 @@ class OAuth:
         self._issuer, self._committed = issuer, committed
 
     async def approve(self, asked: AuthorizationRequest, approval: Approval, by: By) -> str | None:
-        """A code for the app; `None` when the app is gone, the merchant not active, or the person may not install."""
+        """A code for the app, which ends those that it has not exchanged yet; `None` when the app is gone, the merchant
+        not active, or the person may not install."""
         code = new_secret("code")
         async with transaction(self._pool) as connection:
             role = await staff.role_at(connection, by.actor.id, approval.merchant_id)
@@ -116,6 +117,7 @@ class OAuth:
                 status="fresh",
                 expires_at=by.at + CODE_LASTS,
             )
+            await tokens.spend_codes(connection, grant.grant_id, by.at)
             await tokens.insert_code(connection, row)
             fields = {"app_id": row.app_id, "permission_ids": list(row.permission_ids)}
             entry = by.did(

@@ -57,6 +57,27 @@ async def test_a_code_without_its_verifier_is_worth_nothing(scene: Scene) -> Non
     assert (await scene.token(code=code, redirect_uri=None)).status_code == 200, "OAuth 2.1 sends no redirect_uri here"
 
 
+async def test_what_was_approved_last_counts_in_whatever_order_codes_come(scene: Scene) -> None:
+    page = await scene.person.http.get(scene.request(permission_ids="refund"))
+    wide = await scene.person.send(page, AUTHORIZE, decision="approve", permission="refund")
+    narrow = await scene.person.send(page, AUTHORIZE, decision="approve")
+    earlier, later = (query_of(answer.headers["location"])["code"] for answer in (wide, narrow))
+    token = (await scene.token(code=later)).json()
+    assert token["scope"] == "orders.read"
+    assert refused(await scene.token(code=earlier), "invalid_grant")
+    client = await scene.client(token["access_token"])
+    assert (await client.get("/v1/auth-context")).json()["data"]["scopes"] == ["orders.read"]
+    assert (await _refresh(scene, token)).json()["scope"] == "orders.read"
+
+
+async def test_an_approval_leaves_the_codes_of_others_alone(scene: Scene) -> None:
+    other = await scene.app_of(await scene.key(await scene.merchant("Rival")), name="Rival")
+    code = await scene.code()
+    theirs = await scene.code(client_id=other["partner_app_id"])
+    assert (await scene.token(code=code)).status_code == 200
+    assert (await scene.token(other, code=theirs)).status_code == 200
+
+
 async def test_another_app_can_neither_use_a_code_nor_spend_it(scene: Scene) -> None:
     other = await scene.app_of(await scene.key(await scene.merchant("Rival")), name="Rival")
     code = await scene.code()

@@ -22,7 +22,8 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """An approval on its way to the app; `exchanged` once it gave tokens, `spent` once it was presented wrongly."""
+    """An approval on its way to the app; `exchanged` once it gave tokens, `spent` once it was presented wrongly or
+    there was a newer approval."""
 
     code_hash: str
     app_id: str
@@ -93,6 +94,15 @@ async def read_code(connection: Connection, code_hash: str) -> Code | None:
 async def spend_code(connection: Connection, code_hash: str) -> None:
     """The code was presented wrongly."""
     await connection.execute("UPDATE oauth_codes SET status = 'spent' WHERE code_hash = $1", code_hash)
+
+
+async def spend_codes(connection: Connection, grant_id: str, now: datetime) -> None:
+    """No code of the grant that still waits can be exchanged: a newer approval counts."""
+    await connection.execute(
+        "UPDATE oauth_codes SET status = 'spent' WHERE grant_id = $1 AND status = 'fresh' AND expires_at > $2",
+        grant_id,
+        now,
+    )
 
 
 async def exchange_code(connection: Connection, code_hash: str, given: Given) -> None:
