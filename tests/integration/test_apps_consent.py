@@ -22,6 +22,7 @@ async def test_a_form_of_another_site_approves_nothing(scene: Scene) -> None:
         ({}, {}),
         ({"csrf": ""}, {}),
         ({"csrf": "0" * 64}, {}),
+        ({"csrf": "\u00e9" * 64}, {}),
         ({"csrf": _hidden(other, "csrf")}, {}),
         ({"csrf": _hidden(page, "csrf")}, {"Origin": "https://evil.example"}),
         ({"csrf": _hidden(page, "csrf")}, {"Origin": "null"}),

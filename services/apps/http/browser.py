@@ -54,7 +54,7 @@ def is_our_form(request: AnyRequest, form: Form, secret: str | None, base_url: s
     """
     if not is_sent_from_here(request, base_url):
         return False
-    return secret is not None and hmac.compare_digest(csrf_token(secret), field(form, CSRF_FIELD))
+    return secret is not None and hmac.compare_digest(csrf_token(secret).encode(), field(form, CSRF_FIELD).encode())
 
 
 def address_of(request: AnyRequest) -> str:
