@@ -1,10 +1,12 @@
 """What somebody may try with authorization requests and sessions, and that nothing comes of it."""
 
+import secrets
 from urllib.parse import quote
 
 import pytest
 
 from services.apps.core.staff import ACCOUNT
+from tests.apps import run
 from tests.oauth_scene import AUTHORIZE, Scene
 from tests.people import PASSWORD, REDIRECT, Person, browser, query_of
 
@@ -149,6 +151,19 @@ async def test_guessing_is_held_up_and_an_unknown_address_looks_alike(scene: Sce
             assert right.status_code == 429
             assert 0 < int(right.headers["retry-after"]) <= 31
             assert "tl_session" not in right.cookies
+
+
+async def test_all_addresses_of_one_ipv6_network_wait_together(scene: Scene) -> None:
+    network = f"2001:db8:{secrets.token_hex(2)}:1"
+    for address in (f"{network}::1", f"{network}:ffff::2", f"{network[:-1]}2::1"):
+        guesser = Person(browser(scene.stack.base_url), f"nobody-{secrets.token_hex(3)}@shop.example")
+        async with guesser.http:
+            guesser.http.headers["X-Forwarded-For"] = address
+            assert (await guesser.sign_in()).status_code == 403
+    known = "SELECT subject, failures FROM sign_in_failures WHERE subject LIKE $1 ORDER BY failures DESC"
+    [(one, twice), (other, once)] = await run(scene.stack, known, "address:2001:db8:%")
+    assert (twice, once) == (2, 1)
+    assert one != other
 
 
 async def test_an_invitation_works_once(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from services.apps.secrets import Kind, new_secret
 from services.apps.staff import csrf_token
 from shared.http.answers import AnyRequest
 from shared.http.browser import Form, field, is_sent_from_here
+from shared.http.limits import network_of
 
 CSRF_FIELD = "csrf"
 
@@ -58,5 +59,5 @@ def is_our_form(request: AnyRequest, form: Form, secret: str | None, base_url: s
 
 
 def address_of(request: AnyRequest) -> str:
-    """Where the request comes from, as the HTTP server tells it."""
-    return request.client.host if request.client is not None else "unknown"
+    """Whose address the request comes from, as the HTTP server tells it; one network is one address over IPv6."""
+    return network_of(request.scope) or "unknown"
