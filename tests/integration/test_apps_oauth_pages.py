@@ -56,6 +56,20 @@ async def test_the_app_learns_of_its_mistake(scene: Scene, changes: dict[str, st
     assert (preview.status_code, preview.json()["error"]) == (400, error)
 
 
+async def test_who_is_not_signed_in_is_sent_to_no_app(scene: Scene) -> None:
+    for changes in ({"response_type": "x"}, {"state": None}, {"permission_ids": "steal"}):
+        path = scene.request(**changes)
+        person = Person(browser(scene.stack.base_url), scene.person.email)
+        async with person.http:
+            for answer in (await person.http.get(path), await person.http.post(path, data={"decision": "refuse"})):
+                assert answer.status_code == 303
+                assert answer.headers["location"].startswith(f"/sign-in?next={quote(AUTHORIZE, safe='')}")
+            to_app = (await person.sign_in(query_of(answer.headers["location"])["next"])).headers["location"]
+            assert query_of(to_app) == query_of(path)
+            told = await person.http.get(to_app)
+            assert told.headers["location"].startswith(f"{REDIRECT}&error=")
+
+
 async def test_the_preview_says_what_the_merchant_would_see(scene: Scene) -> None:
     path = scene.request(permission_ids="refund").replace(AUTHORIZE, f"{AUTHORIZE}/preview")
     seen = (await scene.person.http.get(path)).json()["data"]

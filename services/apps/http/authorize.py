@@ -59,23 +59,26 @@ class AuthorizationController(Controller):
     @get(**FOR_PEOPLE)
     async def show_consent(self, request: AnyRequest, state: State) -> Page:
         visit = Visit(request, state.apps)
-        judged = await _judged(request, visit.wiring)
-        if not isinstance(judged, AuthorizationRequest):
-            return _refused(judged, visit.wiring)
-        session = await visit.session()
+        judged, session = await _judged(request, visit.wiring), await visit.session()
+        if isinstance(judged, Misdirected):
+            return _misdirected(judged)
         if session is None:
-            return redirect(f"/sign-in?next={quote(_itself(request), safe='')}")
+            return _sign_in_first(request)
+        if isinstance(judged, BadRequest):
+            return _refused(judged, visit.wiring)
         return await _shown(visit, session, judged, {})
 
     @post(status_code=200, **FOR_PEOPLE)
     async def decide(self, request: AnyRequest, state: State) -> Page:
         visit = Visit(request, state.apps)
-        judged = await _judged(request, visit.wiring)
-        if not isinstance(judged, AuthorizationRequest):
-            return _refused(judged, visit.wiring)
-        session, form = await visit.session(), await read_form(request)
+        judged, session = await _judged(request, visit.wiring), await visit.session()
+        form = await read_form(request)
+        if isinstance(judged, Misdirected):
+            return _misdirected(judged)
         if session is None:
-            return redirect(f"/sign-in?next={quote(_itself(request), safe='')}")
+            return _sign_in_first(request)
+        if isinstance(judged, BadRequest):
+            return _refused(judged, visit.wiring)
         if not visit.has_our_form(form, session.secret):
             # Nothing that another site may have chosen is shown as chosen.
             problem = "This page was not ours, or too old. Please look again."
@@ -110,9 +113,17 @@ async def _judged(request: AnyRequest, wiring: Wiring) -> Judged:
     return judge(parameters, await partner_apps.by_client_id(wiring.pool, client_id))
 
 
-def _refused(judged: Misdirected | BadRequest, wiring: Wiring) -> Page:
-    if isinstance(judged, Misdirected):
-        return page(message("This link does not work", judged.detail), 400)
+def _misdirected(judged: Misdirected) -> Page:
+    return page(message("This link does not work", judged.detail), 400)
+
+
+def _sign_in_first(request: AnyRequest) -> Page:
+    """Nobody else is sent on to an app, not even with an error: links to us would lead wherever an app registers
+    (RFC 9700, 4.11.2)."""
+    return redirect(f"/sign-in?next={quote(_itself(request), safe='')}")
+
+
+def _refused(judged: BadRequest, wiring: Wiring) -> Page:
     stated = {} if judged.state is None else {"state": judged.state}
     return _back(judged.redirect_uri, wiring, error=judged.error, error_description=judged.detail, **stated)
 
