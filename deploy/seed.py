@@ -143,7 +143,7 @@ async def _employs(merchant: httpx2.AsyncClient, state: Json) -> bool:
 
 
 async def _make_owner(platform: httpx2.AsyncClient, merchant_id: str) -> Json:
-    """Somebody new each time: whose password is lost can be invited again, but not given another one."""
+    """Somebody new each time, so that nobody's password has to be reset."""
     email, password = f"owner-{secrets.token_hex(3)}@demo.example", secrets.token_urlsafe(_PASSWORD_BYTES)
     request = {"email": email, "name": "Demo owner", "role": "owner", "merchant_id": merchant_id}
     url = _made(await platform.post("/v1/staff-users", json=request), "owner")["invitation_url"]

@@ -29,7 +29,7 @@ from services.apps.core.staff import (
 )
 from services.apps.secrets import new_secret
 from services.apps.store import identities, staff
-from services.apps.store.staff import Invitation, StaffUser
+from services.apps.store.staff import Invitation, Membership, StaffUser
 from shared.auth.keys import hash_credential
 from shared.clock import Clock
 from shared.contracts.model import Actor
@@ -40,9 +40,9 @@ from shared.postgres import Connection, Pool, transaction
 _HASHES_AT_ONCE = 4
 """Each takes 64 MiB and a core for a tenth of a second."""
 
-WayIn = Literal["signed_in", "password", "choose", "sign_in"]
-"""How somebody accepts an invitation: as who they are signed in, with their password, with a new one, or not before
-they have signed in at the provider."""
+WayIn = Literal["signed_in", "password", "choose", "sign_in", "reset"]
+"""How somebody accepts an invitation: as who they are signed in, with their password, with a new one, not before they
+have signed in at the provider, or not by this one, because their password was reset."""
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +100,10 @@ class Staff:
                     await self.note_failure(connection, user, request_id)
             return None
         async with transaction(self._pool) as connection:
+            known = await staff.lock_user(connection, user.user_id)
+            if known is None or known.password_hash is None:
+                # It was reset while we looked at it.
+                return None
             await staff.forgive(connection, _account(email), _address(address))
             session = await self.begin_session(connection, user, before, request_id)
         await self._renew_hash(user, password)
@@ -183,8 +187,8 @@ class Staff:
         if found is None:
             return None
         invitation, user = found
-        way = await self.way_in(user, session)
-        if way == "sign_in":
+        way = await self.way_in(invitation, user, session)
+        if way in ("sign_in", "reset"):
             return None
         if way == "password":
             proof = await self.proves(user, password, address)
@@ -197,20 +201,56 @@ class Staff:
             if known is None or not await staff.take_invitation(connection, invitation.token_hash):
                 return None
             if chosen is not None:
-                if known.password_hash is not None or await identities.is_connected(connection, user.user_id):
+                if await _way_in(connection, invitation, known) != "choose":
                     raise Transient("somebody came in otherwise in this moment")
                 await staff.set_password(connection, user.user_id, chosen, by.at)
             await staff.save_membership(connection, user.user_id, invitation.merchant_id, invitation.role, by.at)
             await _note(connection, by, "staff_user.joined", user.user_id, invitation.merchant_id, role=invitation.role)
         return user
 
-    async def way_in(self, user: StaffUser, session: SignedIn | None) -> WayIn:
-        """How the person accepts an invitation."""
+    async def way_in(self, invitation: Invitation, user: StaffUser, session: SignedIn | None) -> WayIn:
+        """How the person accepts the invitation."""
         if session is not None and session.user.user_id == user.user_id:
             return "signed_in"
-        if user.password_hash is not None:
-            return "password"
-        return "sign_in" if await identities.is_connected(self._pool, user.user_id) else "choose"
+        return await _way_in(self._pool, invitation, user)
+
+    async def change_password(
+        self, session: SignedIn, password: str, new: str, address: str, request_id: str
+    ) -> TooManyAttempts | bool:
+        """Whether it was the person's password; if so the new one is from now on, and their other sessions are over."""
+        user = session.user
+        proof = await self.proves(user, password, address)
+        if proof is not True:
+            return proof
+        chosen = await self._hash(new)
+        async with transaction(self._pool) as connection:
+            known = await staff.lock_user(connection, user.user_id)
+            if known is None or known.password_hash != user.password_hash:
+                return False
+            await staff.set_password(connection, user.user_id, chosen, self._clock())
+            await staff.end_sessions(connection, user.user_id, but=hash_credential(session.secret))
+            await self._note_sign_in(connection, user, "staff_user.password_changed", request_id)
+        return True
+
+    async def reset_password(
+        self, connection: Connection, by: By, email: str
+    ) -> tuple[StaffUser, list[Membership]] | None:
+        """The person has no password any more, no session and no open invitation; `None` when nobody has this address.
+
+        What they are at which merchant stays. The next invitation of a platform key lets them choose a password.
+        """
+        found = await staff.user_by_email(connection, email_key(email))
+        user = None if found is None else await staff.lock_user(connection, found.user_id)
+        if user is None:
+            return None
+        await staff.set_password(connection, user.user_id, None, by.at)
+        await staff.end_sessions(connection, user.user_id)
+        await staff.withdraw_invitations(connection, user.user_id)
+        belongs = await staff.memberships(connection, user.user_id)
+        concerned: list[str | None] = [each.merchant_id for each in belongs]
+        for merchant_id in concerned or [None]:
+            await _note(connection, by, "staff_user.password_reset", user.user_id, merchant_id)
+        return user, belongs
 
     async def tidy(self) -> None:
         """Forgets what no longer counts."""
@@ -246,7 +286,8 @@ class Staff:
     async def _renew_hash(self, user: StaffUser, password: str) -> None:
         """Passwords hashed with the cost of another day are hashed anew when they come by."""
         if user.password_hash is not None and self._hasher.check_needs_rehash(user.password_hash):
-            await staff.set_password(self._pool, user.user_id, await self._hash(password), self._clock())
+            hashed = await self._hash(password)
+            await staff.renew_hash(self._pool, user.user_id, user.password_hash, hashed, self._clock())
 
     async def _note_sign_in(
         self, connection: Connection, user: StaffUser, action: str, request_id: str, **facts: object
@@ -265,5 +306,16 @@ def _address(address: str) -> str:
     return f"address:{address}"
 
 
-async def _note(connection: Connection, by: By, action: str, user_id: str, merchant_id: str, **facts: object) -> None:
+async def _way_in(connection: Connection | Pool, invitation: Invitation, user: StaffUser) -> WayIn:
+    """For somebody who is not signed in."""
+    if user.password_hash is not None:
+        return "password"
+    if await identities.is_connected(connection, user.user_id):
+        return "sign_in"
+    return "choose" if await staff.may_choose(connection, user.user_id, invitation.invited_by) else "reset"
+
+
+async def _note(
+    connection: Connection, by: By, action: str, user_id: str, merchant_id: str | None, **facts: object
+) -> None:
     await note(connection, by.did(action, user_id, merchant_id=merchant_id, changes=changes_between({}, facts)))

@@ -52,6 +52,11 @@ async def staff_user(callers: Callers) -> Made:
     return Made({"staff_user_id": staff_user_id}, "/v1/staff-users")
 
 
+async def somebody(callers: Callers) -> Made:
+    person = await callers.town.person_of(callers.merchant_id)
+    return Made({}, "/v1/staff-users", {"email": person.email})
+
+
 ENTRIES = {
     "GET /v1/auth-context": Entry(ANYONE),
     "POST /v1/merchants": Entry(PLATFORM, body={"name": "Rain & Shine"}),
@@ -75,6 +80,7 @@ ENTRIES = {
     f"POST {_APPS}/{{partner_app_id}}/installs/{{install_id}}/revoke": Entry("apps.write", install),
     f"POST {_APPS}/{{partner_app_id}}/grants/{{grant_id}}/revoke": Entry("apps.write", install),
     "POST /v1/staff-users": Entry("keys.write", body=PERSON, platform=True, live_only=True),
+    "POST /v1/staff-users/reset-password": Entry(PLATFORM, somebody),
     "GET /v1/staff-users": Entry("keys.write", staff_user, lists="staff_user_id", both_environments=True),
     "DELETE /v1/staff-users/{staff_user_id}": Entry("keys.write", staff_user, live_only=True),
 }
@@ -105,6 +111,8 @@ PAGES = {
     "GET /join": _SESSION,
     "POST /join": _SESSION,
     "GET /account": _SESSION,
+    "GET /account/password": _SESSION,
+    "POST /account/password": _SESSION,
     "POST /account/grants/{grant_id}/revoke": _SESSION,
     "GET /docs": _REFERENCE,
     "GET /docs-assets/{name}": _REFERENCE,

@@ -91,6 +91,9 @@ async def test_every_page_can_be_used_by_everybody(scene: Scene) -> None:
     await looked_at(page, "consent-without-money", scene.shots)
     await page.goto(f"{scene.town.stack.base_url}/account")
     await looked_at(page, "account", scene.shots)
+    await page.get_by_role("link", name="Change your password").click()
+    await looked_at(page, "password", scene.shots)
+    await page.get_by_role("link", name="Back to your merchants").click()
     await context.close()
 
 

@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from threading import Event
+from typing import Any, Literal
 
 import pytest
 from argon2 import PasswordHasher
 
+from services.apps.core.audit import By
 from services.apps.core.staff import ACCOUNT, ADDRESS, INVITATION_LASTS, SESSION_LASTS
 from services.apps.staff import SignedIn, Staff, TooManyAttempts
 from services.apps.store import staff as store
 from services.apps.store.staff import StaffUser
+from shared.contracts.model import Actor
 from shared.postgres import Pool, transaction
 from tests.schemas import schema_with
 from tests.servers import Servers
@@ -107,6 +111,34 @@ async def test_a_hash_of_another_day_is_made_anew(world: World) -> None:
     assert before != after
     assert after.startswith("$argon2id$")
     assert not QUICK.check_needs_rehash(after)
+
+
+class Waiting(PasswordHasher):
+    """Takes its time over a password."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=2, memory_cost=16, parallelism=1)
+        self.looking, self.go_on = Event(), Event()
+
+    def verify(self, *given: Any) -> Literal[True]:
+        self.looking.set()
+        self.go_on.wait(10)
+        return super().verify(*given)
+
+
+async def test_who_is_reset_while_signing_in_is_not_let_in(world: World) -> None:
+    await world.person("ada")
+    hasher = Waiting()
+    world.staff = Staff(world.pool, lambda: world.now, hasher)
+    coming = asyncio.create_task(world.sign_in("ada"))
+    await asyncio.to_thread(hasher.looking.wait, 10)
+    async with transaction(world.pool) as connection:
+        by = By(Actor(type="platform", id="key_1"), world.now)
+        assert await world.staff.reset_password(connection, by, "ada@shop.example") is not None
+    hasher.go_on.set()
+    assert await coming is None
+    assert await world.pool.fetchval("SELECT count(*) FROM staff_sessions") == 0
+    assert await world.pool.fetchval("SELECT password_hash FROM staff_users") is None
 
 
 async def test_who_was_invited_and_has_not_come_cannot_sign_in(world: World) -> None:

@@ -20,6 +20,7 @@ from services.apps.pages.staff import (
     Place,
     account_page,
     join_page,
+    password_page,
     sign_in_page,
 )
 from services.apps.secrets import new_secret
@@ -34,6 +35,8 @@ from shared.postgres import transaction
 
 _OWN_PATH = re.compile(r"/v1/oauth/authorize\?[!-\[\]-~]*|/account")
 STALE = "This page had been open for too long, or was not ours. Please try again."
+_NO_PASSWORD = f"The password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters."
+_NOT_YOURS = "This is not the password of your account."
 _WRONG = "This e-mail address and password do not belong together."
 
 
@@ -159,8 +162,8 @@ class JoinController(Controller):
 
         if not visit.has_our_form(form, visit.cookies.read(request, "form")):
             return again(STALE, 403)
-        if offer.way == "choose" and not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-            return again(f"The password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.", 400)
+        if offer.way == "choose" and not _can_be_password(password):
+            return again(_NO_PASSWORD, 400)
         found = await visit.wiring.staff.join(
             offer.secret,
             password[:LONGEST_PASSWORD],
@@ -171,12 +174,12 @@ class JoinController(Controller):
         if isinstance(found, TooManyAttempts):
             return again(too_many(found), 429, **retry_after(found))
         if found is None:
-            return again("This is not the password of your account.", 403)
+            return again(_NOT_YOURS, 403)
         return redirect("/account" if offer.way == "signed_in" else "/sign-in")
 
 
 class AccountController(Controller):
-    """What somebody's merchants have installed."""
+    """What somebody's merchants have installed, and their own password."""
 
     path = "/account"
 
@@ -196,6 +199,31 @@ class AccountController(Controller):
         app_ids = {grant.app_id for found in grants.values() for grant in found}
         names = await partner_apps.names(pool, sorted(app_ids))
         return page(account_page(session, memberships, grants, names, place))
+
+    @get("/password", **FOR_PEOPLE)
+    async def show_password(self, request: AnyRequest, state: State) -> Page:
+        session = await Visit(request, state.apps).session()
+        if session is None:
+            return redirect("/sign-in?next=/account")
+        return page(password_page(session))
+
+    @post("/password", status_code=200, **FOR_PEOPLE)
+    async def change_password(self, request: AnyRequest, state: State) -> Page:
+        visit = Visit(request, state.apps)
+        session, form = await visit.session(), await read_form(request)
+        if session is None:
+            return redirect("/sign-in?next=/account")
+        if not visit.has_our_form(form, session.secret):
+            return page(password_page(session, STALE), 403)
+        password, new = field(form, "password")[:LONGEST_PASSWORD], field(form, "new")
+        if not _can_be_password(new):
+            return page(password_page(session, _NO_PASSWORD), 400)
+        done = await visit.wiring.staff.change_password(
+            session, password, new, address_of(request), request_id_of(request.scope)
+        )
+        if isinstance(done, TooManyAttempts):
+            return page(password_page(session, too_many(done)), 429, **retry_after(done))
+        return redirect("/account") if done else page(password_page(session, _NOT_YOURS), 403)
 
     @post("/grants/{grant_id:str}/revoke", status_code=200, **FOR_PEOPLE)
     async def revoke(self, request: AnyRequest, state: State, grant_id: FromPath[str]) -> Page:
@@ -222,7 +250,12 @@ async def _offer(visit: Visit, secret: str) -> Offer | None:
         return None
     invitation, user = found
     name = await staff.merchant_name(visit.wiring.pool, invitation.merchant_id)
-    return Offer(secret, user.email, name, await visit.wiring.staff.way_in(user, await visit.session()))
+    way = await visit.wiring.staff.way_in(invitation, user, await visit.session())
+    return Offer(secret, user.email, name, way)
+
+
+def _can_be_password(text: str) -> bool:
+    return SHORTEST_PASSWORD <= len(text) <= LONGEST_PASSWORD
 
 
 def _no_offer() -> Page:

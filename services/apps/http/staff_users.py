@@ -1,5 +1,6 @@
 """Routes of a merchant's staff."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +16,11 @@ from services.apps.http.shown_once import ShowsOnce, answer_once
 from services.apps.http.texts import Email, Name
 from services.apps.http.wiring import Wiring, by_caller
 from services.apps.store import merchants, staff
-from services.apps.store.staff import Member
+from services.apps.store.staff import Member, Membership, StaffUser
 from shared.auth.access import Access
-from shared.auth.guard import ApiRequest, requires
+from shared.auth.guard import ApiRequest, platform_only, requires
 from shared.contracts.model import Identifier
-from shared.http.answers import Answer, AnswerModel, many
+from shared.http.answers import Answer, AnswerModel, many, one_bytes
 from shared.http.bodies import RequestModel, read_body, read_query, shown
 from shared.http.operations import operation
 from shared.http.pages import ListQuery, page_by_time
@@ -87,6 +88,35 @@ class StaffUserView(AnswerModel):
     created_at: datetime
 
 
+class PasswordResetRequest(RequestModel):
+    model_config = shown({"email": "ada@shop.example"})
+
+    email: Email
+
+
+class MembershipView(AnswerModel):
+    """What somebody is at a merchant."""
+
+    merchant_id: str
+    role: Role
+
+
+class StaffAccountView(AnswerModel):
+    """A person, with what they are at which merchant."""
+
+    model_config = shown(
+        {
+            **{name: _USER[name] for name in ("staff_user_id", "email", "name")},
+            "memberships": [{"merchant_id": "mer_01KA6M4T2VQ6W8N3D5ZB7XJ9HC", "role": "owner"}],
+        }
+    )
+
+    staff_user_id: str
+    email: str
+    name: str
+    memberships: list[MembershipView]
+
+
 class StaffUserController(Controller):
     """The people who sign in for a merchant."""
 
@@ -150,6 +180,36 @@ class StaffUserController(Controller):
         page, token = page_by_time(found, query, lambda member: (member.created_at, member.user_id))
         return many(request, [_view(member) for member in page], token)
 
+    @post(
+        "/reset-password",
+        guards=[platform_only],
+        **operation(
+            "Reset somebody's password",
+            description=(
+                "For who has forgotten it, or whose e-mail address somebody else has taken. Their password, sessions "
+                "and open invitations end at once; what they are at their merchants stays. The next invitation that a "
+                "platform key makes for them lets them choose a password; one that a merchant makes does not, as long "
+                "as they belong to any merchant."
+            ),
+            takes=PasswordResetRequest,
+            gives=StaffAccountView,
+            problems=("NOT_FOUND",),
+            idempotent=True,
+        ),
+    )
+    async def reset_staff_password(self, request: ApiRequest, state: State) -> Answer:
+        body = await read_body(request, PasswordResetRequest)
+        wiring: Wiring = state.apps
+        by = by_caller(request, wiring.clock())
+
+        async def effect(connection: Connection) -> tuple[int, bytes]:
+            found = await wiring.staff.reset_password(connection, by, body.email)
+            if found is None:
+                raise not_found("Nobody has this e-mail address.")
+            return 200, one_bytes(request, _account(*found))
+
+        return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), by.at, effect)
+
     @delete(
         "/{staff_user_id:str}",
         guards=[REMOVE],
@@ -193,6 +253,15 @@ def _merchant(access: Access, body: StaffUserRequest) -> str:
     if body.merchant_id is None:
         raise Problem("VALIDATION_FAILED", "A platform key must name the merchant.", param="merchant_id")
     return body.merchant_id
+
+
+def _account(user: StaffUser, belongs: Sequence[Membership]) -> StaffAccountView:
+    return StaffAccountView(
+        staff_user_id=user.user_id,
+        email=user.email,
+        name=user.name,
+        memberships=[MembershipView(merchant_id=each.merchant_id, role=each.role) for each in belongs],
+    )
 
 
 def _view(member: Member) -> StaffUserView:

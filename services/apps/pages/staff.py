@@ -81,6 +81,8 @@ def join_page(csrf: str, offer: Offer, problem: str | None = None) -> str:
 def _join_form(csrf: str, offer: Offer) -> str:
     if offer.way == "sign_in":
         return '<p>Please <a href="/sign-in">sign in</a> first, and then open this link again.</p>'
+    if offer.way == "reset":
+        return "<p>Your password was reset. Ask whoever runs Throughline for a link: this one cannot set another.</p>"
     return f"""
 <form method="post" action="/join">{hidden(csrf=csrf, invitation=offer.secret, username=offer.email)}
 {"" if offer.way == "signed_in" else _join_password(is_new=offer.way == "choose")}
@@ -88,12 +90,30 @@ def _join_form(csrf: str, offer: Offer) -> str:
 
 
 def _join_password(*, is_new: bool) -> str:
+    return _password("password", "Choose a password" if is_new else "Your password", is_new=is_new)
+
+
+def _password(name: str, label: str, *, is_new: bool) -> str:
     rule = f"At least {SHORTEST_PASSWORD} characters. A few unrelated words are easy to remember and hard to guess."
-    label, complete = ("Choose a password", "new-password") if is_new else ("Your password", "current-password")
     hint = f'<p class="quiet" id="rule">{rule}</p>' if is_new else ""
-    return f"""<label for="password">{label}</label>{hint}
-<input id="password" name="password" type="password" autocomplete="{complete}" required
+    return f"""<label for="{name}">{label}</label>{hint}
+<input id="{name}" name="{name}" type="password" autocomplete="{"new" if is_new else "current"}-password" required
   maxlength="{LONGEST_PASSWORD}"{' aria-describedby="rule"' if is_new else ""}>"""
+
+
+def password_page(session: SignedIn, problem: str | None = None) -> str:
+    """Another password for who knows theirs."""
+    return page(
+        "Your password · Throughline",
+        f"""
+<main class="narrow"><h1>Change your password</h1>{alert(problem)}
+<p>Wherever else you are signed in, you will be signed out.</p>
+<form method="post" action="/account/password">{hidden(csrf=session.csrf_token, username=session.user.email)}
+{_password("password", "Your password", is_new=False)}{_password("new", "New password", is_new=True)}
+<button type="submit">Change it</button></form>
+<p class="quiet"><a href="/account">Back to your merchants</a></p></main>""",
+        session,
+    )
 
 
 _ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,64}")
@@ -158,6 +178,8 @@ def account_page(
         body += f'<p><a href="{following}">More of your merchants</a></p>'
     if place.fields:
         body += f'<p><a href="{Place().path}">All your merchants</a></p>'
+    if session.user.password_hash is not None:
+        body += '<p class="quiet"><a href="/account/password">Change your password</a></p>'
     search = _search(place.called) if place.called or place.beyond or len(memberships) > len(shown) else ""
     return page("Your merchants · Throughline", f"<main><h1>Your merchants</h1>{search}{body}</main>", session)
 

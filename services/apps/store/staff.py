@@ -100,11 +100,35 @@ async def insert_user(connection: Connection, user: StaffUser, now: datetime) ->
     )
 
 
-async def set_password(connection: Connection | Pool, user_id: str, password_hash: str, now: datetime) -> None:
-    """The person signs in with this password from now on."""
+async def set_password(connection: Connection, user_id: str, password_hash: str | None, now: datetime) -> None:
+    """The person signs in with this password from now on; without one not by a password at all."""
     await connection.execute(
         "UPDATE staff_users SET password_hash = $2, updated_at = $3 WHERE user_id = $1", user_id, password_hash, now
     )
+
+
+async def renew_hash(pool: Pool, user_id: str, before: str, password_hash: str, now: datetime) -> None:
+    """The same password with another hash, unless the person has another one by now, or none."""
+    await pool.execute(
+        "UPDATE staff_users SET password_hash = $3, updated_at = $4 WHERE user_id = $1 AND password_hash = $2",
+        user_id,
+        before,
+        password_hash,
+        now,
+    )
+
+
+async def may_choose(connection: Connection | Pool, user_id: str, invited_by: str) -> bool:
+    """Whether an invitation may give a password to the person, who has none.
+
+    One who belongs to some merchant had a password until it was reset. No merchant may come in as that person, so only
+    an invitation of a platform key will do.
+    """
+    query = """
+        SELECT NOT EXISTS (SELECT FROM staff_memberships WHERE user_id = $1)
+            OR EXISTS (SELECT FROM api_keys WHERE api_key_id = $2 AND kind = 'platform')
+    """
+    return bool(await connection.fetchval(query, user_id, invited_by))
 
 
 async def merchant_name(pool: Pool, merchant_id: str) -> str:
@@ -148,6 +172,11 @@ async def take_invitation(connection: Connection, token_hash: str) -> bool:
     return bool(
         await connection.execute("DELETE FROM staff_invitations WHERE token_hash = $1", token_hash) == "DELETE 1"
     )
+
+
+async def withdraw_invitations(connection: Connection, user_id: str) -> None:
+    """No invitation of the person is open any more, at any merchant."""
+    await connection.execute("DELETE FROM staff_invitations WHERE user_id = $1", user_id)
 
 
 async def save_membership(connection: Connection, user_id: str, merchant_id: str, role: Role, now: datetime) -> None:
@@ -252,6 +281,11 @@ async def user_of_session(pool: Pool, session_hash: str, now: datetime) -> Staff
 async def end_session(connection: Connection, session_hash: str) -> None:
     """The session is over."""
     await connection.execute("DELETE FROM staff_sessions WHERE session_hash = $1", session_hash)
+
+
+async def end_sessions(connection: Connection, user_id: str, but: str = "") -> None:
+    """The person is signed in nowhere, but in the session with this hash."""
+    await connection.execute("DELETE FROM staff_sessions WHERE user_id = $1 AND session_hash <> $2", user_id, but)
 
 
 async def lock_failures(connection: Connection, subjects: Sequence[str]) -> dict[str, Failures]:
