@@ -228,28 +228,39 @@ async def test_an_app_gives_its_token_back(scene: Scene) -> None:
     assert refused(await _refresh(scene, token), "invalid_grant")
 
 
+async def look(scene: Scene, text: str, app: Json | None = None) -> Json:
+    client, app = await scene.client(), app or scene.app
+    auth = (app["partner_app_id"], app["client_secret"])
+    answer = await client.post("/v1/oauth/introspect", data={"token": text}, auth=auth)
+    assert answer.status_code == 200
+    found: Json = answer.json()
+    return found
+
+
 async def test_an_app_looks_into_its_own_tokens_only(scene: Scene) -> None:
     token = (await scene.token(code=await scene.code())).json()
     rival = await scene.app_of(await scene.key(await scene.merchant("Rival")))
 
-    async def look(text: str, app: Json) -> Json:
-        client = await scene.client()
-        auth = (app["partner_app_id"], app["client_secret"])
-        answer = await client.post("/v1/oauth/introspect", data={"token": text}, auth=auth)
-        assert answer.status_code == 200
-        found: Json = answer.json()
-        return found
-
-    seen = await look(token["access_token"], scene.app)
+    seen = await look(scene, token["access_token"])
     assert (seen["active"], seen["scope"], seen["token_type"]) == (True, "orders.read", "Bearer")
     assert (seen["client_id"], seen["mode"]) == (scene.app["partner_app_id"], "test")
-    assert (await look(token["refresh_token"], scene.app))["active"] is True
+    assert (await look(scene, token["refresh_token"]))["active"] is True
     for text in (token["access_token"], token["refresh_token"], "x"):
-        assert await look(text, rival) == {"active": False}
+        assert await look(scene, text, rival) == {"active": False}
     head, body, _ = token["access_token"].split(".")
-    assert await look(f"{head}.{body}.", scene.app) == {"active": False}
+    assert await look(scene, f"{head}.{body}.") == {"active": False}
     await _refresh(scene, token)
-    assert await look(token["refresh_token"], scene.app) == {"active": False}
+    assert await look(scene, token["refresh_token"]) == {"active": False}
+
+
+async def test_a_token_that_is_refused_everywhere_is_not_active(scene: Scene) -> None:
+    await scene.with_people()
+    token = (await scene.token(code=await scene.code())).json()
+    for status, active in (("suspended", False), ("active", True), ("closed", False)):
+        changed = await scene.stack.platform.patch(f"/v1/merchants/{scene.merchant_id}", json={"status": status})
+        assert changed.status_code == 200, changed.text
+        for text in (token["access_token"], token["refresh_token"]):
+            assert (await look(scene, text))["active"] is active
 
 
 # Lost answers

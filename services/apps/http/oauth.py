@@ -27,7 +27,7 @@ from services.apps.http.oauth_models import (
 )
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.oauth import ACCESS_LASTS, Presented, Refresh, Tokens
-from services.apps.store import installs, partner_apps, tokens
+from services.apps.store import installs, merchants, partner_apps, tokens
 from shared.auth.keys import hash_credential
 from shared.auth.tokens import GRANT_CLAIM
 from shared.contracts.model import Actor
@@ -267,6 +267,10 @@ async def _introspected(wiring: Wiring, app: PartnerApp, token: str) -> Introspe
     grant_id = claims[GRANT_CLAIM] if claims else refresh.grant_id if refresh else None
     grant = None if grant_id is None else await installs.read_grant(wiring.pool, grant_id)
     if grant is None or grant.app_id != app.app_id or grant.status != "active":
+        return inactive
+    merchant = await merchants.read(wiring.pool, grant.merchant_id)
+    if merchant is None or merchant.status != "active":
+        # The install rests: every service refuses what it has.
         return inactive
     shared: dict[str, Any] = {
         "active": True,
