@@ -11,7 +11,7 @@ import pytest
 
 from services.apps.core.authorization import challenge_of
 from tests.apps import run
-from tests.people import APP, READ, REDIRECT, Json, Person, Town, query_of
+from tests.people import APP, READ, REDIRECT, REFUND, Json, Person, Town, query_of
 from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.servers
@@ -347,6 +347,26 @@ async def test_every_act_is_in_the_audit_log(town: Town) -> None:
         "partner_app.secret_rotated",
         "partner_app.deleted",
     ]
+
+
+async def test_the_audit_log_says_what_an_app_asked_for_and_asks_for_now(town: Town) -> None:
+    developer_id = await town.merchant()
+    developer = await town.key(developer_id)
+    app = await town.app_of(developer)
+    path = f"{APPS}/{app['partner_app_id']}"
+    wider = [READ | {"required_scopes": ["orders.read", "refunds.write"]}, REFUND | {"optional": False}]
+    budget = {"effect": "refund", "limit_money": {"amount": 5_000, "currency": "EUR"}, "period": "day"}
+    await developer.patch(path, json={"manifest": wider})
+    await developer.patch(path, json={"money_budgets": [budget]})
+    await developer.patch(path, json={"name": "Other"})
+    query = {"merchant_id": developer_id, "target_id": app["partner_app_id"]}
+    entries = data(await town.stack.platform.get("/v1/audit-log", params=query))
+    named, budgeted, widened, created = (entry["changes"] for entry in entries)
+    before = [READ | {"optional": False}, REFUND]
+    assert created["manifest"] == {"from": None, "to": before}
+    assert widened == {"manifest": {"from": before, "to": [wider[0] | {"optional": False}, wider[1]]}}
+    assert budgeted == {"money_budgets": {"from": [], "to": [budget]}}
+    assert named == {"name": {"from": "Packing lists", "to": "Other"}}
 
 
 async def _log(town: Town, merchant_id: str) -> list[tuple[str, Json]]:

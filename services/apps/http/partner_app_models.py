@@ -216,7 +216,7 @@ def app_view(app: PartnerApp, secrets: list[SecretRow], client_secret: str | Non
         redirect_uris=list(app.redirect_uris),
         manifest=[permission_model(each) for each in app.manifest],
         default_permission_ids=list(app.default_permission_ids),
-        money_budgets=[_budget_model(each) for each in app.money_budgets],
+        money_budgets=[budget_model(each) for each in app.money_budgets],
         client_secret=client_secret,
         client_secrets=[
             ClientSecretView(hint=each.hint, created_at=each.created_at, ends_at=each.ends_at) for each in secrets
@@ -238,7 +238,7 @@ def permission_model(permission: Permission) -> PermissionModel:
     )
 
 
-def _budget_model(budget: MoneyBudget) -> MoneyBudgetModel:
+def budget_model(budget: MoneyBudget) -> MoneyBudgetModel:
     money = PositiveAmountMoney(amount=budget.limit_money.amount, currency=budget.limit_money.currency)
     return MoneyBudgetModel(effect=budget.effect, limit_money=money, period=budget.period)
 

@@ -17,6 +17,8 @@ from services.apps.http.partner_app_models import (
     PartnerAppRequest,
     PartnerAppView,
     app_view,
+    budget_model,
+    permission_model,
 )
 from services.apps.http.shown_once import answer_once
 from services.apps.http.wiring import Wiring, by_caller
@@ -69,7 +71,7 @@ class PartnerAppController(Controller):
         async def effect(connection: Connection) -> PartnerAppView:
             await partner_apps.insert(connection, app)
             await partner_apps.insert_secret(connection, row)
-            await _note(connection, by, "created", app)
+            await _note(connection, by, "created", app, changes_between({}, _noted(app)))
             return app_view(app, [row], secret)
 
         return await answer_once(request, wiring, 201, effect)
@@ -244,8 +246,9 @@ def _noted(app: PartnerApp) -> JsonObject:
     return {
         "name": app.name,
         "redirect_uris": list(app.redirect_uris),
-        "permission_ids": [permission.permission_id for permission in app.manifest],
+        "manifest": [permission_model(each).model_dump(mode="json") for each in app.manifest],
         "default_permission_ids": list(app.default_permission_ids),
+        "money_budgets": [budget_model(each).model_dump(mode="json") for each in app.money_budgets],
     }
 
 
