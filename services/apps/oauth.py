@@ -216,7 +216,7 @@ class OAuth:
                 await installing.revoke(connection, by, install, owned, [grant.grant_id])
                 return _refused_code()
             await tokens.replace_refresh(connection, unheard.token_hash)
-            found = await self._issue(connection, grant, unheard.family_id, by)
+            found = await self._issue(connection, grant, unheard.family_id, by, unheard)
         else:
             usable = code.status == "fresh" and by.at < code.expires_at and grant.status != "revoked"
             if not (right and usable and open_for_business):
@@ -247,11 +247,18 @@ class OAuth:
             return TokenError("invalid_scope", "scope names more than the merchant has granted.")
         if unheard is not None:
             await tokens.replace_refresh(connection, unheard.token_hash)
-        found = await self._issue(connection, grant, token.family_id, by)
+        found = await self._issue(connection, grant, token.family_id, by, unheard)
         await tokens.use_refresh(connection, token_hash, _given(found, asked.idempotency_key))
         return found
 
-    async def _issue(self, connection: Connection, grant: EnvironmentGrant, family_id: str, by: By) -> Tokens:
+    async def _issue(
+        self,
+        connection: Connection,
+        grant: EnvironmentGrant,
+        family_id: str,
+        by: By,
+        instead_of: RefreshToken | None = None,
+    ) -> Tokens:
         secret = new_secret("refresh")
         row = RefreshToken(
             token_hash=hash_credential(secret),
@@ -259,7 +266,7 @@ class OAuth:
             grant_id=grant.grant_id,
             family_id=family_id,
             status="active",
-            created_at=by.at,
+            created_at=by.at if instead_of is None else instead_of.created_at,
             expires_at=by.at + REFRESH_LASTS,
         )
         await tokens.insert_refresh(connection, row)

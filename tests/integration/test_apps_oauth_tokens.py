@@ -9,6 +9,7 @@ import pytest
 
 from services.apps.core.authorization import challenge_of
 from shared.http.problems import PROBLEM_JSON
+from tests.apps import run
 from tests.oauth_scene import AUTHORIZE, VERIFIER, Scene, refused
 from tests.people import Json, query_of
 from tests.stack import eventually
@@ -329,6 +330,28 @@ async def test_a_code_that_is_repeated_with_another_verifier_ends_what_it_gave(s
     token = (await scene.token(code=code, key="mine")).json()
     assert refused(await scene.token(code=code, key="mine", code_verifier="w" * 64), "invalid_grant")
     await _all_is_shut(scene, token)
+
+
+@pytest.mark.parametrize("of_a_code", [True, False])
+async def test_what_was_lost_can_be_asked_for_within_a_day_of_the_first_time(scene: Scene, of_a_code: bool) -> None:
+    code = await scene.code()
+    first = (await scene.token(code=code, key="mine")).json()
+    grant_id = first["environment_grant_id"]
+
+    async def repeat() -> httpx2.Response:
+        return await (scene.token(code=code, key="mine") if of_a_code else _refresh(scene, first, key="mine"))
+
+    async def hours_pass(hours: int) -> None:
+        earlier = "UPDATE refresh_tokens SET created_at = created_at - make_interval(hours => $2) WHERE grant_id = $1"
+        await run(scene.stack, earlier, grant_id, hours)
+
+    assert (await repeat()).status_code == 200
+    await hours_pass(23)
+    again = await repeat()
+    assert again.status_code == 200, again.text
+    await hours_pass(2)
+    assert refused(await repeat(), "invalid_grant"), "no repeat begins the day anew"
+    await _all_is_shut(scene, again.json())
 
 
 async def test_a_key_must_be_one(scene: Scene) -> None:

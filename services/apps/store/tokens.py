@@ -51,6 +51,7 @@ class RefreshToken:
     family_id: str
     status: RefreshStatus
     created_at: datetime
+    """When the code or token of before first gave one: what is given anew keeps the time of what it replaces."""
     expires_at: datetime
     given: Given | None = None
 
