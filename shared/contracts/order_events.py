@@ -222,6 +222,8 @@ class RefundReserved(Message):
     effect: RefundEffect
     allocation: tuple[Allocation, ...]
     reason: str | None = None
+    anew: bool = False
+    """The refund was known: nothing that was reserved, sent or released of it before counts for this reservation."""
 
 
 class RefundRecorded(Message):

@@ -1,7 +1,9 @@
 """Schedules that would let two channels collect the same money, or one refund be sent without being set aside."""
 
+from services.orders.core.evolve import evolve
 from services.orders.core.state import Order
 from shared.contracts import order_commands as c
+from shared.contracts.order_events import RefundReleased, RefundReserved
 from shared.contracts.order_parts import Tender
 from tests.unit.test_orders_money import (
     NOW,
@@ -122,3 +124,53 @@ def test_a_channel_names_one_payment_by_one_reference() -> None:
         payment_id="pay_9", payment_reference="psp-1", amount_minor=4500, currency="EUR", tender=web
     )
     assert event_names(order, again) == []
+
+
+def test_a_refund_that_was_sent_after_its_release_is_set_aside_anew_as_a_whole() -> None:
+    order = accepted(new_order(9000), capture(9000))
+    order = accepted(accepted(order, reserve(5000)), c.ReleaseRefund(refund_id="ref_1"))
+    order = accepted(order, refund(5000))
+    order = accepted(order, reserve(4000))
+    assert order.refund_reserved == 4000
+    assert event_names(order, reserve(4000)) == []
+    assert refused(order, reserve(1, 2)).code == "REFUND_EXCEEDS_COLLECTED"
+
+
+def test_a_refund_that_was_sent_before_it_was_ever_reserved_is_set_aside_as_a_whole() -> None:
+    order = accepted(accepted(new_order(9000), capture(9000)), refund(5000))
+    order = accepted(order, reserve(4000))
+    assert order.refund_reserved == 4000
+    assert event_names(order, reserve(4000)) == []
+    assert refused(order, reserve(1, 2)).code == "REFUND_EXCEEDS_COLLECTED"
+
+
+def test_what_a_refund_sent_before_is_not_counted_against_its_new_plan() -> None:
+    order = accepted(accepted(new_order(200), capture(100)), capture(100, 2))
+    order = accepted(accepted(order, reserve(50)), refund(30).model_copy(update={"payment_id": "pay_2"}))
+    order = accepted(order, c.ReleaseRefund(refund_id="ref_1"))
+    order = accepted(order, reserve(20))
+    other = accepted(order, reserve(70, 2))
+    planned = [{part.payment_id: part.amount_minor for part in each.allocation} for each in other.refunds]
+    assert planned == [{"pay_2": 20}, {"pay_2": 50, "pay_1": 20}]
+
+
+def test_what_was_reserved_again_before_reservations_said_so_counts_as_it_did() -> None:
+    """History that is kept gives the order that is kept beside it."""
+    reserved = {"refund_id": "ref_1", "effect": "reduce_total", "allocation": []}
+    order = accepted(new_order(9000), capture(9000))
+    for event in (
+        RefundReserved.model_validate({**reserved, "amount_minor": 5000}),
+        RefundReleased(refund_id="ref_1", amount_minor=5000),
+        RefundReserved.model_validate({**reserved, "amount_minor": 4000}),
+    ):
+        order = evolve(order, event, NOW)
+    kept = order.refund("ref_1")
+    assert kept is not None
+    assert (kept.reserved, kept.released, kept.sent_before, kept.open) == (9000, 5000, 0, 4000)
+
+
+def test_a_refund_of_before_that_comes_back_leaves_the_new_reservation_alone() -> None:
+    order = accepted(accepted(new_order(9000), capture(9000)), refund(5000))
+    order = accepted(order, reserve(4000))
+    order = accepted(order, c.ReverseRefund(refund_id="ref_1", refund_reference="r-1"))
+    assert (order.net_collected, order.refund_reserved) == (9000, 4000)

@@ -280,6 +280,8 @@ def _refunds(order: Order, event: RefundReserved | RefundReleased) -> tuple[Refu
     known = order.refund(event.refund_id)
     if isinstance(event, RefundReserved):
         refund = known or Refund(event.refund_id, event.effect)
+        if event.anew:
+            refund = replace(refund, reserved=0, released=0, sent_before=len(refund.legs))
         reserved = refund.reserved + event.amount_minor
         refund = replace(refund, reserved=reserved, allocation=event.allocation, reason=event.reason)
         return _swap(order.refunds, known, refund)
@@ -311,7 +313,7 @@ def _refund_reversed(order: Order, event: RefundReversed) -> Order:
         return order
     undone = replace(refund, legs=_swap(refund.legs, sent, replace(sent, reversed=True)))
     # The money is ours again and no longer set aside: whoever still wants to refund it reserves it anew.
-    undone = replace(undone, released=undone.released + min(sent.amount, undone.open))
+    undone = replace(undone, released=undone.released + max(0, undone.open - refund.open))
     # A canceled order stays worth nothing: what came back to us is a credit of the buyer again.
     returned = order.returned if order.status == "canceled" else order.returned - sent.returned
     order = replace(order, refunds=_swap(order.refunds, refund, undone), returned=returned)

@@ -39,6 +39,7 @@ def reserve(order: Order, command: ReserveRefund) -> list[OrderEvent] | Refusal:
             effect=command.effect,
             allocation=allocation,
             reason=command.reason,
+            anew=known is not None,
         )
     ]
 
@@ -72,7 +73,7 @@ def _free(order: Order, leg: Payment) -> int:
     for refund in order.refunds:
         if refund.open:
             planned = sum(part.amount_minor for part in refund.allocation if part.payment_id == leg.payment_id)
-            sent = sum(out.amount for out in refund.legs if out.payment_id == leg.payment_id and not out.reversed)
+            sent = sum(out.amount for out in refund.sent if out.payment_id == leg.payment_id)
             set_aside += min(refund.open, max(0, planned - sent))
     return max(0, leg.refundable - set_aside)
 

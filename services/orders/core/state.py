@@ -136,7 +136,7 @@ class RefundLeg:
 
 @immutable
 class Refund:
-    """A reservation of money to give back, and what became of it."""
+    """A reservation of money to give back, and what became of it: the newest one, where it was reserved anew."""
 
     refund_id: str
     effect: RefundEffect
@@ -145,15 +145,22 @@ class Refund:
     allocation: tuple[Allocation, ...] = ()
     legs: tuple[RefundLeg, ...] = ()
     reason: str | None = None
+    sent_before: int = 0
+    """How many of the legs are older than the reservation."""
 
     @property
     def recorded(self) -> int:
         return sum(leg.amount for leg in self.legs if not leg.reversed)
 
     @property
+    def sent(self) -> tuple[RefundLeg, ...]:
+        """What went back, and did not come again, since the money was reserved."""
+        return tuple(leg for leg in self.legs[self.sent_before :] if not leg.reversed)
+
+    @property
     def open(self) -> int:
         """Still set aside: neither sent nor released."""
-        return max(0, self.reserved - self.released - self.recorded)
+        return max(0, self.reserved - self.released - sum(leg.amount for leg in self.sent))
 
 
 @immutable

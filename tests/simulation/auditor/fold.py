@@ -229,7 +229,7 @@ class Fold:
             refund = self.refunds[data["refund_id"]] = Refund(data.get("effect", ""))
         match kind:
             case "refund_reserved":
-                refund.reserved += data["amount_minor"]
+                refund.reserved, refund.released, refund.before = data["amount_minor"], 0, frozenset(refund.legs)
                 refund.allocation = data["allocation"]
             case "refund_released":
                 refund.released += data["amount_minor"]
@@ -247,7 +247,8 @@ class Fold:
         """The money is ours again and not set aside; a canceled order stays worth nothing."""
         amount, returned, _, payment_id = refund.legs[reference]
         refund.legs[reference][2] = True
-        refund.released += min(int(amount), refund.open)
+        if reference not in refund.before:
+            refund.released += min(int(amount), refund.open)
         self.legs[str(payment_id)].refunded -= int(amount)
         if self.status != "canceled":
             self.returned -= int(returned)

@@ -53,11 +53,15 @@ class Lease:
 
 @dataclass(slots=True)
 class Refund:
-    """Legs by reference: amount, what it returned, whether it was reversed, payment id."""
+    """Legs by reference: amount, what it returned, whether it was reversed, payment id.
+
+    What is reserved and released is of the newest reservation, for which only legs that are not of before count.
+    """
 
     effect: str
     reserved: int = 0
     released: int = 0
+    before: frozenset[str] = frozenset()
     legs: dict[str, list[int | bool | str]] = field(default_factory=dict)
     allocation: list[Json] = field(default_factory=list)
 
@@ -67,7 +71,8 @@ class Refund:
 
     @property
     def open(self) -> int:
-        return max(0, self.reserved - self.released - self.recorded)
+        earlier = sum(int(self.legs[reference][0]) for reference in self.before if not self.legs[reference][2])
+        return max(0, self.reserved - self.released - (self.recorded - earlier))
 
 
 def line_total(line: Json) -> int:

@@ -62,6 +62,8 @@ async def given_back(life: Life) -> None:
     match life.random.randrange(5):
         case 0:
             await life.ask(order, "release_refund", refund_id=refunds[0])
+            if life.chance(2):
+                await _sent_after_all(life, order, payment, refunds[0], amounts[0])
             await life.ask(order, "reserve_refund", refund_id=refunds[1], amount_minor=amounts[1], effect=effect)
         case 1:
             await life.answered(order, captured)
@@ -72,6 +74,16 @@ async def given_back(life: Life) -> None:
                 await life.ask(order, "reverse_refund", **sent)
             if life.chance(4):
                 await life.ask(order, "cancel_order")
+
+
+async def _sent_after_all(life: Life, order: Buying, payment: Json, refund_id: str, amount: int) -> None:
+    """Part of it goes back although it was let go; the rest is set aside again."""
+    part = max(1, amount // 3)
+    sent: Json = {"refund_id": refund_id, "refund_reference": life.reference()}
+    await life.ask(order, "record_refund", amount_minor=part, **sent, **payment)
+    await life.ask(order, "reserve_refund", refund_id=refund_id, amount_minor=max(1, amount - part))
+    if life.chance(3):
+        await life.ask(order, "reverse_refund", **sent)
 
 
 async def muddled(life: Life) -> None:
