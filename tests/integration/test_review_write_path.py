@@ -3,22 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from time import thread_time
 from typing import Any
 
+import orjson
 import pytest
 
 from services.orders.aggregate import Numbers, OrderAggregates
 from services.orders.core.state import Order
 from services.orders.history import order_as_of
 from services.orders.numbers import OrderNumbers
+from services.orders.store.history import HistoryRow, new_versions
 from services.orders.store.search import read_order
 from shared import inbox, processor
 from shared.contracts import order_commands as c
 from shared.contracts.model import Actor
-from shared.contracts.order_parts import LineItem
+from shared.contracts.order_events import LineItemUpdated
+from shared.contracts.order_parts import LineItem, Tax
 from shared.ids import new_id
+from shared.immutable import replace
 from shared.postgres import Connection, Pool, transaction
 from shared.processor import CommandProcessor, Done, Incoming
+from shared.writes import write
 from tests.stack import Stack, Tenant, eventually
 
 pytestmark = pytest.mark.servers
@@ -136,6 +142,38 @@ async def test_the_past_has_no_gap_where_clocks_differ(pool: Pool, seconds: tupl
     past, _ = found
     assert (past.version, past.captured) == (3, 3000)
     assert await order_as_of(pool, order, version=None, at=NINE - timedelta(seconds=1)) is None
+
+
+async def test_others_are_served_while_a_long_history_is_read(pool: Pool) -> None:
+    taxes = (Tax(name="VAT", percentage="19", inclusive=True),)
+    lines = [
+        LineItem(line_item_id=f"li_{number}", name="Thing", unit_price_minor=1_000, taxes=taxes)
+        for number in range(300)
+    ]
+    order_id, edits = new_id("ord"), 500
+    await worker(pool).run([told(order_id, c.CreateOrder(currency="EUR", line_items=tuple(lines)))])
+    order = await read_order(pool, order_id, "mer_review", "test")
+    assert order is not None
+    async with transaction(pool) as connection:
+        await write(connection, new_versions([_edited(order, lines, edit) for edit in range(edits)]))
+    pauses = []
+    reading = asyncio.create_task(order_as_of(pool, replace(order, version=edits + 1), version=edits + 1, at=None))
+    while not reading.done():
+        since = thread_time()
+        await asyncio.sleep(0)
+        pauses.append(thread_time() - since)
+    found = await reading
+    assert found is not None
+    last = {edit % len(lines): 2_000 + edit for edit in range(edits)}
+    assert (found[0].version, found[0].pricing.total) == (edits + 1, sum(last.values()))
+    assert max(pauses) < 0.3, "seconds of work at once"
+
+
+def _edited(order: Order, lines: Sequence[LineItem], edit: int) -> HistoryRow:
+    line = lines[edit % len(lines)].model_copy(update={"unit_price_minor": 2_000 + edit})
+    event = {"type": LineItemUpdated.wire_type, "data": {"line_item": line.model_dump(mode="json")}}
+    payload = orjson.dumps({"events": [event]})
+    return HistoryRow(order.order_id, edit + 2, LineItemUpdated.wire_type, payload, order.created_at)
 
 
 async def test_what_a_failover_lost_is_not_remembered(pool: Pool) -> None:

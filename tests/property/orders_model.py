@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from services.orders.core.decide import Decision, DecisionContext, decide_and_apply
-from services.orders.core.evolve import fold
+from services.orders.core.evolve import fold, follow, summed
 from services.orders.core.refusal import Refusal
 from services.orders.core.state import Order
 from shared.contracts import order_commands as c
@@ -146,6 +146,15 @@ class Story:
         for version, events, at in self.history:
             order = fold(order, "ord_1", version, events, at)
         return order
+
+    def followed(self) -> list[Order]:
+        """The order at each version, with sums that were worked out for that version only."""
+        order: Order | None = None
+        found = []
+        for version, events, at in self.history:
+            order = follow(order, "ord_1", version, events, at)
+            found.append(summed(order))
+        return found
 
 
 def assert_identities(order: Order, now: datetime) -> None:

@@ -39,9 +39,12 @@ def test_identities_hold_after_every_command(creation: c.CreateOrder, told: list
 @given(creations, steps)
 def test_history_alone_gives_the_order(creation: c.CreateOrder, told: list[tuple[c.OrderCommand, int]]) -> None:
     story = Story.begun(creation)
+    versions = [story.order]
     for command, seconds in told:
-        story.tell(command, seconds)
+        decided = story.tell(command, seconds)
+        versions += [story.order] if isinstance(decided, Decision) and decided.events else []
     assert story.replayed() == story.order
+    assert story.followed() == versions
     assert [version for version, _, _ in story.history] == list(range(1, story.order.version + 1))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypeVar, assert_never
+from typing import TypeVar, assert_never, get_args
 
 from services.orders.core.pricing import price
 from services.orders.core.state import Capture, Lease, Order, Payment, Refund, RefundLeg, Settlement
@@ -55,6 +55,22 @@ def fold(order: Order | None, order_id: str, version: int, events: Iterable[Orde
     return replace(known, version=version, updated_at=at, settlement=_settle(known.payments))
 
 
+def follow(order: Order | None, order_id: str, version: int, events: Iterable[OrderEvent], at: datetime) -> Order:
+    """As `fold`, but for the sums, which `summed` works out after the last version: there may be thousands."""
+    for event in events:
+        if isinstance(event, OrderCreated):
+            order = _create(order_id, event, at)
+        else:
+            known = _known(order)
+            order = _changed(_priced(known) if isinstance(event, OrderCanceled) else known, event, at)
+    return replace(_known(order), version=version, updated_at=at)
+
+
+def summed(order: Order) -> Order:
+    """The order with its totals and its settlement, as `fold` would have left it."""
+    return replace(_priced(order), settlement=_settle(order.payments))
+
+
 def _settle(payments: Iterable[Payment]) -> Settlement:
     authorized = captured = refunded = 0
     for leg in payments:
@@ -91,8 +107,18 @@ def _create(order_id: str, event: OrderCreated, at: datetime) -> Order:
     )
 
 
+def _priced(order: Order) -> Order:
+    return replace(order, pricing=price(order.lines, order.charges, order.discounts, order.tip))
+
+
 def evolve(order: Order, event: OrderEvent, at: datetime) -> Order:
     """The order after `event`, which was recorded at `at`."""
+    after = _changed(order, event, at)
+    return _priced(after) if isinstance(event, _EDITS) else after
+
+
+def _changed(order: Order, event: OrderEvent, at: datetime) -> Order:
+    """With the totals of before, where an edit changed the parts."""
     match event:
         case PaymentAuthorized():
             return _authorized(order, event, at)
@@ -140,6 +166,7 @@ Edit = (
     | DiscountRemoved
     | TipSet
 )
+_EDITS = get_args(Edit)
 
 
 def _edited(order: Order, event: Edit) -> Order:
@@ -168,8 +195,7 @@ def _edited(order: Order, event: Edit) -> Order:
             tip = event.tip_minor
         case _:
             assert_never(event)
-    pricing = price(lines, charges, discounts, tip)
-    return replace(order, lines=lines, charges=charges, discounts=discounts, tip=tip, pricing=pricing)
+    return replace(order, lines=lines, charges=charges, discounts=discounts, tip=tip)
 
 
 def _swap(items: tuple[T, ...], old: T | None, new: T) -> tuple[T, ...]:

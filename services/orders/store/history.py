@@ -35,27 +35,26 @@ _HISTORY = (
 )
 
 
-async def read_history(
-    pool: Pool, order_id: str, *, up_to: int | None = None, until: datetime | None = None
-) -> list[HistoryRow]:
-    """The versions of an order in order, up to a version or a moment (inclusive), without a gap.
-
-    A version counts as recorded by then when a later one was: the clocks of two workers may differ.
-    """
+async def read_history(pool: Pool, order_id: str, first: int, last: int) -> list[HistoryRow]:
+    """These versions of an order, both ends included, in order."""
     rows = await pool.fetch(
         """
         SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
-        WHERE order_id = $1 AND ($2::integer IS NULL OR version <= $2)
-            AND ($3::timestamptz IS NULL OR version <= (
-                SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $3
-            ))
-        ORDER BY version
+        WHERE order_id = $1 AND version BETWEEN $2 AND $3 ORDER BY version
         """,
         order_id,
-        up_to,
-        until,
+        first,
+        last,
     )
     return [_history_row(row) for row in rows]
+
+
+async def version_by(pool: Pool, order_id: str, moment: datetime) -> int | None:
+    """The last version that was recorded by then, and with it all before it: the clocks of two workers may differ."""
+    found: int | None = await pool.fetchval(
+        "SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $2", order_id, moment
+    )
+    return found
 
 
 async def page_of_history(pool: Pool, order_id: str, below: int | None, limit: int) -> list[HistoryRow]:

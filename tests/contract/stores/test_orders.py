@@ -10,7 +10,7 @@ import pytest
 
 from services.orders import jobs
 from services.orders.core.state import Lease
-from services.orders.store.history import new_versions, page_of_history, read_history
+from services.orders.store.history import new_versions, page_of_history, read_history, version_by
 from services.orders.store.numbers import take_numbers
 from services.orders.store.orders import OrderCache, changed_orders, expired_leases, lock_orders, new_orders
 from services.orders.store.search import new_words, read_order
@@ -127,22 +127,24 @@ async def test_two_first_numbers_of_a_tenant(orders: Store) -> None:
     assert sorted(await asyncio.gather(*(take(1) for _ in range(5)))) == [1003, 1004, 1005, 1006, 1007]
 
 
-async def test_history_is_read_up_to_a_version_or_a_moment(orders: Store) -> None:
+async def test_history_is_read_in_parts_up_to_a_version_or_a_moment(orders: Store) -> None:
     rows = history("ord_1", 1, 2, 3, 4)
     early = replace(rows[3], recorded_at=rows[1].recorded_at)
     async with transaction(orders.pool) as connection:
         await write(connection, new_versions([early, *rows[:3], *history("ord_2", 1)]))
 
-    async def versions(up_to: int | None = None, seconds: float | None = None) -> list[int]:
-        until = None if seconds is None else NOW + seconds * SECOND
-        return [row.version for row in await read_history(orders.pool, "ord_1", up_to=up_to, until=until)]
+    async def versions(first: int, last: int) -> list[int]:
+        return [row.version for row in await read_history(orders.pool, "ord_1", first, last)]
 
-    assert [await versions(), await versions(2), await versions(9)] == [[1, 2, 3, 4], [1, 2], [1, 2, 3, 4]]
-    assert [await versions(seconds=0.5), await versions(seconds=1), await versions(seconds=1.9)] == [[], [1], [1]]
-    assert await versions(seconds=2) == [1, 2, 3, 4], "version 4 was recorded by then, so the third counts too"
-    assert await versions(2, seconds=2) == [1, 2]
-    assert await read_history(orders.pool, "ord_3") == []
-    [first] = await read_history(orders.pool, "ord_2")
+    async def by(seconds: float) -> int | None:
+        return await version_by(orders.pool, "ord_1", NOW + seconds * SECOND)
+
+    assert [await versions(1, 4), await versions(2, 3), await versions(4, 9)] == [[1, 2, 3, 4], [2, 3], [4]]
+    assert [await by(0.5), await by(1), await by(1.9)] == [None, 1, 1]
+    assert await by(2) == 4, "version 4 was recorded by then, so the third counts too"
+    assert await version_by(orders.pool, "ord_3", NOW + 9 * SECOND) is None
+    assert await read_history(orders.pool, "ord_3", 1, 9) == []
+    [first] = await read_history(orders.pool, "ord_2", 1, 9)
     assert (first.order_id, first.type, first.payload, first.recorded_at) == (
         "ord_2",
         "orders.order_edited.v1",
@@ -166,7 +168,7 @@ async def test_a_version_is_in_the_history_once(orders: Store) -> None:
         await write(connection, new_versions(history("ord_1", 1)))
         with pytest.raises(asyncpg.UniqueViolationError):
             await write(connection, new_versions(history("ord_1", 2, 1)))
-    assert [row.version for row in await read_history(orders.pool, "ord_1")] == [1]
+    assert [row.version for row in await read_history(orders.pool, "ord_1", 1, 9)] == [1]
 
 
 async def broken(orders: Store) -> list[int]:

@@ -96,19 +96,17 @@ def _versions(t: Transaction, order_id: str) -> list[Values]:
 @statement(
     """
     SELECT order_id, version, type, payload::text AS payload, recorded_at FROM order_events
-    WHERE order_id = $1 AND ($2::integer IS NULL OR version <= $2)
-        AND ($3::timestamptz IS NULL OR version <= (
-            SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $3
-        ))
-    ORDER BY version
+    WHERE order_id = $1 AND version BETWEEN $2 AND $3 ORDER BY version
     """
 )
-def read_history(t: Transaction, order_id: str, up_to: int | None, until: datetime | None) -> Rows:
-    rows = _versions(t, order_id)
-    if until is not None:
-        last = max((row["version"] for row in rows if row["recorded_at"] <= until), default=0)
-        rows = [row for row in rows if row["version"] <= last]
-    return picked((row for row in rows if up_to is None or row["version"] <= up_to), _HISTORY)
+def read_history(t: Transaction, order_id: str, first: int, last: int) -> Rows:
+    return picked((row for row in _versions(t, order_id) if first <= row["version"] <= last), _HISTORY)
+
+
+@statement("SELECT max(version) FROM order_events WHERE order_id = $1 AND recorded_at <= $2")
+def version_by(t: Transaction, order_id: str, moment: datetime) -> Rows:
+    versions = (row["version"] for row in _versions(t, order_id) if row["recorded_at"] <= moment)
+    return [{"max": max(versions, default=None)}]
 
 
 @statement(
