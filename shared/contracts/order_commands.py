@@ -25,6 +25,8 @@ from shared.contracts.model import (
     Timestamp,
 )
 from shared.contracts.order_parts import (
+    MAX_CHARGES,
+    MAX_DISCOUNTS,
     MAX_LINES,
     Allocation,
     Charge,
@@ -64,8 +66,8 @@ class CreateOrder(Message):
     source: Source = "api"
     draft: bool = False
     line_items: Annotated[tuple[LineItem, ...], Field(max_length=MAX_LINES)] = ()
-    charges: Annotated[tuple[Charge, ...], Field(max_length=50)] = ()
-    discounts: Annotated[tuple[Discount, ...], Field(max_length=50)] = ()
+    charges: Annotated[tuple[Charge, ...], Field(max_length=MAX_CHARGES)] = ()
+    discounts: Annotated[tuple[Discount, ...], Field(max_length=MAX_DISCOUNTS)] = ()
     tip_minor: AmountMinor = 0
     context: Context = Context()
     metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]

@@ -18,6 +18,7 @@ RefundEffect = Literal["reduce_total", "reopen_balance"]
 MAX_METADATA_KEYS = 50
 MAX_LINES = 500
 """Lines of one order; a snapshot of that many stays well below Kafka's largest message."""
+MAX_CHARGES = MAX_DISCOUNTS = 50
 
 
 def _plain(text: str) -> str:

@@ -33,7 +33,15 @@ from shared.contracts.order_events import (
     OrderEvent,
     TipSet,
 )
-from shared.contracts.order_parts import MAX_LINES, MAX_METADATA_KEYS, Charge, Discount, LineItem
+from shared.contracts.order_parts import (
+    MAX_CHARGES,
+    MAX_DISCOUNTS,
+    MAX_LINES,
+    MAX_METADATA_KEYS,
+    Charge,
+    Discount,
+    LineItem,
+)
 from shared.money import format_money
 
 EditCommand = (
@@ -70,7 +78,7 @@ def _change(order: Order, command: EditCommand) -> OrderEvent | Refusal | None:
     """The event, `None` where it is already so, or a refusal for what is not there."""
     match command:
         case AddLineItem(line_item=line):
-            return _add(line, _find(order.lines, line.line_item_id), LineItemAdded(line_item=line))
+            return _add(line, order.lines, LineItemAdded(line_item=line))
         case UpdateLineItem():
             return _updated_line(order, command)
         case RemoveLineItem(line_item_id=line_item_id):
@@ -81,13 +89,13 @@ def _change(order: Order, command: EditCommand) -> OrderEvent | Refusal | None:
                 return Refusal("VALIDATION_FAILED", "A discount names this line: remove the discount first.")
             return LineItemRemoved(line_item_id=line_item_id)
         case AddCharge(charge=charge):
-            return _add(charge, _find(order.charges, charge.charge_id), ChargeAdded(charge=charge))
+            return _add(charge, order.charges, ChargeAdded(charge=charge))
         case UpdateCharge():
             return _updated_charge(order, command)
         case RemoveCharge(charge_id=charge_id):
             return ChargeRemoved(charge_id=charge_id) if _find(order.charges, charge_id) else _missing("charge")
         case ApplyDiscount(discount=discount):
-            return _add(discount, _find(order.discounts, discount.discount_id), DiscountApplied(discount=discount))
+            return _add(discount, order.discounts, DiscountApplied(discount=discount))
         case RemoveDiscount(discount_id=discount_id):
             known = _find(order.discounts, discount_id)
             return DiscountRemoved(discount_id=discount_id) if known else _missing("discount")
@@ -112,10 +120,22 @@ def _find(pieces: Sequence[Piece], wanted: str) -> Piece | None:
     return next((piece for piece in pieces if _id_of(piece) == wanted), None)
 
 
-def _add(new: Piece, known: Piece | None, event: OrderEvent) -> OrderEvent | Refusal | None:
-    if known is None:
-        return event
-    return None if known == new else Refusal("VALIDATION_FAILED", f"{_id_of(new)} is on the order already.")
+_MOST: dict[type[Piece], tuple[int, str, str]] = {
+    LineItem: (MAX_LINES, "lines", "line_items"),
+    Charge: (MAX_CHARGES, "charges", "charges"),
+    Discount: (MAX_DISCOUNTS, "discounts", "discounts"),
+}
+
+
+def _add(new: Piece, pieces: Sequence[Piece], event: OrderEvent) -> OrderEvent | Refusal | None:
+    """Only what is added is refused for its number: whoever has too much can take it away."""
+    known = _find(pieces, _id_of(new))
+    if known is not None:
+        return None if known == new else Refusal("VALIDATION_FAILED", f"{_id_of(new)} is on the order already.")
+    most, what, param = _MOST[type(new)]
+    if len(pieces) >= most:
+        return Refusal("VALIDATION_FAILED", f"An order has at most {most} {what}.", param=param)
+    return event
 
 
 def _updated_line(order: Order, command: UpdateLineItem) -> OrderEvent | Refusal | None:
@@ -151,9 +171,7 @@ def _missing(what: str) -> Refusal:
 
 
 def fault_in(lines: Sequence[LineItem], charges: Sequence[Charge], discounts: Sequence[Discount]) -> Refusal | None:
-    """What cannot be an order whatever its state: too many lines, ids twice, totals beyond what money may be."""
-    if len(lines) > MAX_LINES:
-        return Refusal("VALIDATION_FAILED", f"An order has at most {MAX_LINES} lines.", param="line_items")
+    """What cannot be an order whatever its state: ids twice, totals beyond what money may be."""
     for param, pieces in (("line_items", lines), ("charges", charges), ("discounts", discounts)):
         ids = [_id_of(piece) for piece in pieces]
         if len(set(ids)) < len(ids):

@@ -214,8 +214,8 @@ class CreateOrderRequest(RequestModel):
     device_id: Identifier | None = None
     operator_id: Reference | None = None
     line_items: Annotated[tuple[LineItemRequest, ...], Field(max_length=parts.MAX_LINES)] = ()
-    charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=50)] = ()
-    discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=50)] = ()
+    charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=parts.MAX_CHARGES)] = ()
+    discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=parts.MAX_DISCOUNTS)] = ()
     tip_money: AmountMoney | None = None
     metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
 
