@@ -192,6 +192,16 @@ async def test_customers_are_kept_found_expanded_and_forgotten(tenant: Tenant) -
     problem(await tenant.http.delete(path), 404, "NOT_FOUND")
 
 
+async def test_a_customer_has_so_many_metadata_keys_however_they_come(tenant: Tenant) -> None:
+    full = {f"k{number}": "v" for number in range(50)}
+    made = (await tenant.http.post("/v1/customers", json={"metadata": full})).json()["data"]
+    path = f"/v1/customers/{made['customer_id']}"
+    problem(await tenant.http.patch(path, json={"metadata": {"one": "more"}}), 400, "VALIDATION_FAILED", "metadata")
+    assert (await tenant.http.get(path)).json()["data"] == made
+    changed = await tenant.http.patch(path, json={"metadata": {"k0": None, "one": "more"}})
+    assert changed.json()["data"]["metadata"] == {name: "v" for name in full if name != "k0"} | {"one": "more"}
+
+
 async def test_refusals_name_what_is_in_the_way(stack: Stack, tenant: Tenant) -> None:
     order = await create(tenant)
     path = f"/v1/orders/{order['order_id']}"

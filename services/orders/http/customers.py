@@ -9,6 +9,8 @@ from services.orders.http.models import CustomerView
 from services.orders.http.queries import CustomerPatch, CustomerRequest, CustomersQuery
 from services.orders.http.wiring import wiring_of
 from shared.auth.guard import ApiRequest, requires
+from shared.contracts.model import Metadata, MetadataPatch
+from shared.contracts.order_parts import MAX_METADATA_KEYS
 from shared.http.answers import Answer, many, one, one_bytes
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
@@ -102,12 +104,10 @@ class CustomerController(Controller):
                 facts = {"current_version": known["version"]}
                 detail = f"The customer is at version {known['version']}."
                 raise Problem("VERSION_CONFLICT", detail, param="expected_version", facts=facts)
-            merged = {**known["metadata"], **(body.metadata or {})}
             changed = {name: getattr(body, name) for name in body.model_fields_set & _FIELDS}
-            metadata = {key: value for key, value in merged.items() if value is not None}
-            after = await customers.update(
-                connection, _tenant(request), {**known, **changed, "metadata": metadata}, now
-            )
+            if body.metadata:
+                changed["metadata"] = _merged(known["metadata"], body.metadata)
+            after = await customers.update(connection, _tenant(request), {**known, **changed}, now)
             return 200, one_bytes(request, after)
 
         return await run_idempotent(wiring.pool, await idempotency_key(request, request.user), now, effect)
@@ -136,6 +136,13 @@ class CustomerController(Controller):
 
 def _tenant(request: ApiRequest) -> Tenant:
     return Tenant(request.user.merchant, request.user.environment)
+
+
+def _merged(known: Metadata, patch: MetadataPatch) -> Metadata:
+    metadata = {key: value for key, value in {**known, **patch}.items() if value is not None}
+    if len(metadata) > MAX_METADATA_KEYS:
+        raise Problem("VALIDATION_FAILED", f"At most {MAX_METADATA_KEYS} metadata keys.", param="metadata")
+    return metadata
 
 
 def _unknown() -> Problem:

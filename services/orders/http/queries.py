@@ -72,7 +72,7 @@ class CustomerRequest(RequestModel):
     phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
     """E.164: `+4930123456`."""
     external_reference: Reference | None = None
-    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
+    metadata: Annotated[Metadata, Field(max_length=parts.MAX_METADATA_KEYS, default_factory=dict)]
 
 
 class CustomerPatch(RequestModel):

@@ -78,7 +78,7 @@ class LineItemRequest(RequestModel):
     quantity: Quantity = "1"
     unit_price_money: AmountMoney
     taxes: Taxes = ()
-    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
+    metadata: Annotated[Metadata, Field(max_length=parts.MAX_METADATA_KEYS, default_factory=dict)]
 
     def part(self, line_item_id: str, currency: str, prefix: str = "") -> parts.LineItem:
         return parts.LineItem(
@@ -217,7 +217,7 @@ class CreateOrderRequest(RequestModel):
     charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=parts.MAX_CHARGES)] = ()
     discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=parts.MAX_DISCOUNTS)] = ()
     tip_money: AmountMoney | None = None
-    metadata: Annotated[Metadata, Field(max_length=50, default_factory=dict)]
+    metadata: Annotated[Metadata, Field(max_length=parts.MAX_METADATA_KEYS, default_factory=dict)]
 
     def command(self, new_id: IdMaker) -> commands.CreateOrder:
         """The command, with an id for each part."""
