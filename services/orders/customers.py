@@ -27,7 +27,7 @@ class Tenant:
     environment: str
 
     def words(self, customer: Json) -> list[str]:
-        texts = (customer[name] for name in ("name", "email", "phone", "external_reference"))
+        texts = (customer[name] for name in ("external_reference", "phone", "email", "name"))
         return lexemes(texts, tenant_mark(self.merchant_id, self.environment))
 
 

@@ -59,7 +59,7 @@ class OrdersQuery(ListQuery):
     total_to: QueryAmount | None = None
     """Largest total in minor units."""
     query: QueryText | None = None
-    """Words, or their beginnings, in number, external reference, line names and SKUs."""
+    """Words, or their beginnings, in number, external reference, SKUs and line names: the first 300 of an order."""
     expand: Expand | None = None
     """Comma-separated: `customer`. Payments and refunds are always objects."""
 

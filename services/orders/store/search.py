@@ -19,9 +19,9 @@ from shared.writes import Write
 
 
 def search_texts(order: Order) -> tuple[str | None, ...]:
-    """What an order is found by."""
-    lines = (text for line in order.lines for text in (line.name, line.sku))
-    return (order.number, order.context.external_reference, *lines)
+    """What an order is found by, what names it first: of a large order not every word is indexed."""
+    skus, names = [line.sku for line in order.lines], [line.name for line in order.lines]
+    return (order.number, order.context.external_reference, *skus, *names)
 
 
 _SAVE_WORDS = """
