@@ -85,10 +85,20 @@ async def test_lines_charges_discounts_and_tip_change_while_open(tenant: Tenant)
     order = (await tenant.http.post(f"{path}/tip", json=tip)).json()["data"]
     assert order["pricing"]["total_money"]["amount"] == 11350
     order = (await tenant.http.post(f"{path}/discounts/remove", json={"discount_id": discount_id})).json()["data"]
+    half = {"name": "Cap at half price", "percentage": 50, "line_item_ids": [line_id]}
+    preview = (await tenant.http.post(f"{path}/discounts/preview", json=half)).json()["data"]
+    assert preview["pricing"]["total_money"]["amount"] == 11250
+    order = (await tenant.http.post(f"{path}/discounts", json=half)).json()["data"]
+    assert (order["discounts"][0]["line_item_ids"], order["discounts"][0]["amount_money"]["amount"]) == (
+        [line_id],
+        1250,
+    )
+    discount_id = order["discounts"][0]["discount_id"]
+    order = (await tenant.http.post(f"{path}/discounts/remove", json={"discount_id": discount_id})).json()["data"]
     order = (await tenant.http.delete(f"{path}/charges/{charge_id}")).json()["data"]
     order = (await tenant.http.delete(f"{path}/line-items/{line_id}")).json()["data"]
     assert order["pricing"]["total_money"]["amount"] == 9300
-    assert order["version"] == 10
+    assert order["version"] == 12
 
 
 async def test_drafts_open_and_details_merge(tenant: Tenant) -> None:
@@ -317,6 +327,11 @@ BAD_ORDERS = [
     (_line(name="a\x00b"), "VALIDATION_FAILED", "line_items.0.name"),
     (_line(taxes=[{"name": "VAT", "percentage": "101"}]), "VALIDATION_FAILED", "line_items.0.taxes.0.percentage"),
     (_line(taxes=[{"name": "VAT"}]), "VALIDATION_FAILED", "line_items.0.taxes.0"),
+    (
+        ORDER | {"discounts": [{"name": "Spring", "percentage": "10", "line_item_ids": ["li_1"]}]},
+        "UNKNOWN_FIELD",
+        "discounts.0.line_item_ids",
+    ),
     (ORDER | {"line_items": [JACKET] * 501}, "VALIDATION_FAILED", "line_items"),
     (ORDER | {"customer_id": "cus_unknown"}, "VALIDATION_FAILED", "customer_id"),
     (ORDER | {"source": "fax"}, "VALIDATION_FAILED", "source"),

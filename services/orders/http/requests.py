@@ -156,18 +156,17 @@ class ChargePatch(RequestModel):
         return commands.UpdateCharge(charge_id=charge_id, **given)
 
 
-class DiscountRequest(RequestModel):
-    """A percentage or an amount, off all lines or off the named ones."""
+class NewOrderDiscountRequest(RequestModel):
+    """A percentage or an amount, off all lines: those of a new order have no ids yet by which to name some."""
 
     model_config = shown(examples.DISCOUNT, oneOf=exactly_one("percentage", "amount_money"))
 
     name: Text
     percentage: Percentage | None = None
     amount_money: PositiveAmountMoney | None = None
-    line_item_ids: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=parts.MAX_LINES)] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "DiscountRequest":
+    def _one_of_both(self) -> "NewOrderDiscountRequest":
         if (self.percentage is None) == (self.amount_money is None):
             raise ValueError("give either percentage or amount_money")
         return self
@@ -179,8 +178,17 @@ class DiscountRequest(RequestModel):
             name=self.name,
             percentage=self.percentage,
             amount_minor=None if amount is None else in_currency(amount, currency, f"{prefix}amount_money.currency"),
-            line_item_ids=self.line_item_ids,
         )
+
+
+class DiscountRequest(NewOrderDiscountRequest):
+    """A percentage or an amount, off all lines or off the named ones."""
+
+    line_item_ids: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=parts.MAX_LINES)] | None = None
+
+    def part(self, discount_id: str, currency: str, prefix: str = "") -> parts.Discount:
+        discount = super().part(discount_id, currency, prefix)
+        return discount.model_copy(update={"line_item_ids": self.line_item_ids})
 
 
 class AddDiscountRequest(DiscountRequest):
@@ -215,7 +223,7 @@ class CreateOrderRequest(RequestModel):
     operator_id: Reference | None = None
     line_items: Annotated[tuple[LineItemRequest, ...], Field(max_length=parts.MAX_LINES)] = ()
     charges: Annotated[tuple[ChargeRequest, ...], Field(max_length=parts.MAX_CHARGES)] = ()
-    discounts: Annotated[tuple[DiscountRequest, ...], Field(max_length=parts.MAX_DISCOUNTS)] = ()
+    discounts: Annotated[tuple[NewOrderDiscountRequest, ...], Field(max_length=parts.MAX_DISCOUNTS)] = ()
     tip_money: AmountMoney | None = None
     metadata: Annotated[Metadata, Field(max_length=parts.MAX_METADATA_KEYS, default_factory=dict)]
 
