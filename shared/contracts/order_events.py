@@ -266,7 +266,8 @@ class OrderPartiallyPaid(Message):
 
 
 class OrderPaid(Message):
-    """Follows from the event before it in the same version: nothing is owed any more."""
+    """Follows from the event before it in the same version: nothing is owed any more. Of a draft it is told when it
+    opens."""
 
     wire_type: ClassVar[str] = "orders.order_paid.v1"
 

@@ -58,6 +58,7 @@ leases = st.one_of(st.none(), _ids("ls"))
 creations = st.builds(
     c.CreateOrder,
     currency=st.just("EUR"),
+    draft=st.sampled_from([False, False, False, True]),
     line_items=st.lists(lines, max_size=4, unique_by=lambda line: line.line_item_id).map(tuple),
     charges=st.lists(charges, max_size=2, unique_by=lambda charge: charge.charge_id).map(tuple),
     tip_minor=st.integers(0, 500),
@@ -74,6 +75,7 @@ commands = st.one_of(
     st.builds(c.SetTip, tip_minor=st.integers(0, 900)),
     st.builds(c.UpdateOrder, external_reference=references, metadata=st.just({"a": "b"})),
     st.builds(c.AddNote, note_id=_ids("note"), text=st.just("Call back")),
+    st.builds(c.OpenOrder),
     st.builds(c.CancelOrder),
     st.builds(c.CloseOrder),
     st.builds(

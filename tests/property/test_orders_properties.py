@@ -5,11 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orders.core.decide import Decision
+from services.orders.core.evolve import fold
 from services.orders.core.refusal import Refusal
 from services.orders.core.view import order_view
 from services.orders.lines import LinesJson
 from services.orders.store.state import decode_state, encode_state
 from shared.contracts import order_commands as c
+from shared.contracts.order_events import OrderPaid
 from shared.money import percent_of, spread
 from tests.property.orders_model import START, Story, assert_identities, commands, creations, steps
 
@@ -46,6 +48,23 @@ def test_history_alone_gives_the_order(creation: c.CreateOrder, told: list[tuple
     assert story.replayed() == story.order
     assert story.followed() == versions
     assert [version for version, _, _ in story.history] == list(range(1, story.order.version + 1))
+
+
+@given(creations, steps)
+def test_whoever_listens_knows_which_orders_are_paid_and_of_no_draft(
+    creation: c.CreateOrder, told: list[tuple[c.OrderCommand, int]]
+) -> None:
+    story = Story.begun(creation)
+    for command, seconds in told:
+        story.tell(command, seconds)
+    order, paid, before = None, False, "unpaid"
+    for version, events, at in story.history:
+        order = fold(order, "ord_1", version, events, at)
+        announced = any(isinstance(event, OrderPaid) for event in events)
+        assert not (announced and order.status == "draft")
+        paid = announced or (paid and order.payment_status == before)
+        before = order.payment_status
+        assert order.status == "draft" or paid == (order.payment_status == "paid")
 
 
 @given(creations, steps)

@@ -48,6 +48,7 @@ from shared.contracts.order_events import (
     OrderPaid,
     OrderPartiallyPaid,
 )
+from shared.contracts.order_parts import PaymentStatus
 from shared.immutable import immutable
 from shared.money import format_money
 
@@ -198,8 +199,7 @@ def _expiries(order: Order, events: list[OrderEvent], now: datetime) -> list[Ord
 
 def _announcement(before: Order | None, after: Order) -> tuple[OrderEvent, ...]:
     """The payment status that was reached; a further surplus is announced as well."""
-    was = before.payment_status if before else "unpaid"
-    status = after.payment_status
+    was, status = _told_status(before), _told_status(after)
     if status == "overpaid" and after.credit > (before.credit if before else 0):
         return (OrderOverpaid(credit_minor=after.credit),)
     if status == was:
@@ -211,6 +211,13 @@ def _announcement(before: Order | None, after: Order) -> tuple[OrderEvent, ...]:
             return (OrderPartiallyPaid(),)
         case _:
             return ()
+
+
+def _told_status(order: Order | None) -> PaymentStatus:
+    """A draft is not announced as paid: its goods would be sent. That is told when it opens."""
+    if order is None or (order.status == "draft" and order.payment_status == "paid"):
+        return "unpaid"
+    return order.payment_status
 
 
 def outcome_facts(before: Order | None, after: Order) -> dict[str, int | str]:

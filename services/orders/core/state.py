@@ -261,7 +261,8 @@ class Order:
             return "partially_paid" if balance else "paid"
         if self.authorized:
             return "authorized"
-        settled = self.status != "canceled" and not balance and (self.captured or self.lines)
+        free = self.lines and self.status != "draft"
+        settled = self.status != "canceled" and not balance and (self.captured or free)
         return "paid" if settled else "unpaid"
 
     @property

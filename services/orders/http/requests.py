@@ -215,7 +215,8 @@ class CreateOrderRequest(RequestModel):
     source: parts.Source = "api"
     currency: Currency
     draft: bool = False
-    """A draft can be edited but not collected on until it is opened (`PATCH` with `status: open`)."""
+    """A draft can be edited but not collected on, and is not announced as paid, until it is opened (`PATCH` with
+    `status: open`)."""
     external_reference: Reference | None = None
     customer_id: Identifier | None = None
     location_id: Identifier | None = None

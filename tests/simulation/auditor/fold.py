@@ -83,8 +83,16 @@ class Fold:
             return "partially_paid" if balance else "paid"
         if self.authorized:
             return "authorized"
-        settled = self.status != "canceled" and not balance and (self.captured or self.lines)
-        return "paid" if settled else "unpaid"
+        if balance or self.status == "canceled":
+            return "unpaid"
+        # Nothing to pay is paid, but not while an order is still being made.
+        return "paid" if self.captured or (self.lines and self.status != "draft") else "unpaid"
+
+    @property
+    def announced_status(self) -> str:
+        """A draft is paid for whoever asks; all others hear of it when it opens."""
+        status = self.payment_status
+        return "unpaid" if self.status == "draft" and status == "paid" else status
 
     @property
     def refund_status(self) -> str:

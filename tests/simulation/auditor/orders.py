@@ -91,7 +91,7 @@ class _Order:
             self._made(asked, payload, at)
         elif self.order_id not in self.seen.by_http and payload["events"][0]["type"] != _EXPIRED:
             self.say(Invariant.NOTHING_INVENTED, f"nobody asked for version {version}")
-        balance, status = fold.balance, fold.payment_status if version > 1 else "unpaid"
+        balance, status = fold.balance, fold.announced_status if version > 1 else "unpaid"
         fold.apply(payload["events"], at)
         kinds = [wire_name(event["type"]) for event in payload["events"]]
         self._outcome_of_maker(version, payload["command_id"], max(0, -fold.balance) - max(0, -balance))
@@ -181,7 +181,7 @@ class _Order:
             self.say(Invariant.REFUNDS_WITHIN_COLLECTED, f"version {fold.version}: {reserved}")
 
     def _announced(self, kinds: list[str], before: str, balance: int, events: list[Json]) -> None:
-        after, credit = self.fold.payment_status, max(0, -self.fold.balance)
+        after, credit = self.fold.announced_status, max(0, -self.fold.balance)
         right = f"order_{after}" if after != before and after in ("paid", "partially_paid") else None
         if after == "overpaid":
             right = "order_overpaid" if credit > max(0, -balance) else None
