@@ -34,6 +34,12 @@ def test_tax_is_the_tax_on_the_sum_and_the_parts_add_up() -> None:
     assert [sum(part.taxes) for part in pricing.lines] == [1, 0, 0, 0, 0, 0, 0]
 
 
+def test_taxes_of_one_rate_are_rounded_together_whatever_they_are_called() -> None:
+    city, state = Tax(name="City", percentage="5"), Tax(name="State", percentage="5")
+    pricing = price([line(1010, "1", city, state)], [], [], 0)
+    assert (pricing.tax, pricing.lines[0].taxes) == (101, (51, 50))
+
+
 def test_discounts_apply_one_after_the_other_and_spread_over_their_lines() -> None:
     lines = [line(1000, number=1), line(2000, number=2)]
     tenth = Discount(discount_id="dis_1", name="Spring", percentage="10")

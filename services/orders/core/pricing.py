@@ -1,9 +1,9 @@
 """What an order comes to. Every amount that is shared out is shared by largest remainder, so that parts add up.
 
 Discounts apply in the order in which they were given, each to what earlier ones left of its lines, and never take a
-line below nothing. Taxes are worked out per rate over all lines and charges together and then spread over them, so
-that the tax on the receipt is the tax on the sum (a rate of an included tax is taken out of the price: the part that
-remains is price / (1 + all included rates)).
+line below nothing. Taxes are worked out per rate, whatever they are called, over all lines and charges together and
+then spread over them, so that the tax on the receipt is the tax on the sum (a rate of an included tax is taken out of
+the price: the part that remains is price / (1 + all included rates)).
 """
 
 from collections import defaultdict
