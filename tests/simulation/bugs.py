@@ -260,7 +260,7 @@ def events_are_told_apart_by_their_ids() -> Iterator[None]:
 
 @bug
 def surplus_is_not_shown() -> Iterator[None]:
-    with patch.object(settling, "_beyond_what_is_owed", lambda kept, reply, now: None):
+    with patch.object(settling, "beyond_what_is_owed", lambda kept, reply, now: None):
         yield
 
 
