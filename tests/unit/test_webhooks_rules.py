@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.apps.core.event_types import Reader
+from services.apps.core.event_types import Reader, common_scopes, told_beyond
 from services.apps.core.webhooks import (
     DISABLED_AFTER,
     WAITS,
@@ -147,3 +147,18 @@ def test_an_endpoint_asks_by_patterns_and_only_for_what_it_may_know() -> None:
     assert not asks_for(["*"], Reader({"payments.write"}), "order.paid", None)
     assert not asks_for(["*"], merchant, "webhook_endpoint.disabled", None)
     assert asks_for(["*"], Reader({"orders.read"}, "grt_1"), "webhook_endpoint.disabled", "grt_1")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "own", "beyond", "common"),
+    [
+        (["orders.read"], ["orders.read", "customers.read"], [], ["orders.read"]),
+        (["orders.read", "customers.read"], ["orders.write"], ["customers.read"], ["orders.read"]),
+        (["orders.write", "keys.write"], ["orders.read"], [], ["orders.read"]),
+        (["orders.write", "payments.write"], ["orders.write"], ["payments.read"], ["orders.write"]),
+        (["orders.read", "webhooks.write"], ["webhooks.read"], ["orders.read"], ["webhooks.read"]),
+    ],
+)
+def test_what_two_may_do(scopes: list[str], own: list[str], beyond: list[str], common: list[str]) -> None:
+    assert told_beyond(scopes, own) == beyond
+    assert common_scopes(scopes, own) == common

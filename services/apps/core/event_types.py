@@ -79,6 +79,8 @@ FAMILIES: Final = {
 """By the first word of the type."""
 
 EVENT_TYPES: Final = tuple(name for family in FAMILIES.values() for name in family.types)
+EVENT_SCOPES: Final = tuple(dict.fromkeys((READ_SCOPE, CUSTOMER_SCOPE, *(each.scope for each in FAMILIES.values()))))
+"""On which it depends what somebody is told."""
 TYPES_OF_ONE_APP: Final = tuple(name for family in FAMILIES.values() if family.of_one_app for name in family.types)
 
 
@@ -117,6 +119,17 @@ class Reader:
 def may_read(scopes: Collection[str], scope: str) -> bool:
     """Whether these scopes allow to read what `scope` names; whoever may write may read."""
     return scope in scopes or scope.removesuffix(".read") + ".write" in scopes
+
+
+def told_beyond(scopes: Collection[str], own: Collection[str]) -> list[str]:
+    """What these scopes let events tell that somebody's own do not."""
+    return [scope for scope in EVENT_SCOPES if may_read(scopes, scope) and not may_read(own, scope)]
+
+
+def common_scopes(scopes: Collection[str], own: Collection[str]) -> list[str]:
+    """What both may do; of what one may write and the other only read, reading is left."""
+    narrowed = (scope if may_read(own, scope) else scope.replace(".write", ".read") for scope in scopes)
+    return sorted({scope for scope in narrowed if may_read(own, scope)})
 
 
 def types_like(patterns: Iterable[str]) -> list[str]:

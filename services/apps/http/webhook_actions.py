@@ -26,6 +26,7 @@ from services.apps.http.webhook_views import (
     endpoint_view,
     known,
     owner_of,
+    require_all,
     told,
 )
 from services.apps.http.wiring import WebhooksWiring, Wiring, by_caller
@@ -59,7 +60,8 @@ class WebhookActionController(Controller):
             "Give a webhook endpoint a new secret",
             description=(
                 "For a while every request is signed with both, so that the receiver can change over at any moment. "
-                "The new secret is in this answer only. A second rotation meanwhile ends the oldest one."
+                "The new secret is in this answer only. A second rotation meanwhile ends the oldest one. It takes "
+                "the right to read whatever the endpoint is told."
             ),
             takes=SecretRotation,
             gives=WebhookEndpointView,
@@ -76,6 +78,7 @@ class WebhookActionController(Controller):
 
         async def effect(connection: Connection) -> WebhookEndpointView:
             old = known(await endpoints.lock(connection, owner_of(request.user), webhook_endpoint_id))
+            require_all(old, request.user)
             new = replace(
                 old,
                 sealed_secret=webhooks.signer.seal(secret),
@@ -129,7 +132,8 @@ class WebhookActionController(Controller):
             "Send past events again",
             description=(
                 "Those of a window that the endpoint asks for now, oldest first, whether they were received or not; "
-                "they keep their ids. At most 5,000 events are looked at: `next_page_token` leads to more."
+                "they keep their ids. At most 5,000 events are looked at: `next_page_token` leads to more. It "
+                "takes the right to read whatever the endpoint is told."
             ),
             takes=Replay,
             gives=ReplayView,
@@ -148,6 +152,7 @@ class WebhookActionController(Controller):
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
             endpoint = active(await endpoints.lock(connection, owner_of(access), webhook_endpoint_id))
+            require_all(endpoint, access)
             enqueued, reached = await replay(connection, endpoint, window, after, now)
             await audit.note(connection, told(by_caller(request, now), "replayed", endpoint, endpoint))
             token = None if reached is None else encode_page_token((str(reached),), body.window())

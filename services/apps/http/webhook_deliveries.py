@@ -5,9 +5,9 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from services.apps.http.webhook_models import WebhookAttemptView, WebhookDeliveryQuery, WebhookDeliveryView
-from services.apps.http.webhook_views import delivery_view, owner_of
+from services.apps.http.webhook_views import beyond, delivery_view, owner_of
 from services.apps.http.wiring import Wiring
-from services.apps.store import deliveries
+from services.apps.store import deliveries, endpoints
 from services.apps.store.deliveries import DeliveryFilter
 from shared.auth.guard import ApiRequest, requires
 from shared.http.answers import Answer, many, one, one_bytes
@@ -70,9 +70,13 @@ class WebhookDeliveryController(Controller):
         self, request: ApiRequest, state: State, webhook_delivery_id: FromPath[str]
     ) -> Answer:
         wiring: Wiring = state.apps
-        found = await deliveries.attempts(wiring.pool, owner_of(request.user), webhook_delivery_id)
-        if found is None:
+        owner = owner_of(request.user)
+        delivery = await deliveries.read(wiring.pool, owner, webhook_delivery_id)
+        found = await deliveries.attempts(wiring.pool, owner, webhook_delivery_id)
+        if delivery is None or found is None:
             raise _unknown()
+        endpoint = await endpoints.read(wiring.pool, owner, delivery.endpoint_id)
+        shows = endpoint is not None and not beyond(endpoint, request.user)
         views = [
             WebhookAttemptView(
                 attempt=one.attempt,
@@ -80,7 +84,7 @@ class WebhookDeliveryController(Controller):
                 latency_ms=one.latency_ms,
                 status_code=one.status_code,
                 error=one.error,
-                response=one.response,
+                response=one.response if shows else None,
             )
             for one in found
         ]

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from services.apps import audit
 from services.apps.http.shown_once import answer_once
 from services.apps.http.webhook_models import WebhookEndpointPatch, WebhookEndpointRequest, WebhookEndpointView
-from services.apps.http.webhook_views import endpoint_view, known, owner_of, told
+from services.apps.http.webhook_views import endpoint_view, known, narrowed, owner_of, told
 from services.apps.http.wiring import WebhooksWiring, Wiring, by_caller
 from services.apps.store import endpoints
 from services.apps.store.endpoints import Endpoint
@@ -105,6 +105,10 @@ class WebhookEndpointController(Controller):
         guards=[WRITE],
         **operation(
             "Change, disable or enable a webhook endpoint",
+            description=(
+                "Another `url` or other `event_types` take what creating takes, and from then on the endpoint is told "
+                "no more than the credential may read that changed them: `scopes` says what is left."
+            ),
             takes=WebhookEndpointPatch,
             gives=WebhookEndpointView,
             problems=("VERSION_CONFLICT",),
@@ -126,6 +130,8 @@ class WebhookEndpointController(Controller):
                 detail = f"The endpoint is at version {old.version}."
                 raise Problem("VERSION_CONFLICT", detail, facts={"current_version": old.version})
             new = _patched(old, body)
+            if (new.url, new.event_types) != (old.url, old.event_types):
+                new = narrowed(new, request.user)
             if new != old:
                 new = replace(new, version=old.version + 1, updated_at=now)
                 await endpoints.save(connection, new)

@@ -105,7 +105,8 @@ class WebhookEndpointView(ShowsSecret):
     description: str | None
     event_types: list[str]
     scopes: list[str]
-    """What the credential that made it could do: events tell no more than that."""
+    """What the credential that made it could do, and every one that changed `url` or `event_types` since: events tell
+    no more than that. What an app's endpoint is told follows from its grant."""
     status: EndpointStatus
     disabled_reason: DisabledReason | None
     """`requested`; `gone`: it answered 410; `failing`: nothing succeeded for three days; `revoked`: the app is no
@@ -154,8 +155,9 @@ class WebhookAttemptView(AnswerModel):
     status_code: int | None
     error: Error | None
     """`null`: it was received."""
-    response: str
-    """The beginning of the answer's body."""
+    response: str | None
+    """The beginning of the answer's body; `null` for a credential that may not read all that the endpoint is told,
+    since a receiver may send back what it was sent."""
 
 
 class WebhookEventTypeView(AnswerModel):

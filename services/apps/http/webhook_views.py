@@ -1,6 +1,10 @@
-"""What the routes of webhooks have in common: whose they are, how they look, and what the audit log says of them."""
+"""What the routes of webhooks have in common: whose they are, who may do more with them than look, how they look, and
+what the audit log says of them."""
+
+from dataclasses import replace
 
 from services.apps.audit import AuditEntry, By, changes_between
+from services.apps.core.event_types import READ_SCOPE, common_scopes, told_beyond
 from services.apps.http.webhook_models import WebhookDeliveryView, WebhookEndpointView
 from services.apps.store.deliveries import Delivery
 from services.apps.store.endpoints import Endpoint, Owner
@@ -11,6 +15,31 @@ from shared.http.problems import Problem, not_found
 def owner_of(access: Access) -> Owner:
     """Whose endpoints a credential sees: an app's token those of the app, any other the merchant's own."""
     return Owner(access.merchant, access.environment, access.grant_id if access.kind == "installation" else None)
+
+
+def beyond(endpoint: Endpoint, access: Access) -> list[str]:
+    """What the endpoint is told that the caller may not read. Of an app's own it is nothing: its grant says both."""
+    return [] if endpoint.grant_id is not None else told_beyond(endpoint.scopes, access.scopes)
+
+
+def require_all(endpoint: Endpoint, access: Access) -> Endpoint:
+    """The endpoint, for a caller who may read all that it is told; raises the `Problem` for any other."""
+    return _unless_lacking(endpoint, beyond(endpoint, access))
+
+
+def narrowed(endpoint: Endpoint, access: Access) -> Endpoint:
+    """The endpoint as one that the caller has directed: it is told no more than the caller may read too."""
+    _unless_lacking(endpoint, told_beyond([READ_SCOPE], access.scopes))
+    if endpoint.grant_id is not None:
+        return endpoint
+    return replace(endpoint, scopes=tuple(common_scopes(endpoint.scopes, access.scopes)))
+
+
+def _unless_lacking(endpoint: Endpoint, lacking: list[str]) -> Endpoint:
+    if lacking:
+        detail = f"The credential lacks: {', '.join(lacking)}."
+        raise Problem("INSUFFICIENT_SCOPE", detail, facts={"missing_scopes": lacking})
+    return endpoint
 
 
 def endpoint_view(endpoint: Endpoint, secret: str | None = None) -> WebhookEndpointView:
@@ -86,6 +115,7 @@ def _facts(endpoint: Endpoint | None) -> dict[str, object]:
     return {
         "url": endpoint.url.partition("?")[0],
         "event_types": list(endpoint.event_types),
+        "scopes": list(endpoint.scopes),
         "description": endpoint.description,
         "status": endpoint.status,
     }

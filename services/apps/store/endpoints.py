@@ -37,7 +37,8 @@ class Endpoint:
     environment: Environment
     grant_id: str | None
     scopes: tuple[str, ...]
-    """What the credential that made it could do: it is told no more than that one could read."""
+    """What the credential that made it could do, and every one that has directed it since: it is told no more than all
+    of them could read. Of an app's endpoint its grant says that."""
     url: str
     description: str | None
     event_types: tuple[str, ...]
@@ -133,7 +134,8 @@ async def save(connection: Connection, endpoint: Endpoint) -> None:
             sealed_previous_secret = $8, previous_secret_ends_at = $9, version = $10, updated_at = $11,
             failures = CASE WHEN $12 THEN 0 ELSE failures END,
             failing_since = CASE WHEN $12 THEN NULL ELSE failing_since END,
-            paused_until = CASE WHEN $12 THEN NULL ELSE paused_until END
+            paused_until = CASE WHEN $12 THEN NULL ELSE paused_until END,
+            scopes = $13
         WHERE endpoint_id = $1
         """,
         endpoint.endpoint_id,
@@ -148,6 +150,7 @@ async def save(connection: Connection, endpoint: Endpoint) -> None:
         endpoint.version,
         endpoint.updated_at,
         endpoint.failing_since is None,
+        list(endpoint.scopes),
     )
 
 
