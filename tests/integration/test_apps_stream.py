@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -156,6 +156,26 @@ async def test_a_credential_has_few_streams(tenant: Tenant) -> None:
         await each.__aexit__(None, None, None)
 
 
+async def test_neither_many_keys_nor_many_installs_take_everybodys_streams(
+    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "MOST_PER_OWNER", 2, raising=False)
+    further = [await stack.tenant(merchant_id=tenant.merchant_id) for _ in range(2)]
+    other, live = await stack.tenant(), await stack.tenant(merchant_id=tenant.merchant_id, environment="live")
+    app_id = new_id("app")
+    apps = [await install(stack, app_id, merchant_id) for merchant_id in (tenant.merchant_id, other.merchant_id)]
+    third = await install(stack, app_id, new_id("mer"))
+    async with AsyncExitStack() as opened:
+        for one in (tenant, further[0], live, other, *apps):
+            await opened.enter_async_context(stream(one.http))
+        for one in (further[1], third):
+            refused = await one.http.get("/v1/events/stream")
+            assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMITED")
+            assert refused.headers["Retry-After"] == "1"
+    for one in (*further, other, live, *apps, third):
+        await one.http.aclose()
+
+
 async def test_a_reader_that_takes_nothing_is_cut(
     stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +267,7 @@ async def test_a_stream_ends_when_the_process_is_to_stop() -> None:
     access = Access("key_1", "hash", "api_key", "mer_1", "test", frozenset({"orders.read"}))
     sent: list[Any] = []
     begun, stopping = asyncio.Event(), asyncio.Event()
-    stream = event_stream.EventStream(access, cast(Any, Grants()), event_stream.Places(), quiet())
+    stream = event_stream.EventStream(access, ("mer_1", "test"), cast(Any, Grants()), event_stream.Places(), quiet())
     scope: Any = {"extensions": {STOPPING: {"event": stopping}}}
     running = asyncio.create_task(stream(scope, receive, send))
     async with asyncio.timeout(20):

@@ -6,7 +6,7 @@ sent, and when the process is to stop; the next one begins after the last event 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Hashable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
 import structlog
@@ -28,6 +28,8 @@ OPEN_STREAMS = Gauge("throughline_event_streams", "Event streams that are open")
 CUT_STREAMS = Metric("throughline_event_streams_cut_total", "Event streams whose reader was too slow")
 
 MOST_PER_CREDENTIAL = 5
+MOST_PER_OWNER = 50
+"""Of one app at all merchants; of a merchant's keys in one environment, of which it may make any number."""
 MOST = 1_000
 """Streams of one process."""
 _HEARTBEAT_S = 10.0
@@ -47,28 +49,36 @@ _HEADERS = [
 
 
 class Places:
-    """How many streams are open, by credential."""
+    """How many streams are open, by credential and by owner."""
 
     def __init__(self) -> None:
-        self._taken: Counter[str] = Counter()
+        self._of_credentials: Counter[str] = Counter()
+        self._of_owners: Counter[Hashable] = Counter()
 
     @contextmanager
-    def taken(self, grant_id: str) -> Iterator[None]:
+    def taken(self, grant_id: str, owner: Hashable) -> Iterator[None]:
         """A place, for as long as the context lasts; raises the `Problem` when there is none."""
-        if self._taken[grant_id] >= MOST_PER_CREDENTIAL:
-            detail = f"A credential may have {MOST_PER_CREDENTIAL} streams open: close one first."
-            raise Problem("RATE_LIMITED", detail, headers={"Retry-After": "1"})
-        if self._taken.total() >= MOST:
+        for taken, most, whose in (
+            (self._of_credentials[grant_id], MOST_PER_CREDENTIAL, "A credential"),
+            (self._of_owners[owner], MOST_PER_OWNER, "A merchant's keys or an app's installs together"),
+        ):
+            if taken >= most:
+                detail = f"{whose} may have {most} streams open: close one first."
+                raise Problem("RATE_LIMITED", detail, headers={"Retry-After": "1"})
+        if self._of_owners.total() >= MOST:
             raise Problem("TRY_LATER", "This process has as many streams open as it may.")
-        self._taken[grant_id] += 1
+        self._of_credentials[grant_id] += 1
+        self._of_owners[owner] += 1
         OPEN_STREAMS.inc()
         try:
             yield
         finally:
             OPEN_STREAMS.dec()
-            self._taken[grant_id] -= 1
-            # Only credentials with a stream are remembered.
-            self._taken += Counter()
+            self._of_credentials[grant_id] -= 1
+            self._of_owners[owner] -= 1
+            # Only those with a stream are remembered.
+            self._of_credentials += Counter()
+            self._of_owners += Counter()
 
 
 class _Ended(Exception):
@@ -79,9 +89,14 @@ class EventStream:
     """The answer to one request for a stream, as an ASGI app."""
 
     def __init__(
-        self, access: Access, grants: GrantsCopy, places: Places, batches: AsyncGenerator[list[Placed], None]
+        self,
+        access: Access,
+        owner: Hashable,
+        grants: GrantsCopy,
+        places: Places,
+        batches: AsyncGenerator[list[Placed], None],
     ) -> None:
-        self._access, self._grants, self._places, self._batches = access, grants, places, batches
+        self._access, self._owner, self._grants, self._places, self._batches = access, owner, grants, places, batches
         self._stopping: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +106,7 @@ class EventStream:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         self._stopping = stopping_of(scope)
-        with self._places.taken(self._access.grant_id):
+        with self._places.taken(self._access.grant_id, self._owner):
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             gone = asyncio.create_task(_gone(receive))
             try:

@@ -1,6 +1,7 @@
 """Routes of public events."""
 
 import re
+from collections.abc import Hashable
 from typing import Annotated
 
 import orjson
@@ -12,9 +13,10 @@ from pydantic import Field
 
 from services.apps.core.event_types import PATTERNS, READ_SCOPE, Reader, types_like
 from services.apps.core.events import PublicEvent
-from services.apps.http.event_stream import MOST_PER_CREDENTIAL, EventStream
+from services.apps.http.event_stream import MOST_PER_CREDENTIAL, MOST_PER_OWNER, EventStream
 from services.apps.http.wiring import EventsWiring, Wiring
 from services.apps.store import events as store
+from services.apps.store import installs
 from services.apps.store.events import EventFilter, Tenant
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
@@ -114,7 +116,7 @@ class EventController(Controller):
                 "`data` the event. Without `after` or the header `Last-Event-ID` it begins now. Lines that hold only a "
                 "colon show that it lives. A reader that takes nothing for ten seconds is cut; whoever comes again "
                 f"goes on after the last event. A credential may have {MOST_PER_CREDENTIAL} streams open at each "
-                "process."
+                f"process, all keys of a merchant in one environment {MOST_PER_OWNER}, and so an app at all merchants."
             ),
             query=StreamQuery,
             problems=("RATE_LIMITED",),
@@ -129,7 +131,8 @@ class EventController(Controller):
         name = "Last-Event-ID" if request.headers.get("last-event-id") else "after"
         last = request.headers.get("last-event-id") or query.after
         after = await _after(wiring, wanted, last, name)
-        return EventStream(access, streams.grants, streams.streams, streams.live.read(wanted, after))
+        owner = await _owner(wiring, access)
+        return EventStream(access, owner, streams.grants, streams.streams, streams.live.read(wanted, after))
 
 
 def _reader(access: Access) -> Reader:
@@ -138,6 +141,12 @@ def _reader(access: Access) -> Reader:
 
 def _tenant(access: Access) -> Tenant:
     return access.merchant, access.environment
+
+
+async def _owner(wiring: Wiring, access: Access) -> Hashable:
+    """Whose streams are counted together: an app's at all merchants, or those of a merchant's keys."""
+    grant = await installs.read_grant(wiring.pool, access.grant_id) if access.kind == "installation" else None
+    return _tenant(access) if grant is None else grant.app_id
 
 
 def _shown(event: PublicEvent, access: Access) -> orjson.Fragment:
