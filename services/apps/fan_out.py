@@ -203,17 +203,20 @@ async def narrow(connection: Connection, app: InstalledApp) -> None:
     """What waits for the app's topic says no more than the app may read now; in the transaction that takes a right."""
     waiting = await plugin_topics.drop_waiting(connection, app.app_id, [(app.merchant_id, app.environment)])
     reader = Reader(app.scopes, app.grant_id)
-    for begin in range(0, len(waiting), _AT_ONCE):
+    begin = 0
+    while begin < len(waiting):
         some = waiting[begin : begin + _AT_ONCE]
-        kept = await store.several(connection, {event_id for event_id, _ in some})
+        kept, unread = await store.several(connection, list(dict.fromkeys(event_id for event_id, _ in some)))
+        read = next((number for number, (event_id, _) in enumerate(some) if event_id in unread), len(some))
         await outbox.put(
             connection,
             [
                 _message(Publication((app.app_id,), event, event.body(reader.scopes)), _marked(replay_id))
-                for event_id, replay_id in some
+                for event_id, replay_id in some[:read]
                 if (event := kept.get(event_id)) and event.is_for(reader)
             ],
         )
+        begin += read
 
 
 async def forget(connection: Connection, app_id: str, now: datetime) -> None:

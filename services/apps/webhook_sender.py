@@ -30,12 +30,13 @@ from services.apps.core.webhooks import (
     health_after,
 )
 from services.apps.store import events, sending
-from services.apps.store.sending import Claimed, Outcome
+from services.apps.store.sending import Claimed, Outcome, Room
 from services.apps.webhook_flow import Flow, Width
 from services.apps.webhook_signing import WebhookSigner
 from services.apps.webhooks import disable
 from shared.clock import Clock, monotonic
 from shared.faults import Transient
+from shared.immutable import replace
 from shared.isolation import describe
 from shared.outbound import NoAnswer, Outbound
 from shared.postgres import Connection, Pool, transaction
@@ -58,6 +59,8 @@ _SLOW_S = 1.0
 _FINISH_S = 3.0
 _AGAIN_S = 1.0
 _RESPONSE_CHARS = 1_000
+_MOST_BYTES = 32 * 1024 * 1024
+"""Of what is being sent, above which nothing more is claimed."""
 _parsed = lru_cache(maxsize=10_000)(URL)
 
 
@@ -68,6 +71,7 @@ class _Taken:
     claimed: Claimed
     """As renewed last."""
     claimed_at: float
+    size: int
     began: float = 0.0
 
 
@@ -86,6 +90,8 @@ class WebhookSender:
     ) -> None:
         self._pool, self._clock, self._signer = pool, clock, signer
         self._woken, self._outbound, self._flow = woken, outbound, Flow(width)
+        self._most_at_once = self._at_once = width.at_once
+        """Of what is claimed in a turn; the second while there is more than is read at once."""
         self._waiting: deque[tuple[_Taken, bytes | NotSent]] = deque()
         """What is claimed and not begun yet."""
         self._requests: dict[asyncio.Task[None], _Taken] = {}
@@ -123,23 +129,35 @@ class WebhookSender:
         outcomes, unsent = list(self._outcomes), list(self._unsent)
         # Looked at together with the outcomes: what ends meanwhile is in neither, and would be claimed a second time.
         ending = self._ending(now)
-        room = self._flow.room(self._slow())
+        room = self._room()
         async with transaction(self._pool) as connection:
             await self._settle(connection, outcomes, unsent)
             renewed = await sending.renew(connection, [one.claimed for one in ending], now + _CLAIM)
-            claimed = await sending.claim(connection, room, now, _CLAIM)
-            bodies = await _bodies(connection, claimed)
+            found = await sending.claim(connection, room, now, _CLAIM)
+            bodies = await _bodies(connection, found)
+            claimed = [one for one in found if one.delivery_id in bodies]
+            too_many = [one for one in found if one.delivery_id not in bodies]
+            if too_many:
+                await sending.release(connection, too_many)
+        self._at_once = len(claimed) if too_many else min(2 * self._at_once, self._most_at_once)
         del self._outcomes[: len(outcomes)], self._unsent[: len(unsent)]
         for one in ending:
             one.claimed = renewed.get(one.claimed.delivery_id, one.claimed)
         for each in claimed:
             self._flow.began(each.target.endpoint_id)
-            self._waiting.append((_Taken(each, began), bodies[each.delivery_id]))
+            body = bodies[each.delivery_id]
+            self._waiting.append((_Taken(each, began, len(body)), body))
         if self._beginning.done():
             self._beginning = asyncio.ensure_future(self._begin(outbound))
         UNDER_WAY.set(len(self._requests))
-        if len(claimed) == room.requests:
+        if 0 < room.requests == len(found):
             self._woken.set()
+
+    def _room(self) -> Room:
+        """What may be claimed; of large events few, and nothing while enough of them are being sent."""
+        room = self._flow.room(self._slow())
+        held = sum(one.size for one in (*self._requests.values(), *(one for one, _ in self._waiting)))
+        return replace(room, requests=0 if held >= _MOST_BYTES else min(room.requests, self._at_once))
 
     async def _begin(self, outbound: Outbound) -> None:
         """What is claimed, a few at a time: what else this process does, and the next turn, go on meanwhile."""
@@ -240,10 +258,15 @@ class WebhookSender:
 
 
 async def _bodies(connection: Connection, claimed: Sequence[Claimed]) -> dict[str, bytes | NotSent]:
-    """What is sent, by delivery, or why nothing is."""
-    wanted = {one.event_id for one in claimed if one.test_body is None}
-    found = await events.several(connection, wanted) if wanted else {}
-    return {one.delivery_id: _body(one, found.get(one.event_id)) for one in claimed}
+    """What is sent, by delivery, or why nothing is; without those for which there was no room."""
+    wanted = list(dict.fromkeys(one.event_id for one in claimed if one.test_body is None))
+    found, unread = await events.several(connection, wanted) if wanted else ({}, [])
+    left_out = set(unread)
+    return {
+        one.delivery_id: _body(one, found.get(one.event_id))
+        for one in claimed
+        if one.test_body is not None or one.event_id not in left_out
+    }
 
 
 def _body(claimed: Claimed, event: PublicEvent | None) -> bytes | NotSent:

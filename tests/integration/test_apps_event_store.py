@@ -99,7 +99,7 @@ async def test_an_event_is_kept_whole_and_once(pool: Pool) -> None:
     one, two = (event(tenant[0], new_id("ord")) for _ in range(2))
     await keep(pool, one, one)
     await keep(pool, one, two, two)
-    kept = await store.page(pool, EventFilter(tenant, READER), None, 10)
+    kept, _ = await store.page(pool, EventFilter(tenant, READER), None, 10)
     assert [placed.event for placed in kept] == [two, one]
     assert (await store.read(pool, tenant, one.event_id)) == kept[1]
     assert kept[1].event.body() == one.body()
@@ -162,12 +162,12 @@ async def test_a_follower_that_fails_undoes_the_batch(pool: Pool) -> None:
     record = record_of(version_of((merchant_id, "test"), order_id, 1))
     with pytest.raises(Transient):
         await consumer([record])
-    assert await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10) == []
+    assert await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10) == ([], False)
     failing = False
     assert await consumer([record, record]) == [None, None]
     assert await consumer([record]) == [None]
     assert told == ["first", "again"]
-    assert len(await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10)) == 1
+    assert len((await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10))[0]) == 1
 
 
 async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, pool: Pool) -> None:
@@ -195,7 +195,7 @@ async def test_weeks_come_ahead_of_time_and_go_when_they_are_over(stack: Stack, 
         partitions.week_of(young.created_at),
         *(partitions.week_of(now + timedelta(days=7 * ahead)) for ahead in range(3)),
     }
-    kept = await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10)
+    kept, _ = await store.page(pool, EventFilter((merchant_id, "test"), READER), None, 10)
     assert [placed.event for placed in kept] == [young]
     # What has gone is neither kept nor followed again.
     told: list[object] = []

@@ -3,8 +3,10 @@
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
+from services.apps.store import events as store
 from shared.contracts.order_commands import RecordCapture
 from shared.contracts.orders import OrderVersion
 from shared.ids import new_id
@@ -113,6 +115,23 @@ async def test_filters_and_pages(stack: Stack, tenant: Tenant) -> None:
     assert walked == everything
     for wrong in ({"type": "order.pai"}, {"type": ""}, {"page_size": "0"}, {"created_from": "x"}, {"page_token": "e"}):
         assert (await tenant.http.get("/v1/events", params=wrong)).status_code == 400
+
+
+async def test_pages_of_large_events_are_short(stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        await new_order(tenant)
+    everything = await events_when(tenant, 5)
+    monkeypatch.setattr(store, "_LARGEST_PAGE_BYTES", len(orjson.dumps(everything[0]["data"])) + 1)
+    for wanted in ({}, {"type": "order.created"}):
+        pages, token = [], dict[str, str]()
+        while True:
+            answer = (await tenant.http.get("/v1/events", params={"page_size": 100, **wanted, **token})).json()
+            pages.append(answer["data"])
+            if "next_page_token" not in answer:
+                break
+            token = {"page_token": answer["next_page_token"]}
+        assert [len(page) for page in pages] == [2, 2, 1]
+        assert [each for page in pages for each in page] == everything
 
 
 async def test_others_see_nothing_of_it(stack: Stack, tenant: Tenant) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from services.apps import fan_out
+from services.apps.store import events as store
 from services.apps.store.installs import InstalledApp
 from shared.contracts.access import Grant
 from shared.ids import new_id
@@ -312,7 +313,10 @@ async def test_nothing_comes_after_the_rights_are_taken(stack: Stack, tenant: Te
         await each.http.aclose()
 
 
-async def test_what_waits_says_no_more_than_the_app_may_read(stack: Stack, tenant: Tenant) -> None:
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
+async def test_what_waits_says_no_more_than_the_app_may_read(
+    stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
     """`customers.read` is taken while messages wait to be published: they come in their order, without the customer."""
     app_id, scopes = new_id("app"), frozenset({"orders.read", "customers.read"})
     app = await install(stack, app_id, tenant.merchant_id, scopes=tuple(scopes))
@@ -341,6 +345,8 @@ async def test_what_waits_says_no_more_than_the_app_may_read(stack: Stack, tenan
                 order_id,
             )
         narrowed = InstalledApp(app_id, app.grant.grant_id, tenant.merchant_id, "test", frozenset({"orders.read"}))
+        if not together:
+            monkeypatch.setattr(store, "_LARGEST_PAGE_BYTES", 1)
         await fan_out.narrow(connection, narrowed)
         nothing = replace(narrowed, app_id=new_id("app"))
         await fan_out.narrow(connection, nothing)

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from services.apps import webhook_sender
 from services.apps.core.webhooks import WAITS, Attempt, Fate
-from services.apps.store import deliveries, endpoints, sending
+from services.apps.store import deliveries, endpoints, events, sending
 from services.apps.store.endpoints import Endpoint, Owner
 from services.apps.store.sending import Outcome, Room
 from services.apps.webhook_flow import Width
@@ -21,7 +23,7 @@ from services.apps.webhook_sender import _CLAIM
 from services.apps.webhook_signing import new_secret
 from services.apps.webhooks import replay
 from shared.outbound import Limits
-from shared.postgres import transaction
+from shared.postgres import Connection, transaction
 from tests.integration.webhooks import World, world
 from tests.receiver import Received, Receiver, answer, receiving
 from tests.servers import Servers
@@ -610,6 +612,40 @@ async def test_an_event_that_is_no_longer_kept_is_not_sent(here: World, receiver
         [one] = await here.settled(endpoint, 1)
     assert (one.status, one.last_error, receiver.received) == ("failed", "expired", [])
     assert (await here.read(endpoint)).failing_since is None
+
+
+async def test_of_large_events_few_are_read_and_held_at_once(
+    here: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = b'{"name":"%b"}' % (b"A" * 10_000)
+    monkeypatch.setattr(events, "_LARGEST_PAGE_BYTES", 15_000)
+    monkeypatch.setattr(webhook_sender, "_MOST_BYTES", 35_000)
+    read: list[int] = []
+    several = events.several
+
+    async def counted(connection: Connection, wanted: Sequence[str]) -> Any:
+        found = await several(connection, wanted)
+        read.append(len(found[0]))
+        return found
+
+    async def hold(_: Received) -> bytes:
+        await asyncio.sleep(0.05)
+        return answer()
+
+    monkeypatch.setattr(events, "several", counted)
+    receiver.answering = hold
+    scopes = ("orders.read", "customers.read")
+    made = [await here.endpoint(receiver.url(f"/{number}"), scopes=scopes) for number in range(4)]
+    happened = [
+        event_id for number in range(6) for event_id in await here.happens(here.event(f"ord_{number}", customer=large))
+    ]
+    async with here.sending():
+        for endpoint in made:
+            done = await here.settled(endpoint, 6)
+            assert {one.status for one in done} == {"delivered"}
+    assert Counter(ids(receiver.received)) == dict.fromkeys(happened, 4)
+    assert max(read) == 2
+    assert receiver.most_under_way <= 11, "what is held, and what four endpoints are sent of the two that are read then"
 
 
 async def test_many_deliveries_cost_few_statements(here: World, receiver: Receiver) -> None:

@@ -74,7 +74,7 @@ class EventController(Controller):
         guards=[READ],
         **operation(
             "List events",
-            description="Newest first.",
+            description="Newest first. A page of large events has fewer than `page_size`.",
             query=EventsQuery,
             gives=public_events.PublicEvent,
             listed=True,
@@ -92,9 +92,7 @@ class EventController(Controller):
             created_from=query.created_from,
             created_before=query.created_before,
         )
-        found = await store.page(wiring.pool, wanted, _position(query), query.page_size + 1)
-        page = found[: query.page_size]
-        more = len(found) > len(page)
+        page, more = await store.page(wiring.pool, wanted, _position(query), query.page_size)
         token = encode_page_token((str(page[-1].position),), query.filters()) if more else None
         return many(request, [_shown(placed.event, access) for placed in page], token)
 

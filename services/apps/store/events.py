@@ -26,7 +26,7 @@ _AMONG_ALL = "(position + 0)"
 """What the index of everybody's events is on. One on the position itself would look cheap for a large merchant's newest
 events as well, and then be read from the newest on, through everybody else's, until a page of theirs is found."""
 _LARGEST_PAGE_BYTES = 4 * 1024 * 1024
-"""Events of this size are read at once at most, beside one that may be larger."""
+"""Events of this size are read at once at most, and the one by which it is reached, which may be large."""
 
 _COLUMNS = (
     ("event_id", "text"),
@@ -113,23 +113,27 @@ async def read(pool: Pool, tenant: Tenant, event_id: str) -> Placed | None:
     return None if row is None else _placed(row)
 
 
-async def several(connection: Connection, event_ids: Collection[str]) -> dict[str, PublicEvent]:
-    """Those of the events (at least one) that are still kept, by id, whosever they are."""
+async def several(connection: Connection, event_ids: Sequence[str]) -> tuple[dict[str, PublicEvent], list[str]]:
+    """Those of the events (at least one, each once) that are still kept, by id, whosever they are; and the last ids,
+    for which there was no room where events are large."""
     # Ids sort by time.
     first, last = created_in(min(event_ids)), created_in(max(event_ids))
     if first is None or last is None:
         raise ValueError("not an event's id")
-    rows = await connection.fetch(_SEVERAL, list(event_ids), first[0], last[1])
-    return {row["event_id"]: _placed(row).event for row in rows}
+    rows = await connection.fetch(_bounded(_SEVERAL, "place"), event_ids, first[0], last[1])
+    rest = event_ids[rows[-1]["place"] :] if _found(rows) > len(rows) else []
+    return {row["event_id"]: _placed(row).event for row in rows}, list(rest)
 
 
-async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) -> list[Placed]:
-    """At most `limit` events, newest first, below a position."""
+async def page(pool: Pool, wanted: EventFilter, before: int | None, limit: int) -> tuple[list[Placed], bool]:
+    """At most `limit` events, newest first, below a position, fewer where they are large; whether there are more."""
     conditions, arguments = _conditions(wanted)
     if before is not None:
         arguments.append(before)
         conditions.append(f"position < ${len(arguments)}")
-    return [_placed(row) for row in await pool.fetch_planned(*_select(conditions, arguments, wanted, "DESC", limit))]
+    query, *values = _select(conditions, arguments, wanted, "DESC", limit + 1)
+    rows = await pool.fetch_planned(_bounded(query, "position DESC"), *values)
+    return [_placed(row) for row in rows[:limit]], _found(rows) > len(rows[:limit])
 
 
 async def following(pool: Pool, wanted: EventFilter, after: int, limit: int) -> list[Placed]:
@@ -162,18 +166,25 @@ async def position_before(database: Connection | Pool, week_began: datetime) -> 
     return int(await database.fetchval(_FIRST, week_began))
 
 
-def _bounded(query: str) -> str:
-    """The query's rows while they are not too large together; the first in any case."""
+def _bounded(query: str, order: str = "position") -> str:
+    """The query's rows while they are not too large together, each with how many rows there are; the first in any
+    case."""
     size = (
         "octet_length(change) + octet_length(order_after) + coalesce(octet_length(customer), 0) "
         "+ coalesce(octet_length(subject_after), 0)"
     )
     return f"""
     SELECT * FROM (
-        SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - ({size}) AS bytes_before
+        SELECT *, sum({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - ({size}) AS bytes_before,
+            count(*) OVER () AS in_all
         FROM ({query}) AS found
-    ) AS summed WHERE bytes_before < {_LARGEST_PAGE_BYTES} ORDER BY position
+    ) AS summed WHERE bytes_before < {_LARGEST_PAGE_BYTES} ORDER BY {order}
     """
+
+
+def _found(rows: Sequence[asyncpg.Record]) -> int:
+    """How many rows there are, with those that were too many."""
+    return int(rows[0]["in_all"]) if rows else 0
 
 
 def _conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
@@ -217,7 +228,8 @@ SELECT position, {_NAMES} FROM events
 WHERE event_id = $1 AND created_at >= $2 AND created_at < $3 AND merchant_id = $4 AND environment = $5
 """
 _SEVERAL = f"""
-SELECT position, {_NAMES} FROM events WHERE event_id = ANY($1::text[]) AND created_at >= $2 AND created_at < $3
+SELECT position, {_NAMES}, array_position($1::text[], event_id) AS place
+FROM events WHERE event_id = ANY($1::text[]) AND created_at >= $2 AND created_at < $3
 """
 _NEWEST = f"SELECT coalesce(max({_AMONG_ALL}), 0) FROM events"
 _BETWEEN = f"""

@@ -23,7 +23,7 @@ async def test_what_is_kept_is_known_and_read_as_it_was(apps: Store) -> None:
     async with transaction(apps.pool) as connection:
         assert await events.unknown(connection, [event(3), *told, event(3)]) == [event(3)]
         found = await events.several(connection, [each.event_id for each in (*told, event(3))])
-        assert found == {each.event_id: each for each in told}
+        assert found == ({each.event_id: each for each in told}, [])
         assert await events.unknown(connection, []) == []
 
 
@@ -71,6 +71,13 @@ async def test_a_page_of_large_events_is_short(apps: Store) -> None:
     await kept(apps, *(event(number, customer=large) for number in range(1, 6)))
     found = await events.between(apps.pool, [("mer_1", "test")], 0, 1_000, limit=10)
     assert [placed.event.order_version for placed in found] == [1, 2, 3]
+    ids = {number: event(number).event_id for number in range(1, 7)}
+    async with transaction(apps.pool) as connection:
+        wanted = [ids[number] for number in (6, 5, 3, 1, 2, 4)]
+        some, unread = await events.several(connection, wanted)
+        assert (list(some), unread) == (wanted[1:4], wanted[4:]), "in the order in which they are wanted"
+        others, unread = await events.several(connection, unread)
+        assert (list(others), unread) == (wanted[4:], [])
 
 
 async def test_the_life_of_a_topic(apps: Store) -> None:

@@ -37,9 +37,11 @@ def known(t: Transaction, ids: list[str], first: datetime, last: datetime) -> Ro
     return picked(_within(t, ids, first, last), ("event_id",))
 
 
-@statement(store._SEVERAL)
+@statement(store._bounded(store._SEVERAL, "place"))
 def several(t: Transaction, ids: list[str], first: datetime, before: datetime) -> Rows:
-    return picked((row for row in _within(t, ids, first, before) if row["created_at"] < before), _PLACED)
+    found = [row for row in _within(t, ids, first, before) if row["created_at"] < before]
+    placed = sorted((row | {"place": ids.index(row["event_id"]) + 1} for row in found), key=itemgetter("place"))
+    return picked(_fitting(placed), (*_PLACED, "place", "in_all"))
 
 
 @statement(store._NEWEST)
@@ -72,6 +74,11 @@ def between(
         return after < row["position"] <= up_to and (row["merchant_id"], row["environment"]) in tenants and late
 
     found = sorted(filter(wanted, t.scan(t.database["events"])), key=itemgetter("position"))[:limit]
+    return picked(_fitting(found), _PLACED)
+
+
+def _fitting(rows: list[Values]) -> list[Values]:
+    """The first of the rows, until they are too large together."""
     before = 0
 
     def fits(row: Values) -> bool:
@@ -80,4 +87,4 @@ def between(
         fitting, before = before < store._LARGEST_PAGE_BYTES, before + size
         return fitting
 
-    return picked(takewhile(fits, found), _PLACED)
+    return [row | {"in_all": len(rows)} for row in takewhile(fits, rows)]
