@@ -14,6 +14,10 @@ def new_sealing_key() -> str:
     return Fernet.generate_key().decode()
 
 
+class SealingError(ValueError):
+    """`SEALING_KEY` does not have the key that is needed."""
+
+
 class Sealer:
     """Seals with the first key of `SEALING_KEY` and opens with any of them, so that a new key can be put in front."""
 
@@ -29,11 +33,29 @@ class Sealer:
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken:
-            raise ValueError("SEALING_KEY has no key that this was sealed with") from None
+            raise SealingError("SEALING_KEY has no key that this was sealed with") from None
+
+    @property
+    def has_older(self) -> bool:
+        """Whether there are keys that only open."""
+        return len(self._each) > 1
+
+    def again(self, sealed: bytes) -> bytes | None:
+        """The same, sealed with the first key; `None` where it is. Raises as `open` does."""
+        try:
+            self._each[0].decrypt(sealed)
+        except InvalidToken:
+            return self.seal(self.open(sealed))
+        return None
 
     @cached_property
     def _fernet(self) -> MultiFernet:
-        names = [key.strip() for key in self._keys.get_secret_value().split(",") if key.strip()]
-        if not names:
-            raise ValueError("SEALING_KEY is not set: 32 random bytes in URL-safe base64, several with commas between")
-        return MultiFernet([Fernet(name) for name in names])
+        if not self._each:
+            raise SealingError(
+                "SEALING_KEY is not set: 32 random bytes in URL-safe base64, several with commas between"
+            )
+        return MultiFernet(self._each)
+
+    @cached_property
+    def _each(self) -> list[Fernet]:
+        return [Fernet(key.strip()) for key in self._keys.get_secret_value().split(",") if key.strip()]

@@ -36,6 +36,7 @@ from services.apps.live_events import LiveEvents
 from services.apps.oauth import OAuth
 from services.apps.oidc import OidcSignIn
 from services.apps.plugin_topics import TopicAdmin, TopicLife
+from services.apps.sealing import SealAgainJob
 from services.apps.signing_keys import TokenSigner
 from services.apps.staff import Staff
 from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
@@ -74,6 +75,7 @@ CONTROLLERS = [
 ]
 _KEEP_KEYS_EVERY_S = 60.0
 _TIDY_EVERY_S = 300.0
+_SEAL_AGAIN_EVERY_S = 600.0
 _KEEP_EVENTS_EVERY_S = 600.0
 _KEEP_AUDIT_LOG_EVERY_S = 3_600.0
 _PLUGIN_TOPICS_EVERY_S = 1.0
@@ -90,12 +92,15 @@ def create_process(settings: Settings, role: Role, outside: Outside = REAL) -> S
     process.consume("uses", UseConsumer(pool), topics=[ACCESS_USED])
     if settings.platform_key_hash is not None:
         process.at_start("jobs.admit_platform_key", AdmitPlatformKey(pool, clock, wake, settings.platform_key_hash))
-    signer = TokenSigner(pool, Sealer(settings.sealing_key), clock, wake)
+    sealer = Sealer(settings.sealing_key)
+    signer = TokenSigner(pool, sealer, clock, wake)
     oauth = OAuth(pool, signer, process.grants, settings.public_base_url, wake)
     staff = Staff(pool, clock)
     # At once too, so that the first key is known everywhere before the first token, and a missing SEALING_KEY shows.
     process.at_start("jobs.make_signing_key", signer.keep)
     process.every(_KEEP_KEYS_EVERY_S, "jobs.keep_signing_keys", signer.keep)
+    process.at_start("jobs.seal_again", SealAgainJob(pool, sealer))
+    process.every(_SEAL_AGAIN_EVERY_S, "jobs.seal_again", SealAgainJob(pool, sealer))
     process.every(_TIDY_EVERY_S, "jobs.tidy_oauth", lambda: oauth.tidy(clock()))
     process.every(_TIDY_EVERY_S, "jobs.tidy_staff", staff.tidy)
     audit_kept = timedelta(days=settings.audit_kept_days)

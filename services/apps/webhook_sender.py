@@ -40,6 +40,7 @@ from shared.immutable import replace
 from shared.isolation import describe
 from shared.outbound import NoAnswer, Outbound
 from shared.postgres import Connection, Pool, transaction
+from shared.sealing import SealingError
 
 log = structlog.get_logger(__name__)
 
@@ -223,11 +224,16 @@ class WebhookSender:
         if isinstance(body, str):
             return Attempt(at, 0, None, body)
         target = claimed.target
-        headers = self._signer.headers(claimed.event_id, at, body, target.sealed_secret, target.sealed_previous_secret)
         try:
+            headers = self._signer.headers(
+                claimed.event_id, at, body, target.sealed_secret, target.sealed_previous_secret
+            )
             answer = await outbound.post(_parsed(target.url), body, headers)
         except NoAnswer as none:
             return Attempt(at, _ms_since(began), None, none.failing)
+        except SealingError as reason:
+            log.error("webhook_secret_unreadable", webhook_endpoint_id=target.endpoint_id, reason=str(reason))
+            return Attempt(at, 0, None, "secret_unreadable")
         error = error_of(answer.status)
         retry_after = answer.headers.get("Retry-After") if error else None
         return Attempt(at, _ms_since(began), answer.status, error, retry_after, _text(answer.body))

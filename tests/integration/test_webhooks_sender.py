@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from standardwebhooks import WebhookVerificationError
 
 from services.apps import webhook_sender
@@ -20,10 +21,11 @@ from services.apps.store.sending import Outcome, Room
 from services.apps.webhook_flow import Width
 from services.apps.webhook_jobs import EndWebhooksJob, ForgetWebhooksJob
 from services.apps.webhook_sender import _CLAIM
-from services.apps.webhook_signing import new_secret
+from services.apps.webhook_signing import WebhookSigner, new_secret
 from services.apps.webhooks import replay
 from shared.outbound import Limits
 from shared.postgres import Connection, transaction
+from shared.sealing import Sealer, new_sealing_key
 from tests.integration.webhooks import World, world
 from tests.receiver import Received, Receiver, answer, receiving
 from tests.servers import Servers
@@ -646,6 +648,33 @@ async def test_of_large_events_few_are_read_and_held_at_once(
     assert Counter(ids(receiver.received)) == dict.fromkeys(happened, 4)
     assert max(read) == 2
     assert receiver.most_under_way <= 11, "what is held, and what four endpoints are sent of the two that are read then"
+
+
+async def test_a_secret_that_cannot_be_opened_is_an_outcome_and_tried_again(here: World, receiver: Receiver) -> None:
+    secret, lost = new_secret(), WebhookSigner(Sealer(SecretStr(new_sealing_key())))
+    endpoint = await here.endpoint(receiver.url(), sealed_secret=lost.seal(secret))
+    replaced = await here.endpoint(
+        receiver.url("/replaced"),
+        secret,
+        sealed_previous_secret=lost.seal(new_secret()),
+        previous_secret_ends_at=here.now() + timedelta(days=1),
+    )
+    async with here.sending():
+        await here.happens(here.event("ord_1"))
+        [waits] = await here.tried(endpoint, 1, within_s=5)
+        await here.settled(replaced, 1)
+        assert (waits.status, waits.last_error, waits.last_status_code) == ("pending", "secret_unreadable", None)
+        assert waits.due_at > here.now() + WAITS[0] / 2
+        assert (await here.read(endpoint)).failing_since is None, "it is not the receiver's fault"
+        here.signer = lost
+    async with here.sending():
+        here.later(WAITS[0] * 2)
+        [done] = await here.settled(endpoint, 1)
+    assert (done.status, done.attempts) == ("delivered", 2)
+    assert [each.error for each in await here.attempts(done)] == ["secret_unreadable", None]
+    for one in receiver.received:
+        one.verified(secret)
+    assert len(receiver.received) == 2
 
 
 async def test_many_deliveries_cost_few_statements(here: World, receiver: Receiver) -> None:

@@ -184,6 +184,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
         access.MERCHANTS,
         access.AUDIT_LOG,
         oauth.INSTALLS,
+        oauth.OAUTH,
         OUTBOX_TABLE,
         kept.EVENTS,
         subjects.EVENTS,

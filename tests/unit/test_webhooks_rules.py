@@ -149,6 +149,15 @@ def test_an_endpoint_asks_by_patterns_and_only_for_what_it_may_know() -> None:
     assert asks_for(["*"], Reader({"orders.read"}, "grt_1"), "webhook_endpoint.disabled", "grt_1")
 
 
+def test_what_we_cannot_sign_is_tried_again_and_not_the_receivers_fault() -> None:
+    unsigned = Attempt(NOON, 0, None, "secret_unreadable")
+    assert fate_of(unsigned, 1, 0.5) == Fate("pending", NOON + WAITS[0])
+    assert fate_of(unsigned, len(WAITS) + 1, 0.5).status == "failed"
+    failing = Health(4, NOON - DISABLED_AFTER, None)
+    assert health_after(failing, unsigned, 0.5) == failing
+    assert disabled_by(failing, unsigned) is None
+
+
 @pytest.mark.parametrize(
     ("scopes", "own", "beyond", "common"),
     [

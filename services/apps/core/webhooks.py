@@ -24,11 +24,14 @@ Error = Literal[
     "gone",
     "expired",
     "withheld",
+    "secret_unreadable",
 ]
 """Why an attempt failed. `redirected`: a 3xx status, which is not followed. `refused`: any other that is no 2xx.
-Nothing was sent where it is `expired`, no longer kept, or `withheld`: the app may no longer be told of such events."""
+Nothing was sent where it is `expired`, no longer kept, or `withheld`: the app may no longer be told of such events; or
+`secret_unreadable`: the endpoint's secret is sealed with a key that we no longer have, and it is tried again."""
 NotSent = Literal["expired", "withheld"]
 _NOT_SENT: Final = get_args(NotSent)
+_NOT_ITS_FAULT: Final = (*_NOT_SENT, "secret_unreadable")
 
 WAITS: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -108,7 +111,7 @@ def health_after(health: Health, attempt: Attempt, draw: float) -> Health:
     """An endpoint that fails again and again, or that asks for it, is left alone for a while: longer each time."""
     if attempt.error is None:
         return Health()
-    if attempt.error in _NOT_SENT:
+    if attempt.error in _NOT_ITS_FAULT:
         return health
     failures = health.failures + 1
     pause = _asked(attempt)
@@ -127,6 +130,8 @@ def disabled_by(health: Health, attempt: Attempt) -> DisabledReason | None:
     """Why the endpoint gets nothing more after this attempt, if so; `health` is the one after it."""
     if attempt.error == "gone":
         return "gone"
+    if attempt.error in _NOT_ITS_FAULT:
+        return None
     since = health.failing_since
     return "failing" if since is not None and attempt.at - since >= DISABLED_AFTER else None
 
