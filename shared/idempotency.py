@@ -8,7 +8,8 @@ with the same key.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -17,6 +18,8 @@ from typing import Any, TypeAlias
 from litestar.connection import Request
 
 from shared.auth.access import Access
+from shared.clock import Clock
+from shared.faults import Transient
 from shared.http.answers import Answer, replayed, stored
 from shared.http.problems import Problem
 from shared.postgres import Connection, Pool, transaction
@@ -24,6 +27,8 @@ from shared.writes import Write, columns_of, write
 
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
+LONGEST_ACT = timedelta(minutes=3)
+"""Outside the database; what a process that died had begun may be begun anew then."""
 
 IDEMPOTENCY_TABLE = """
 CREATE TABLE idempotency_keys (
@@ -39,6 +44,8 @@ CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);
 """
 """For the service's first migration."""
 
+_UNDER_WAY = 102
+"""Stands for an answer while something is done outside the database."""
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -148,15 +155,48 @@ async def run_idempotent(
     When `effect` raises, nothing is saved and the key stays unused.
     """
     async with transaction(pool) as connection:
-        [claimed] = await claim(connection, [key], now)
-        if isinstance(claimed, StoredResponse):
-            return replayed(claimed.status, claimed.body)
-        if not isinstance(claimed, Fresh):
-            raise problem_for(claimed)
+        known = await answered(connection, key, now)
+        if known is not None:
+            return known
         status, body = await effect(connection)
         if key is not None:
             await remember(connection, [(key, status, body)], now)
     return stored(status, body)
+
+
+async def answered(connection: Connection, key: IdempotencyKey | None, now: datetime) -> Answer | None:
+    """The answer of the first time; `None` where there was none and the key is this transaction's.
+
+    Raises the `Problem` where the key is another request's, or the first request still runs.
+    """
+    [claimed] = await claim(connection, [key], now)
+    match claimed:
+        case StoredResponse(status=status, body=body):
+            return replayed(status, body)
+        case Fresh():
+            return None
+        case _:
+            raise problem_for(claimed)
+
+
+@asynccontextmanager
+async def under_way(pool: Pool, key: IdempotencyKey | None, clock: Clock) -> AsyncIterator[Answer | None]:
+    """For what is done outside the database: gives the answer of the first time; `None` where there was none.
+
+    Then a repeat is told that the first still runs for as long as the context lasts, and gets what `remember` keeps
+    meanwhile. When nothing is kept, the key is free again.
+    """
+    now = clock()
+    async with transaction(pool) as connection:
+        known = await answered(connection, key, now)
+        if known is None and key is not None:
+            await remember(connection, [(key, _UNDER_WAY, b"")], now)
+    try:
+        yield known
+    finally:
+        if known is None and key is not None:
+            with suppress(Transient):
+                await pool.execute(_END, key.scope, key.key, now)
 
 
 def problem_for(claimed: InProgress | Reused) -> Problem:
@@ -179,6 +219,7 @@ _LOCK = "SELECT number, pg_try_advisory_xact_lock(number) FROM unnest($1::bigint
 _STORED = """
 SELECT scope, key, fingerprint, status, body FROM idempotency_keys
 WHERE (scope, key) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND created_at > $3
+    AND (status <> 102 OR created_at > $4)
 """
 _REMEMBER = """
 INSERT INTO idempotency_keys (scope, key, fingerprint, status, body, created_at)
@@ -187,8 +228,9 @@ FROM unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[])
     AS new (scope, key, fingerprint, status, body)
 ON CONFLICT (scope, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body, created_at = excluded.created_at
-WHERE idempotency_keys.status = 202 OR idempotency_keys.created_at <= $7
+WHERE idempotency_keys.status IN (102, 202) OR idempotency_keys.created_at <= $7
 """
+_END = "DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2 AND status = 102 AND created_at = $3"
 _FORGET = """
 DELETE FROM idempotency_keys AS old USING (
     SELECT scope, key FROM idempotency_keys WHERE created_at <= $1
@@ -205,7 +247,9 @@ async def _lock(connection: Connection, keys: Sequence[IdempotencyKey]) -> set[i
 async def _stored(
     connection: Connection, keys: Sequence[IdempotencyKey], now: datetime
 ) -> dict[tuple[str, str], tuple[bytes, StoredResponse]]:
-    rows = await connection.fetch(_STORED, [key.scope for key in keys], [key.key for key in keys], now - KEPT_FOR)
+    rows = await connection.fetch(
+        _STORED, [key.scope for key in keys], [key.key for key in keys], now - KEPT_FOR, now - LONGEST_ACT
+    )
     return {(scope, key): (fingerprint, StoredResponse(status, body)) for scope, key, fingerprint, status, body in rows}
 
 
@@ -218,7 +262,9 @@ def _claim_of(
     found = known.get((key.scope, key.key))
     if found is not None:
         fingerprint, response = found
-        return response if fingerprint == key.fingerprint else _REUSED
+        if fingerprint != key.fingerprint:
+            return _REUSED
+        return _IN_PROGRESS if response.status == _UNDER_WAY else response
     if key.lock not in free or key.lock in taken:
         return _IN_PROGRESS
     taken.add(key.lock)

@@ -19,11 +19,11 @@ from shared import idempotency
 from shared.auth.access import Access
 from shared.auth.guard import ApiRequest, requires
 from shared.contracts.model import Identifier, Timestamp
-from shared.http.answers import Answer, AnswerModel, one, one_bytes, replayed
+from shared.http.answers import Answer, AnswerModel, one, one_bytes
 from shared.http.bodies import RequestModel, read_body, shown
 from shared.http.operations import operation
 from shared.http.problems import Problem, not_found
-from shared.idempotency import Fresh, IdempotencyKey, StoredResponse, idempotency_key, problem_for, run_idempotent
+from shared.idempotency import IdempotencyKey, idempotency_key, run_idempotent, under_way
 from shared.postgres import Connection, transaction
 from shared.topics import plugin_topic
 
@@ -140,14 +140,14 @@ class PluginTopicController(Controller):
         wiring: EventsWiring = state.events
         app_id = await _app(request.user, state)
         key = await idempotency_key(request, request.user)
-        known = await _answered_before(state, key)
-        if known is not None:
-            return known
-        password = new_password()
-        topic = await wiring.topics.rotate(app_id, password)
-        if topic is None:
-            raise not_found("The app is being deleted.")
-        await _remember(request, state, app_id, key, one_bytes(request, _view(topic, wiring)))
+        async with under_way(state.apps.pool, key, state.apps.clock) as known:
+            if known is not None:
+                return known
+            password = new_password()
+            topic = await wiring.topics.rotate(app_id, password)
+            if topic is None:
+                raise not_found("The app is being deleted.")
+            await _remember(request, state, app_id, key, one_bytes(request, _view(topic, wiring)))
         return one(request, _view(topic, wiring, password))
 
     @post(
@@ -210,19 +210,6 @@ async def _require_installed(connection: Connection, app_id: str, access: Access
     known = await installs.installed(connection, [(merchant_id, access.environment)])
     if app_id not in {app.app_id for app in known}:
         raise Problem("VALIDATION_FAILED", "No such merchant has the app installed.", param="merchant_id")
-
-
-async def _answered_before(state: State, key: IdempotencyKey | None) -> Answer | None:
-    wiring: Wiring = state.apps
-    async with transaction(wiring.pool) as connection:
-        [claimed] = await idempotency.claim(connection, [key], wiring.clock())
-    match claimed:
-        case StoredResponse(status=status, body=body):
-            return replayed(status, body)
-        case Fresh():
-            return None
-        case _:
-            raise problem_for(claimed)
 
 
 async def _remember(request: ApiRequest, state: State, app_id: str, key: IdempotencyKey | None, body: bytes) -> None:

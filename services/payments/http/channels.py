@@ -16,12 +16,12 @@ from services.payments.store.channels import ChannelRow
 from shared import idempotency
 from shared.auth.guard import ApiRequest, requires
 from shared.faults import Transient
-from shared.http.answers import Answer, accepted, many, nothing, one, one_bytes, replayed
+from shared.http.answers import Answer, accepted, many, nothing, one, one_bytes
 from shared.http.bodies import read_body, read_query
 from shared.http.operations import operation
 from shared.http.pages import ListQuery, page_by_time
 from shared.http.problems import Problem, not_found
-from shared.idempotency import Fresh, IdempotencyKey, StoredResponse, idempotency_key, problem_for, run_idempotent
+from shared.idempotency import IdempotencyKey, idempotency_key, run_idempotent, under_way
 from shared.ids import new_id
 from shared.postgres import Connection, transaction
 from shared.settings import KafkaSettings
@@ -64,7 +64,7 @@ class ChannelController(Controller):
             if row.channel_id == OUR_CHANNEL or not await channels.insert(connection, row):
                 detail = "This channel_id is in use, here or elsewhere; it names a topic, so it cannot be used twice."
                 raise Problem("CHANNEL_ID_TAKEN", detail, param="channel_id")
-            return 201, one_bytes(request, _view(row, wiring.kafka))
+            return 202, one_bytes(request, _view(row, wiring.kafka))
 
         known = await _unless_repeated(wiring, key, intend)
         if known is not None:
@@ -141,15 +141,15 @@ class ChannelController(Controller):
     async def rotate_channel_credentials(self, request: ApiRequest, state: State, channel_id: FromPath[str]) -> Answer:
         wiring: Wiring = state.payments
         key = await idempotency_key(request, request.user)
-        known = await _answered_before(wiring, key)
-        if known is not None:
-            return known
-        row = await _own(request, wiring, channel_id)
-        password = new_password()
-        active = await wiring.channels.rotate(row, password)
-        if active is None:
-            raise _disabled()
-        await _remember(wiring, key, 200, one_bytes(request, _view(active, wiring.kafka)))
+        async with under_way(wiring.pool, key, wiring.clock) as known:
+            if known is not None:
+                return known
+            row = await _own(request, wiring, channel_id)
+            password = new_password()
+            active = await wiring.channels.rotate(row, password)
+            if active is None:
+                raise _disabled()
+            await _remember(wiring, key, 200, one_bytes(request, _view(active, wiring.kafka)))
         return one(request, _view(active, wiring.kafka, password))
 
     @delete(
@@ -236,29 +236,13 @@ async def _unless_repeated(
     """Save what is about to be done in Kafka, with the answer that a repeat gets from now on; or that answer."""
     now = wiring.clock()
     async with transaction(wiring.pool) as connection:
-        known = await _claim(connection, wiring, key)
+        known = await idempotency.answered(connection, key, now)
         if known is not None:
             return known
         status, body = await intend(connection)
         if key is not None:
             await idempotency.remember(connection, [(key, status, body)], now)
     return None
-
-
-async def _answered_before(wiring: Wiring, key: IdempotencyKey | None) -> Answer | None:
-    async with transaction(wiring.pool) as connection:
-        return await _claim(connection, wiring, key)
-
-
-async def _claim(connection: Connection, wiring: Wiring, key: IdempotencyKey | None) -> Answer | None:
-    [claimed] = await idempotency.claim(connection, [key], wiring.clock())
-    match claimed:
-        case StoredResponse(status=status, body=body):
-            return replayed(status, body)
-        case Fresh():
-            return None
-        case _:
-            raise problem_for(claimed)
 
 
 async def _remember(wiring: Wiring, key: IdempotencyKey | None, status: int, body: bytes) -> None:

@@ -1,14 +1,17 @@
 """Idempotency keys."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 import asyncpg
 import pytest
 
+from shared.faults import Transient
 from shared.idempotency import (
     KEPT_FOR,
+    LONGEST_ACT,
     Claim,
     Fresh,
     IdempotencyKey,
@@ -18,6 +21,7 @@ from shared.idempotency import (
     claim,
     forget_expired,
     remember,
+    under_way,
 )
 from shared.postgres import transaction
 from tests.contract.stores.samples import NOW, SECOND
@@ -101,6 +105,46 @@ async def test_who_remembers_a_key_that_is_being_remembered_waits_and_replaces_o
         row["key"]: (row["status"], row["body"], row["created_at"]) for row in await either.rows("idempotency_keys")
     }
     assert rows == {"a": (200, b"two", NOW + SECOND), "b": (201, b"one", NOW)}
+
+
+async def test_while_something_is_done_elsewhere_its_key_is_in_progress(either: Store) -> None:
+    async with under_way(either.pool, key("a"), lambda: NOW) as known:
+        assert known is None
+        assert await claimed(either, key("a"), key("a", b"other"), key("b")) == [InProgress(), Reused(), Fresh()]
+        assert await claimed(either, key("a"), at=NOW + LONGEST_ACT - SECOND) == [InProgress()]
+        async with transaction(either.pool) as connection:
+            await remember(connection, [(key("a"), 200, b"done")], NOW + SECOND)
+        assert await claimed(either, key("a")) == [StoredResponse(200, b"done")]
+    async with under_way(either.pool, key("a"), lambda: NOW) as known:
+        assert known is not None
+    assert await claimed(either, key("a")) == [StoredResponse(200, b"done")]
+    async with under_way(either.pool, None, lambda: NOW) as known:
+        assert known is None
+
+
+async def test_what_came_to_nothing_elsewhere_leaves_its_key_free(either: Store) -> None:
+    with pytest.raises(Transient):
+        async with under_way(either.pool, key("a"), lambda: NOW):
+            raise Transient("it is away")
+    assert await claimed(either, key("a", b"other")) == [Fresh()]
+
+
+async def test_what_a_process_left_behind_can_be_begun_anew(either: Store) -> None:
+    async with under_way(either.pool, key("a"), lambda: NOW):
+        later = NOW + LONGEST_ACT
+        async with under_way(either.pool, key("a"), lambda: later) as known:
+            assert known is None
+            assert await claimed(either, key("a"), at=later) == [InProgress()]
+
+
+async def test_whoever_was_slow_ends_nobody_elses_act(either: Store) -> None:
+    later = NOW + LONGEST_ACT
+    async with AsyncExitStack() as first, AsyncExitStack() as second:
+        await first.enter_async_context(under_way(either.pool, key("a"), lambda: NOW))
+        await second.enter_async_context(under_way(either.pool, key("a"), lambda: later))
+        await first.aclose()
+        assert await claimed(either, key("a"), at=later) == [InProgress()]
+    assert await claimed(either, key("a"), at=later) == [Fresh()]
 
 
 async def test_a_key_that_is_over_is_remembered_anew(either: Store) -> None:

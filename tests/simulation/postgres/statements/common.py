@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from shared.auth import table as grants
-from shared.idempotency import _FORGET, _LOCK, _REMEMBER, _STORED
+from shared.idempotency import _END, _FORGET, _LOCK, _REMEMBER, _STORED
 from shared.outbox import _REMOVE, topics_in, topics_together
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
@@ -154,9 +154,13 @@ def claim_keys(t: Transaction, numbers: list[int]) -> Rows:
 
 
 @statement(_STORED)
-def stored_answers(t: Transaction, scopes: list[str], keys: list[str], after: datetime) -> Rows:
-    rows = there(t, "idempotency_keys", zip(scopes, keys, strict=True))
-    return picked((row for row in rows if row["created_at"] > after), ("scope", "key", "fingerprint", "status", "body"))
+def stored_answers(t: Transaction, scopes: list[str], keys: list[str], after: datetime, begun: datetime) -> Rows:
+    rows = [
+        row
+        for row in there(t, "idempotency_keys", zip(scopes, keys, strict=True))
+        if row["created_at"] > (max(after, begun) if row["status"] == 102 else after)
+    ]
+    return picked(rows, ("scope", "key", "fingerprint", "status", "body"))
 
 
 @statement(_REMEMBER)
@@ -165,10 +169,21 @@ async def remember_answers(t: Transaction, *columns: Any) -> str:
     rows = [row | {"created_at": now} for row in rows_of(names, *values)]
 
     def replaced(known: Values, new: Values) -> Values | None:
-        return known | new if known["status"] == 202 or known["created_at"] <= over else None
+        return known | new if known["status"] in (102, 202) or known["created_at"] <= over else None
 
     done = await t.upsert(t.database["idempotency_keys"], rows, replaced)
     return f"INSERT 0 {len(done)}"
+
+
+@statement(_END)
+async def end_act(t: Transaction, scope: str, key: str, begun: datetime) -> str:
+    table = t.database["idempotency_keys"]
+    rows = await t.lock_rows(
+        table, [(scope, key)], lambda row: bool(row["status"] == 102 and row["created_at"] == begun)
+    )
+    for row in rows:
+        t.remove(table, table.key(row))
+    return f"DELETE {len(rows)}"
 
 
 @statement(_FORGET)
