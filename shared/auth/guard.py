@@ -28,6 +28,7 @@ OPEN_AND_COUNTED: dict[str, Any] = OPEN | {"counted": True}
 """For one whose callers prove in another way who they are: who fails at it too often is refused, as elsewhere."""
 _FAILED = (400, 401)
 """What those are told who fail (RFC 6749: a client, and a code or a token)."""
+_LIMITER = "limiter"
 
 ApiRequest = Request[Access, str, State]
 """A request whose `user` is known."""
@@ -61,12 +62,22 @@ def authentication(grants: GrantsCopy, issuer: str, limiter: Limiter) -> Callabl
                 scope["state"]["api_version"] = await _version(grants, access, connection)
             elif scope.get("method") != "OPTIONS" and scope["route_handler"].opt.get("counted"):
                 limiter.refuse_guessing(scope)
+                scope["state"][_LIMITER] = limiter
                 send = _counting_failures(limiter, scope, send)
             await app(scope, receive, send)
 
         return authenticate
 
     return middleware
+
+
+def admit_client(scope: Scope, client_id: str) -> None:
+    """At a route that is `OPEN_AND_COUNTED`: the request of an app that has proved who it is counts.
+
+    Raises when the app has none left.
+    """
+    limiter: Limiter = scope["state"][_LIMITER]
+    limiter.admit_client(scope, client_id)
 
 
 def _counting_failures(limiter: Limiter, scope: Scope, send: Send) -> Send:

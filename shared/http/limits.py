@@ -109,6 +109,11 @@ class Limiter:
             levels.append((self._merchants, (access.merchant_id, access.environment)))
         self._take(scope, levels)
 
+    def admit_client(self, scope: Scope, client_id: str) -> None:
+        """The same for an app that proves itself without a token; it may ask as often as with one."""
+        credentials = self._credentials["installation"]
+        self._take(scope, [] if credentials is None else [(credentials, ("client", client_id))])
+
     def refuse_guessing(self, scope: Scope) -> None:
         """Before a credential is looked up that may be a guess: raises when its address has guessed too often."""
         self._require(scope, self._of_address(scope))

@@ -28,6 +28,7 @@ from services.apps.http.oauth_models import (
 from services.apps.http.wiring import Wiring, by_actor
 from services.apps.oauth import ACCESS_LASTS, Presented, Refresh, Tokens
 from services.apps.store import installs, merchants, partner_apps, tokens
+from shared.auth.guard import admit_client
 from shared.auth.keys import hash_credential
 from shared.auth.tokens import GRANT_CLAIM
 from shared.contracts.model import Actor
@@ -239,6 +240,7 @@ async def _client(request: AnyRequest, wiring: Wiring, given: Mapping[str, str])
     fits = [hmac.compare_digest(shown, each.secret_hash) for each in known]
     if app is None or not any(fits):
         raise _invalid_client()
+    admit_client(request.scope, app.app_id)
     return app
 
 
