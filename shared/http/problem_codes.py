@@ -147,6 +147,11 @@ CODES: dict[str, Meaning] = {
         "There are too many webhook endpoints",
         "Delete one that is no longer needed, or let one take more event types.",
     ),
+    "TOO_MANY_WEBHOOK_DELIVERIES": Meaning(
+        409,
+        "Too many webhook deliveries wait",
+        "Ask again when some of what waits for the endpoint has been sent; `next_page_token` is still good then.",
+    ),
     "DEVICE_OFFLINE": Meaning(
         409, "The device is not connected", "Wake or reconnect the device, or choose another one."
     ),

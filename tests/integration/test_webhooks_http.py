@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from services.apps.http import webhook_views
 from shared.clock import utc_now
 from shared.ids import new_id
 from tests.apps import install, run
@@ -170,6 +171,39 @@ async def test_a_window_is_sent_again_page_by_page(tenant: Tenant, receiver: Rec
     assert (await post(tenant, path, before, status=200))["enqueued"] == 0
     damaged = await tenant.http.post(path, json={**window, "page_token": "AAAA"})
     assert code(damaged) == (400, "INVALID_PAGE_TOKEN", "page_token")
+
+
+async def test_no_more_is_sent_again_while_much_waits(
+    tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: Received) -> bytes:
+        return answer(503)
+
+    receiver.answering = broken
+    monkeypatch.setattr(webhook_views, "MOST_WAITING", 2, raising=False)
+    began = utc_now()
+    await post(tenant, "/v1/orders", ORDER)
+    await eventually(lambda: tenant_has_events(tenant))
+    full, other = [await post(tenant, ENDPOINTS, {"url": receiver.url(path)}) for path in ("/full", "/other")]
+    path = f"{ENDPOINTS}/{full['webhook_endpoint_id']}"
+    window = {"created_from": began.isoformat()}
+    for _ in range(2):
+        assert (await post(tenant, f"{path}/replay", window, status=200))["enqueued"] == 1
+    for action, body in (("replay", window), ("test-events", {})):
+        refused = await tenant.http.post(f"{path}/{action}", json=body)
+        assert code(refused)[:2] == (409, "TOO_MANY_WEBHOOK_DELIVERIES")
+    assert len(await listed(tenant, webhook_endpoint_id=full["webhook_endpoint_id"])) == 2
+    await post(tenant, f"{ENDPOINTS}/{other['webhook_endpoint_id']}/replay", window, status=200)
+    receiver.answering = None
+    for one in await listed(tenant, webhook_endpoint_id=full["webhook_endpoint_id"]):
+        await post(tenant, f"{DELIVERIES}/{one['webhook_delivery_id']}/resend", status=200)
+    await receiver.wait(2, "/full")
+    await eventually(lambda: listed(tenant, webhook_endpoint_id=full["webhook_endpoint_id"], status="delivered"))
+    await post(tenant, f"{path}/replay", window, status=200)
+
+
+async def tenant_has_events(tenant: Tenant) -> bool:
+    return bool(data(await tenant.http.get("/v1/events")))
 
 
 async def test_a_disabled_endpoint_gets_nothing_until_it_is_active_again(tenant: Tenant, receiver: Receiver) -> None:

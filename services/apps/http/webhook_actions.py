@@ -21,10 +21,11 @@ from services.apps.http.webhook_models import (
     WebhookEventTypeView,
 )
 from services.apps.http.webhook_views import (
-    active,
+    MOST_WAITING,
     delivery_view,
     endpoint_view,
     known,
+    open_to_more,
     owner_of,
     require_all,
     told,
@@ -102,7 +103,7 @@ class WebhookActionController(Controller):
             takes=TestEvent,
             gives=WebhookDeliveryView,
             status=201,
-            problems=("WEBHOOK_ENDPOINT_DISABLED",),
+            problems=("WEBHOOK_ENDPOINT_DISABLED", "TOO_MANY_WEBHOOK_DELIVERIES"),
             idempotent=True,
         ),
     )
@@ -115,7 +116,8 @@ class WebhookActionController(Controller):
         event = sample_event(new_id("evt"), body.event_type, access.merchant, access.environment, now)
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
-            endpoint = active(await endpoints.lock(connection, owner_of(access), webhook_endpoint_id))
+            found = await endpoints.lock(connection, owner_of(access), webhook_endpoint_id)
+            endpoint = await open_to_more(connection, found)
             delivery_id = new_id("del")
             new = NewDelivery(delivery_id, endpoint.endpoint_id, event.event_id, event.type, event.key, event.body())
             await write(connection, deliveries.rows_of([new], now))
@@ -133,11 +135,12 @@ class WebhookActionController(Controller):
             description=(
                 "Those of a window that the endpoint asks for now, oldest first, whether they were received or not; "
                 "they keep their ids. At most 5,000 events are looked at: `next_page_token` leads to more. It "
-                "takes the right to read whatever the endpoint is told."
+                "takes the right to read whatever the endpoint is told. Refused while "
+                f"{MOST_WAITING:,} deliveries wait for the endpoint."
             ),
             takes=Replay,
             gives=ReplayView,
-            problems=("WEBHOOK_ENDPOINT_DISABLED", "INVALID_PAGE_TOKEN"),
+            problems=("WEBHOOK_ENDPOINT_DISABLED", "TOO_MANY_WEBHOOK_DELIVERIES", "INVALID_PAGE_TOKEN"),
             idempotent=True,
         ),
     )
@@ -151,8 +154,8 @@ class WebhookActionController(Controller):
         after = _position(body)
 
         async def effect(connection: Connection) -> tuple[int, bytes]:
-            endpoint = active(await endpoints.lock(connection, owner_of(access), webhook_endpoint_id))
-            require_all(endpoint, access)
+            found = await endpoints.lock(connection, owner_of(access), webhook_endpoint_id)
+            endpoint = require_all(await open_to_more(connection, found), access)
             enqueued, reached = await replay(connection, endpoint, window, after, now)
             await audit.note(connection, told(by_caller(request, now), "replayed", endpoint, endpoint))
             token = None if reached is None else encode_page_token((str(reached),), body.window())

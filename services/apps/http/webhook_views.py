@@ -6,10 +6,15 @@ from dataclasses import replace
 from services.apps.audit import AuditEntry, By, changes_between
 from services.apps.core.event_types import READ_SCOPE, common_scopes, told_beyond
 from services.apps.http.webhook_models import WebhookDeliveryView, WebhookEndpointView
+from services.apps.store import deliveries
 from services.apps.store.deliveries import Delivery
 from services.apps.store.endpoints import Endpoint, Owner
 from shared.auth.access import Access
 from shared.http.problems import Problem, not_found
+from shared.postgres import Connection
+
+MOST_WAITING = 20_000
+"""Deliveries to one endpoint above which none are added on demand: at the pace of a slow receiver some minutes."""
 
 
 def owner_of(access: Access) -> Owner:
@@ -100,11 +105,13 @@ def known(endpoint: Endpoint | None) -> Endpoint:
     return endpoint
 
 
-def active(endpoint: Endpoint | None) -> Endpoint:
-    """The endpoint, or the problem that there is none to which something is sent."""
+async def open_to_more(connection: Connection, endpoint: Endpoint | None) -> Endpoint:
+    """The endpoint, or the problem that there is none to which something is sent, or that too much waits for it."""
     found = known(endpoint)
     if found.status != "active":
         raise Problem("WEBHOOK_ENDPOINT_DISABLED", "The webhook endpoint is disabled.")
+    if await deliveries.are_waiting(connection, found.endpoint_id, MOST_WAITING):
+        raise Problem("TOO_MANY_WEBHOOK_DELIVERIES", f"{MOST_WAITING} deliveries or more wait for this endpoint.")
     return found
 
 

@@ -134,6 +134,17 @@ async def past(
     return [PastEvent(**row) for row in rows]
 
 
+async def are_waiting(connection: Connection, endpoint_id: str, many: int) -> bool:
+    """Whether so many deliveries or more wait for the endpoint."""
+    waiting = await connection.fetchval(
+        "SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE endpoint_id = $1 AND status = 'pending' LIMIT $2) "
+        "AS waiting",
+        endpoint_id,
+        many,
+    )
+    return bool(waiting >= many)
+
+
 async def read(pool: Pool, owner: Owner, delivery_id: str) -> Delivery | None:
     """The delivery; another owner's reads as not there."""
     query = f"SELECT {_NAMES} FROM webhook_deliveries AS d {_OWNED} AND d.delivery_id = $4"
