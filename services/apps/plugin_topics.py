@@ -93,17 +93,36 @@ class TopicLife:
                 log.warning("plugin_topic_postponed", app_id=topic.app_id, reason=str(reason))
 
     async def repair(self) -> None:
-        """Topics that somebody deleted are there again: what is published on them must not wait for ever."""
+        """Topics that somebody deleted are there again: what is published on them must not wait for ever.
+
+        One that cannot be made now does not hold others up.
+        """
         for app_id in await self.admin.missing(await plugin_topics.ready_apps(self._pool)):
             log.error("plugin_topic_was_missing", app_id=app_id)
-            await self.admin.provide(app_id)
+            try:
+                await self._provide(app_id)
+            except Transient as reason:
+                log.warning("plugin_topic_postponed", app_id=app_id, reason=str(reason))
 
     async def _step(self, topic: PluginTopic) -> None:
         if topic.status == "deleting":
             await self.admin.remove(topic.app_id)
-            await plugin_topics.delete(self._pool, topic.app_id)
+            await plugin_topics.delete(self._pool, topic)
             return
-        await self.admin.provide(topic.app_id)
+        if not await self._provide(topic.app_id):
+            return
         for _ in range(_STEPS_AT_ONCE):
             if await self._fan_out.fill(topic.app_id):
                 return
+
+    async def _provide(self, app_id: str) -> bool:
+        """The topic takes messages; False when the app was deleted meanwhile, and its topic will be removed again."""
+        try:
+            await self.admin.provide(app_id)
+        finally:
+            # Half of it may be there.
+            status = (await plugin_topics.statuses(self._pool, [app_id])).get(app_id)
+            gone = status in (None, "deleting")
+            if gone:
+                await plugin_topics.remove_again(self._pool, app_id, self._clock())
+        return not gone

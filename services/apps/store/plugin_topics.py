@@ -26,7 +26,7 @@ async def hold_fan_out(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _FAN_OUT_LOCK)
 
 
-async def statuses(connection: Connection, app_ids: Collection[str]) -> dict[str, TopicStatus]:
+async def statuses(connection: Connection | Pool, app_ids: Collection[str]) -> dict[str, TopicStatus]:
     """How far the topics of these apps are; an app that has none is not in the answer."""
     rows = await connection.fetch(
         "SELECT app_id, status FROM plugin_topics WHERE app_id = ANY($1::text[])", list(app_ids)
@@ -95,9 +95,18 @@ async def begin_deletion(connection: Connection, app_id: str, now: datetime) -> 
     await outbox.drop(connection, plugin_topic(app_id))
 
 
-async def delete(pool: Pool, app_id: str) -> None:
-    """Nothing is left of the topic."""
-    await pool.execute("DELETE FROM plugin_topics WHERE app_id = $1 AND status = 'deleting'", app_id)
+async def delete(pool: Pool, topic: PluginTopic) -> None:
+    """Nothing is left of the topic as it was seen; one that must be removed again meanwhile stays."""
+    await pool.execute(
+        "DELETE FROM plugin_topics WHERE app_id = $1 AND status = 'deleting' AND updated_at = $2",
+        topic.app_id,
+        topic.updated_at,
+    )
+
+
+async def remove_again(pool: Pool, app_id: str, now: datetime) -> None:
+    """The topic of an app that was deleted is removed once more, also when its row is gone."""
+    await pool.execute(_REMOVE_AGAIN, app_id, now)
 
 
 async def drop_waiting(
@@ -120,6 +129,13 @@ ON CONFLICT (app_id) DO NOTHING
 """
 _LOCK_PENDING = """
 SELECT filled_to FROM plugin_topics WHERE app_id = $1 AND status = 'pending' FOR UPDATE SKIP LOCKED
+"""
+_REMOVE_AGAIN = """
+INSERT INTO plugin_topics (app_id, status, filled_to, has_credentials, created_at, updated_at)
+VALUES ($1, 'deleting', 0, false, $2, $2)
+ON CONFLICT (app_id) DO UPDATE SET
+    updated_at = greatest(excluded.updated_at, plugin_topics.updated_at + interval '1 microsecond')
+WHERE plugin_topics.status = 'deleting'
 """
 _CREDENTIALS = """
 UPDATE plugin_topics SET has_credentials = true, updated_at = $2 WHERE app_id = $1 AND status <> 'deleting'
