@@ -17,12 +17,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, t
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    TopicMetadata,
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
@@ -30,7 +32,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, t
 from shared.faults import Transient
 from shared.kafka_options import client_options
 from shared.settings import KafkaSettings
-from shared.topics import TopicSpec
+from shared.topics import TopicSpec, in_sync
 
 # Asking about any group needs the coordinator; nobody uses this one.
 _NO_GROUP = "throughline.no-group"
@@ -54,14 +56,16 @@ class KafkaAdmin:
     async def ensure_topics(self, specs: Iterable[TopicSpec]) -> None:
         """Every topic takes messages, with at least its partitions and exactly its settings.
 
-        Partitions are never taken away: Kafka can't, and what lies in them would be lost.
+        Partitions are never taken away: Kafka can't, and what lies in them would be lost. A `min.insync.replicas` that
+        somebody has given the topic stays.
         """
         wanted = {spec.name: spec for spec in specs}
-        existing = await self._partition_counts()
+        existing = await self._topics()
         await self._create([spec for name, spec in wanted.items() if name not in existing])
         present = [spec for name, spec in wanted.items() if name in existing]
-        await self._grow([spec for spec in present if spec.partitions > existing[spec.name]])
+        await self._grow([spec for spec in present if spec.partitions > len(existing[spec.name].partitions)])
         await self._configure([spec for spec in present if spec.config])
+        await self._keep_copies({spec.name: _copies(existing[spec.name]) for spec in present})
 
     async def wait_for_groups(self) -> None:
         """Consumer groups can be joined; on a new cluster Kafka first makes its own topic for them."""
@@ -74,7 +78,7 @@ class KafkaAdmin:
 
     async def missing_topics(self, names: Iterable[str]) -> set[str]:
         """Those of the topics that do not exist."""
-        return set(names) - set(await self._partition_counts())
+        return set(names) - set(await self._topics())
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """None of the topics exists."""
@@ -119,18 +123,19 @@ class KafkaAdmin:
         )
         await _all(self._client.delete_acls([everything], request_timeout=self._timeout_s))
 
-    async def _partition_counts(self) -> dict[str, int]:
+    async def _topics(self) -> dict[str, TopicMetadata]:
         try:
             metadata = await asyncio.to_thread(self._client.list_topics, timeout=self._timeout_s)
         except KafkaException as error:
             raise Transient(str(error)) from error
-        return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+        return dict(metadata.topics)
 
     async def _create(self, specs: list[TopicSpec]) -> None:
         if not specs:
             return
         copies = self._replication_factor
-        new = [NewTopic(spec.name, spec.partitions, copies, config=dict(spec.config)) for spec in specs]
+        kept = in_sync(copies)
+        new = [NewTopic(spec.name, spec.partitions, copies, config={**spec.config, **kept}) for spec in specs]
         futures = self._client.create_topics(new, **self._limits)
         # Another process may have created it since we looked.
         await _all(futures, fine=KafkaError.TOPIC_ALREADY_EXISTS)
@@ -175,8 +180,26 @@ class KafkaAdmin:
         # Setting what is already so is no change to Kafka, so there is no need to look first.
         if not specs:
             return
-        resources = [_resource(spec) for spec in specs]
-        await _all(self._client.incremental_alter_configs(resources, request_timeout=self._timeout_s))
+        await self._alter([_resource(spec.name, spec.config) for spec in specs])
+
+    async def _keep_copies(self, copies: Mapping[str, int]) -> None:
+        """Topics that were made without it ask for as many of the copies that they have, too."""
+        wanted = {name: kept for name, count in copies.items() if (kept := in_sync(count))}
+        if not wanted:
+            return
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+        found = await _all(self._client.describe_configs(asked, request_timeout=self._timeout_s))
+        changes = []
+        for (name, kept), settings in zip(wanted.items(), found, strict=True):
+            [(key, least)] = kept.items()
+            now = settings[key]
+            if ConfigSource(now.source) is not ConfigSource.DYNAMIC_TOPIC_CONFIG and int(now.value) < int(least):
+                changes.append(_resource(name, kept))
+        if changes:
+            await self._alter(changes)
+
+    async def _alter(self, changes: list[ConfigResource]) -> None:
+        await _all(self._client.incremental_alter_configs(changes, request_timeout=self._timeout_s))
 
     async def _alter_user(
         self, change: UserScramCredentialUpsertion | UserScramCredentialDeletion, fine: int | None = None
@@ -211,15 +234,20 @@ def _allow(
     return AclBinding(kind, name, pattern, f"User:{username}", "*", operation, AclPermissionType.ALLOW)
 
 
-def _resource(spec: TopicSpec) -> ConfigResource:
-    changes = [
-        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in spec.config.items()
-    ]
-    return ConfigResource(ResourceType.TOPIC, spec.name, incremental_configs=changes)
+def _copies(topic: TopicMetadata) -> int:
+    return min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
 
 
-async def _all(futures: Mapping[Any, Future[Any]], fine: int | None = None) -> None:
-    """Wait for all answers; raise the first error whose code is not `fine`, as `Transient` where a retry may help."""
+def _resource(topic: str, config: Mapping[str, str]) -> ConfigResource:
+    changes = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    return ConfigResource(ResourceType.TOPIC, topic, incremental_configs=changes)
+
+
+async def _all(futures: Mapping[Any, Future[Any]], fine: int | None = None) -> list[Any]:
+    """All answers, once they are there.
+
+    Raises the first error whose code is not `fine`, as `Transient` where a retry may help.
+    """
     answers = asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
     try:
         async with asyncio.timeout(_BACKSTOP_S):
@@ -231,6 +259,7 @@ async def _all(futures: Mapping[Any, Future[Any]], fine: int | None = None) -> N
             raise Transient(str(result)) if _may_pass(result.args[0]) else result
         if isinstance(result, BaseException) and not isinstance(result, KafkaException):
             raise result
+    return results
 
 
 def _may_pass(error: KafkaError) -> bool:

@@ -21,11 +21,22 @@ LARGEST_EVENT_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it must be: a missing one is created, a differing one brought in line."""
+    """One topic as it must be: a missing one is created, a differing one brought in line.
+
+    How many copies must have a message follows from how many there are (`in_sync`).
+    """
 
     name: str
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
+
+
+def in_sync(copies: int) -> dict[str, str]:
+    """What a topic with so many copies is told besides: how many of them have a message before it is acknowledged.
+
+    All but one, so that one broker may be away and another one may be lost. Kafka's own default is one.
+    """
+    return {"min.insync.replicas": str(copies - 1)} if copies > 2 else {}
 
 
 def _log(name: str, partitions: int, days: int, largest_bytes: int = _LARGEST_MESSAGE_BYTES) -> TopicSpec:

@@ -20,7 +20,10 @@ GRACEFUL_TIMEOUT_S = 15.0
 
 
 def producer(settings: KafkaSettings, clients: Clients = REAL_CLIENTS, **options: Any) -> Producer:
-    """A producer, not started, whose every acknowledged message is on all replicas, once and in order."""
+    """A producer, not started, whose every acknowledged message is on all replicas that are in sync, once and in order.
+
+    How many that are at least, the topic says (`shared.topics.in_sync`).
+    """
     return clients.producer(**client_options(settings), acks="all", enable_idempotence=True, **options)
 
 

@@ -48,7 +48,7 @@ class DeadLetters:
         self._topics: set[str] = set()
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Every letter is on all replicas when this returns; `Transient` when the broker cannot take them now.
+        """Every letter is on all replicas in sync when this returns; `Transient` when the broker cannot take them now.
 
         A repeat after `Transient` may publish some twice; `tl_topic`, `tl_partition` and `tl_offset` name the record.
         """

@@ -81,6 +81,18 @@ async def test_missing_topics_are_created_and_differing_ones_brought_in_line(
     assert describe(servers, f"{name}-b")[0] == 1
 
 
+async def test_topics_ask_for_their_copies_unless_somebody_has_decided(
+    admin: KafkaAdmin, servers: Servers, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = f"{name}-own"
+    await admin.ensure_topics([TopicSpec(name, 1), TopicSpec(own, 1, {"min.insync.replicas": "1"})])
+    assert describe(servers, name)[1]["min.insync.replicas"] == "1"
+    monkeypatch.setattr("shared.kafka_admin._copies", lambda topic: 3)
+    await admin.ensure_topics([TopicSpec(name, 1), TopicSpec(own, 1)])
+    assert describe(servers, name)[1]["min.insync.replicas"] == "2"
+    assert describe(servers, own)[1]["min.insync.replicas"] == "1"
+
+
 async def test_a_repeat_changes_nothing_and_partitions_never_shrink(
     admin: KafkaAdmin, servers: Servers, name: str
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from services.apps.connectors.kubernetes import Json, Kubernetes
 from services.apps.core.plugin_topics import group_prefix_of, username_of
 from shared.faults import Transient
-from shared.topics import plugin_topic, plugin_topic_spec
+from shared.topics import in_sync, plugin_topic, plugin_topic_spec
 
 _API = "kafka.strimzi.io/v1"
 _TOPICS, _PASSWORDS = "throughline-topics", "throughline-passwords"
@@ -40,11 +40,15 @@ class StrimziTopics:
 
     async def provide(self, app_id: str) -> None:
         spec = plugin_topic_spec(app_id)
+        found = await self._kubernetes.get(self._path("kafkatopics", app_id)) or {}
+        config = found.get("spec", {}).get("config") or {}
+        # What somebody has given the topic stays.
+        kept = {name: config.get(name, value) for name, value in in_sync(self._replicas).items()}
         topic = {
             "topicName": spec.name,
             "partitions": spec.partitions,
             "replicas": self._replicas,
-            "config": dict(spec.config),
+            "config": {**spec.config, **kept},
         }
         rights = [
             _allow("topic", "literal", plugin_topic(app_id), "Read", "Describe"),

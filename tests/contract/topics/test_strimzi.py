@@ -147,3 +147,21 @@ def test_a_setting_chooses_who_makes_topics() -> None:
     assert isinstance(_topic_admin(Settings(), REAL), KafkaTopics)
     by_strimzi = Settings(strimzi=StrimziSettings(cluster=CLUSTER, namespace="kafka"))
     assert isinstance(_topic_admin(by_strimzi, REAL), StrimziTopics)
+
+
+async def test_a_message_is_on_all_copies_but_one_before_it_is_acknowledged(cluster: Cluster) -> None:
+    app_id, name = new_id("app"), "min.insync.replicas"
+    cluster.awake.clear()
+
+    async def config_with(replicas: int) -> dict[str, Any]:
+        admin = StrimziTopics(cluster.kubernetes, CLUSTER, None, replicas, wait_s=0)
+        with pytest.raises(Transient, match="not done"):
+            await admin.provide(app_id)
+        found: dict[str, Any] = cluster.resources["kafkatopics", admin.username(app_id)].body["spec"]["config"]
+        return found
+
+    assert name not in await config_with(1)
+    config = await config_with(3)
+    assert config[name] == "2"
+    config[name] = 3
+    assert (await config_with(3))[name] == 3, "somebody has decided"
