@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import typer
 from rich.console import Console
 
 from deploy.installation import Installation
-from deploy.local.datadir import REPOSITORY, DataDirLock, default_cache_dir, default_data_dir
+from deploy.local.datadir import REPOSITORY, DataDirLock, default_cache_dir, default_data_dir, delete_data
 from deploy.local.problem import RuntimeProblem
 
 app = typer.Typer(help="Order-first omnichannel commerce.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -158,15 +157,12 @@ def status(
 
 @app.command()
 def reset() -> None:
-    """Delete the local databases, topics and credentials; downloads stay."""
+    """Delete the local databases, topics and credentials; downloads stay, and whatever is not ours."""
     with _problems_in_a_sentence():
         data_dir = default_data_dir()
         lock = DataDirLock(data_dir)
         lock.acquire()
-        for entry in data_dir.iterdir():
-            if entry == default_cache_dir() or entry.name == "lock":
-                continue
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        delete_data(data_dir, default_cache_dir())
         lock.release()
         Console(stderr=True).print(f"Deleted the local data in {data_dir}.")
 

@@ -17,6 +17,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _FREE_BYTES_NEEDED = 1_000_000_000
 _LEFT_OVER_GRACE_S = 10
 
+_DIRECTORIES = {"postgres": "PG_VERSION", "kafka": "server.properties"}
+"""Those that an installation makes, each with a file by which it is known for ours."""
+_LEFT_BY_A_STOP = "postgres.unfinished"
+_FILES = (
+    "create-database.sql",
+    "initdb.log",
+    "kafka-format.log",
+    "kafka.log",
+    "postgres.log",
+    "running.json",
+    "running.new",
+    "state.json",
+    "state.new",
+)
+
 
 def default_data_dir() -> Path:
     """`.throughline/` in the repository, or what THROUGHLINE_DATA_DIR names."""
@@ -146,6 +161,28 @@ def postgres_dir(data_dir: Path) -> Path:
 def kafka_properties(data_dir: Path) -> Path:
     """Kafka's configuration, whose path is also how its process is recognised."""
     return data_dir / "kafka" / "server.properties"
+
+
+def delete_data(data_dir: Path, kept: Path) -> None:
+    """What an installation has made in the directory is gone; call it only while holding its lock.
+
+    Whatever else is there stays, `kept` wherever it is, and what a link points to.
+    """
+    known = [data_dir / name for name, mark in _DIRECTORIES.items() if (data_dir / name / mark).is_file()]
+    for path in (*known, data_dir / _LEFT_BY_A_STOP, *(data_dir / name for name in _FILES)):
+        _delete(path, kept)
+
+
+def _delete(path: Path, kept: Path) -> None:
+    if path == kept:
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif path in kept.parents:
+        for entry in path.iterdir():
+            _delete(entry, kept)
+    else:
+        shutil.rmtree(path)
 
 
 def _already_running(data_dir: Path) -> str:

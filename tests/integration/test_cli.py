@@ -80,16 +80,39 @@ def test_a_second_up_says_who_runs(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_reset_deletes_what_is_remembered_and_keeps_the_downloads(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    for directory in (cache, tmp_path / "postgres"):
-        directory.mkdir()
-        (directory / "file").write_text("")
+def test_reset_deletes_what_is_ours_and_keeps_the_downloads(tmp_path: Path) -> None:
+    cache = tmp_path / "kafka" / "downloads"
+    for directory, mark in ((tmp_path / "postgres", "PG_VERSION"), (tmp_path / "kafka", "server.properties")):
+        (directory / "data").mkdir(parents=True)
+        (directory / mark).write_text("")
+    cache.mkdir()
+    (cache / "file").write_text("")
+    for name in ("postgres.log", "kafka.log", "initdb.log"):
+        (tmp_path / name).write_text("")
     Installation(tmp_path).save_state({"api_key": "x"})
     result = run(tmp_path, "reset", THROUGHLINE_CACHE_DIR=str(cache))
     assert result.returncode == 0
-    assert {entry.name for entry in tmp_path.iterdir()} == {"cache", "lock"}
-    assert (cache / "file").exists()
+    assert files_in(tmp_path) == {"lock", "kafka/downloads/file"}
+
+
+def test_reset_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    """Of a project or a home directory that THROUGHLINE_DATA_DIR names."""
+    data_dir, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for path in ("letters/mail", "kafka/consumer.py", "postgres/schema.sql", ".bashrc"):
+        (data_dir / path).parent.mkdir(parents=True, exist_ok=True)
+        (data_dir / path).write_text("")
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("")
+    (data_dir / "postgres.unfinished").symlink_to(elsewhere)
+    Installation(data_dir).save_state({"api_key": "x"})
+    assert run(data_dir, "reset").returncode == 0
+    assert files_in(data_dir) == {"lock", "letters/mail", "kafka/consumer.py", "postgres/schema.sql", ".bashrc"}
+    assert not (data_dir / "postgres.unfinished").exists()
+    assert (elsewhere / "file").exists()
+
+
+def files_in(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
 
 
 def test_reset_of_a_running_installation_is_refused(tmp_path: Path) -> None:
