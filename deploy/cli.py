@@ -22,7 +22,9 @@ from deploy.local.problem import RuntimeProblem
 app = typer.Typer(help="Order-first omnichannel commerce.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int | None, typer.Option(help="Port of the HTTP API; also THROUGHLINE_PORT. 8080 by default.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="Port of the HTTP API; also THROUGHLINE_PORT. 8080 by default.")
+]
 
 
 class Service(StrEnum):
@@ -91,7 +93,9 @@ def migrate() -> None:
 
     async def prepare() -> None:
         settings = Settings()
-        await asyncio.gather(prepare_database(settings), prepare_topics(settings))
+        # One after the other: the end would wait for a Kafka that is away before it told what is wrong with PostgreSQL.
+        await prepare_database(settings)
+        await prepare_topics(settings)
 
     with _problems_in_a_sentence():
         asyncio.run(prepare())
@@ -222,12 +226,16 @@ def _problems_in_a_sentence() -> Iterator[None]:
     signal.signal(signal.SIGTERM, _like_ctrl_c)
     try:
         yield
-    except RuntimeProblem as problem:
-        Console(stderr=True, highlight=False).print(str(problem), style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped.")
         sys.exit(130)
+    except Exception as error:
+        from deploy.sentences import sentence_of
+
+        if (sentence := sentence_of(error)) is None:
+            raise
+        Console(stderr=True, highlight=False).print(sentence, style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def _like_ctrl_c(_number: int, _frame: FrameType | None) -> None:

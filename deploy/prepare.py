@@ -6,6 +6,7 @@ from importlib import resources
 
 import asyncpg
 
+from shared.faults import Transient
 from shared.kafka_admin import KafkaAdmin
 from shared.postgres import wait_until_reachable
 from shared.settings import Settings
@@ -20,10 +21,14 @@ _PATIENCE_S = 60
 async def prepare_database(settings: Settings) -> None:
     """Every service's schema is at its newest version; a repeat, or another process doing the same, changes nothing.
 
-    Waits up to a minute for the server. Raises `Transient` when it doesn't answer by then.
+    Waits up to a minute for the server. Raises `Transient` when it doesn't answer by then, and at once when it answers
+    that it doesn't let this user in.
     """
     url = settings.database_url.get_secret_value()
-    await wait_until_reachable(url, _PATIENCE_S)
+    try:
+        await wait_until_reachable(url, _PATIENCE_S)
+    except Transient as error:
+        raise Transient(f"PostgreSQL, as DATABASE_URL names it ({error})") from error
     outdated = [service for service in PARTS if not await _is_newest(url, service)]
     if outdated:
         # Imported only where there is something to do: alembic and its own imports take a second.
@@ -52,7 +57,10 @@ async def prepare_topics(settings: Settings, further: Iterable[TopicSpec] = ()) 
     Consumer groups can be joined. Raises `Transient` when Kafka doesn't answer within a minute.
     """
     admin = KafkaAdmin(settings.kafka, timeout_s=_PATIENCE_S)
-    await asyncio.gather(
-        admin.ensure_topics([*core_topics(settings.command_partitions), *further]),
-        admin.wait_for_groups(),
-    )
+    try:
+        await asyncio.gather(
+            admin.ensure_topics([*core_topics(settings.command_partitions), *further]),
+            admin.wait_for_groups(),
+        )
+    except Transient as error:
+        raise Transient(f"Kafka at {settings.kafka.bootstrap_servers} ({error})") from error

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from deploy.backing import ExternalServers, OwnServers, choose_servers
 from deploy.installation import Installation
 from deploy.local.datadir import default_data_dir, require_not_running
-from deploy.local.ports import api_port
+from deploy.local.ports import api_port, base_url
 from deploy.status import status, status_table
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
     """
     require_not_running(default_data_dir())
     port = api_port(port)
-    base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
+    url = base_url(host, port)
     installation = Installation(default_data_dir())
     with _running(choose_servers()) as servers:
         # Imported while the servers start, for it takes about as long as they do.
@@ -41,14 +41,14 @@ def run_everything(host: str, port: int | None, when_ready: Ready | None = None)
         from shared.auth.keys import hash_credential
         from shared.sealing import new_sealing_key
 
-        settings = servers.settings(base_url, installation.secret("sealing_key", new_sealing_key))
+        settings = servers.settings(url, installation.secret("sealing_key", new_sealing_key))
         own = {"platform_key_hash": hash_credential(platform_key(installation)), "sandbox": sandbox(installation)}
         settings = settings.model_copy(update=own)
         app = _prepare(servers, settings, installation)
 
         async def ready() -> None:
-            await ensure_demo(base_url, installation)
-            installation.announce({"base_url": base_url, "kafka": _for_clients(settings)})
+            await ensure_demo(url, installation)
+            installation.announce({"base_url": url, "kafka": _for_clients(settings)})
             await (when_ready or _say_how_to_get_in)()
 
         try:

@@ -216,11 +216,13 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def wait_until_reachable(database_url: str, timeout_s: float) -> None:
-    """Returns once the server answers; raises `Transient` when it has not by then."""
+    """Returns once the server answers; raises `Transient` when it has not by then, or does not know the user."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         try:
             connection = await asyncpg.connect(database_url, timeout=2)
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.exceptions.ClientConfigurationError) as error:
+            raise Transient(f"database: {error}") from error
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise Transient("database: not reachable") from error

@@ -13,6 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Role = Literal["api", "worker", "all"]
 
 
+class Misconfigured(ValueError):
+    """The environment lacks something, or says what cannot be; the text says what."""
+
+
 class KafkaSettings(BaseSettings):
     """How this process reaches Kafka, and what it tells foreign clients about reaching it."""
 
@@ -35,6 +39,13 @@ class KafkaSettings(BaseSettings):
 
     replication_factor: int = Field(default=1, ge=1, le=7)
     """Copies of each topic that Throughline creates; three in production."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        known = self.sasl_mechanism and self.sasl_username and self.sasl_password
+        if self.security_protocol.startswith("SASL") and not known:
+            raise ValueError("KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed for SASL")
+        return self
 
 
 class StrimziSettings(BaseSettings):

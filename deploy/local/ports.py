@@ -73,17 +73,24 @@ def port_from_env(variable: str, default: int) -> int:
 
 def api_port(chosen: int | None) -> int:
     """The unused port that the HTTP API shall have: the chosen one, else THROUGHLINE_PORT's, else 8080."""
-    port = chosen or port_from_env("THROUGHLINE_PORT", 8080)
+    port = port_from_env("THROUGHLINE_PORT", 8080) if chosen is None else chosen
     require_unused_port(port, "the HTTP API", "THROUGHLINE_PORT")
     return port
+
+
+def base_url(host: str, port: int) -> str:
+    """Where what listens there is reached from this machine."""
+    named = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{named}]' if ':' in named else named}:{port}"
 
 
 def require_unused_port(port: int, what: str, variable: str) -> None:
     """Raise a `RuntimeProblem` that says how to choose another port, if this one is in use."""
     if is_taken(port):
+        other = port + 1000 if port + 1000 < 65536 else port - 1000
         raise RuntimeProblem(
             f"Port {port} (for {what}) is in use by another program. Stop that program, or choose another port: "
-            f"set {variable}, for example {variable}={port + 1000}."
+            f"set {variable}, for example {variable}={other}."
         )
 
 

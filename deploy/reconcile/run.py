@@ -9,6 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from deploy.access import sandbox
 from deploy.installation import Installation
 from deploy.local.datadir import default_data_dir
+from deploy.local.problem import RuntimeProblem
 from deploy.reconcile.books import Books
 from deploy.reconcile.report import Report
 from deploy.reconcile.sides import Sides
@@ -23,8 +24,11 @@ Reading = Callable[[str, int], None]
 
 def run(api_key: str | None) -> Report:
     """Of the demo merchant of the running installation, or of the one whose key this is; says how far it is."""
+    if api_key == "":
+        raise RuntimeProblem("The API key is empty. Give one, or leave --api-key out to compare the demo merchant.")
     found, settings = status(), sandbox(Installation(default_data_dir()))
-    sides = Sides(found["base_url"], api_key or found["api_key"], settings.url or found["base_url"], settings.secret)
+    key = found["api_key"] if api_key is None else api_key
+    sides = Sides(found["base_url"], key, settings.url or found["base_url"], settings.secret)
     columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description} read"), TimeElapsedColumn())
     with sides, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         tasks = {what: progress.add_task(what, total=None) for what in ("movements", "orders")}

@@ -26,7 +26,7 @@ class Sides:
         self._sandbox = _client(sandbox_url, secret.get_secret_value())
 
     def __enter__(self) -> Self:
-        whose = _answered(self._api.get("/v1/auth-context"))["data"]
+        whose = _answered(_asked(self._api, "/v1/auth-context"))["data"]
         if whose.get("environment") != "test":
             raise RuntimeProblem("The sandbox moves no live money: give the API key of a test environment.")
         self.merchant_id, self.environment = str(whose["merchant_id"]), "test"
@@ -50,7 +50,7 @@ class Sides:
 
     def order(self, order_id: str) -> Json | None:
         """One of them, as it is now."""
-        answer = self._api.get(f"/v1/orders/{order_id}")
+        answer = _asked(self._api, f"/v1/orders/{order_id}")
         if answer.status_code == 404:
             return None
         order: Json = _answered(answer)["data"]
@@ -64,7 +64,7 @@ def _client(base_url: str, bearer: str) -> httpx2.Client:
 def _pages(client: httpx2.Client, path: str, query: dict[str, str]) -> Pages:
     number, params = 0, query | {"page_size": str(_PAGE)}
     while True:
-        page = _answered(client.get(path, params=params))
+        page = _answered(_asked(client, path, params))
         number += len(page["data"])
         yield number, page["data"]
         token = page.get("next_page_token")
@@ -73,8 +73,19 @@ def _pages(client: httpx2.Client, path: str, query: dict[str, str]) -> Pages:
         params["page_token"] = token
 
 
+def _asked(client: httpx2.Client, path: str, query: dict[str, str] | None = None) -> httpx2.Response:
+    try:
+        return client.get(path, params=query)
+    except httpx2.HTTPError as error:
+        raise RuntimeProblem(f"GET {path} of {client.base_url} was not answered: {error!r}. Try again.") from error
+
+
 def _answered(answer: httpx2.Response) -> Json:
+    told = f"{answer.request.method} {answer.url.path} answered {answer.status_code}"
     if not answer.is_success:
-        raise RuntimeProblem(f"{answer.request.method} {answer.url.path} answered {answer.status_code}: {answer.text}")
-    content: Json = answer.json()
+        raise RuntimeProblem(f"{told}: {answer.text}")
+    try:
+        content: Json = answer.json()
+    except ValueError as error:
+        raise RuntimeProblem(f"{told}, and not with JSON: {answer.text[:200]}") from error
     return content

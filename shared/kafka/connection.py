@@ -11,7 +11,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from shared.kafka.clients import REAL_CLIENTS, Clients, Producer
 from shared.kafka_options import client_options, ssl_context
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, Misconfigured
 
 METADATA_MAX_AGE_MS = 3_000
 """How soon a consumer with a topic pattern notices a new topic; a rebalance of about a second follows."""
@@ -68,7 +68,7 @@ def _security(settings: KafkaSettings) -> BaseSecurity:
     if not settings.security_protocol.startswith("SASL"):
         return BaseSecurity(ssl_context=context, use_ssl=context is not None)
     if not settings.sasl_mechanism or not settings.sasl_username or not settings.sasl_password:
-        raise ValueError("KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed for SASL")
+        raise Misconfigured("KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed for SASL")
     kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
     return kinds[settings.sasl_mechanism](
         username=settings.sasl_username,

@@ -4,13 +4,23 @@ import json
 import os
 import socket
 import subprocess
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.installation import Installation
 from deploy.local.datadir import REPOSITORY, DataDirLock
+from deploy.local.ports import base_url
+from deploy.local.problem import RuntimeProblem
+from deploy.reconcile.sides import Sides
 from shared.auth.keys import hash_credential, looks_like_key
+from tests.servers import Servers
 
 THROUGHLINE = REPOSITORY / ".venv" / "bin" / "throughline"
 
@@ -62,6 +72,81 @@ def test_up_says_which_port_is_in_use_and_what_changes_it(tmp_path: Path) -> Non
 
 def test_up_says_that_a_port_must_be_a_number(tmp_path: Path) -> None:
     assert_told(run(tmp_path, "up", THROUGHLINE_PORT="http"), "THROUGHLINE_PORT is 'http'")
+
+
+@pytest.mark.parametrize("port", ["0", "70000"])
+def test_a_port_that_cannot_be_is_refused(tmp_path: Path, port: str) -> None:
+    result = run(tmp_path, "up", "--port", port)
+    assert result.returncode == 2
+    assert "Invalid value for '--port'" in result.stderr
+
+
+def test_settings_that_cannot_be_are_told(tmp_path: Path) -> None:
+    assert_told(run(tmp_path, "migrate", LOG_LEVEL="INFO"), "The environment's LOG_LEVEL cannot be used", "'info'")
+    assert_told(
+        run(tmp_path, "migrate", KAFKA_SECURITY_PROTOCOL="SASL_SSL"),
+        "KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed",
+    )
+    assert_told(run(tmp_path, "migrate", KAFKA_REPLICATION_FACTOR="9"), "KAFKA_REPLICATION_FACTOR cannot be used")
+    assert_told(
+        run(tmp_path, "serve", "apps", "--port", _free(), OIDC_ISSUER="https://example.com"),
+        "OIDC_ISSUER needs OIDC_CLIENT_ID",
+    )
+
+
+def test_a_password_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    refusal = b'SFATAL\0C28P01\0Mpassword authentication failed for user "x"\0\0'
+
+    def refuse(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1024)
+                    connection.sendall(b"E" + (len(refusal) + 4).to_bytes(4, "big") + refusal)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=refuse, args=(server,), daemon=True).start()
+        url = f"postgresql://x:y@127.0.0.1:{server.getsockname()[1]}/x?sslmode=disable"
+        began = time.monotonic()
+        result = run(tmp_path, "migrate", DATABASE_URL=url, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert_told(result, 'DATABASE_URL names it (database: password authentication failed for user "x")')
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("away", ["PostgreSQL, as DATABASE_URL names it", "Kafka at 127.0.0.1:1"])
+def test_servers_that_are_away_are_told(away: str, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.prepare._PATIENCE_S", 1)
+    other = away.startswith("PostgreSQL")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://x@127.0.0.1:1/x" if other else servers.database_url)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers.kafka_bootstrap_servers if other else "127.0.0.1:1")
+    result = CliRunner().invoke(app, ["migrate"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"A server did not answer, or not as it should: {away}" in " ".join(result.stderr.split())
+
+
+def test_reconcile_takes_no_empty_key_for_none(tmp_path: Path) -> None:
+    assert_told(run(tmp_path, "reconcile", "--api-key", ""), "The API key is empty")
+
+
+def test_reconcile_says_that_nobody_answers() -> None:
+    nobody = "http://127.0.0.1:1"
+    with pytest.raises(RuntimeProblem, match=r"^GET /v1/auth-context of "):
+        Sides(nobody, "key", nobody, SecretStr("secret")).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104 - not bound
+        ("::1", "http://[::1]:80"),
+        ("::", "http://[::1]:80"),
+        ("shop.test", "http://shop.test:80"),
+    ],
+)
+def test_an_address_is_reached_by_its_url(host: str, url: str) -> None:
+    assert base_url(host, 80) == url
 
 
 def test_up_says_that_one_server_of_its_own_is_not_enough(tmp_path: Path) -> None:
