@@ -21,6 +21,7 @@ from shared.faults import Transient
 from shared.http.app import http_app
 from shared.http.health import Health
 from shared.kafka import BatchConsumer, BatchHandler, DeadLetters
+from shared.outbox_age import MEASURE_EVERY_S, MeasureOutboxJob
 from shared.outside import REAL, Outside
 from shared.postgres import Pool, open_patiently, transaction
 from shared.relay import Relay, Wake, announce
@@ -58,6 +59,7 @@ class ServiceProcess:
         self._closing: list[Job] = []
         self._failed: dict[str, str] = {}
         self.every(_FORGET_EVERY_S, "jobs.forget_idempotency_keys", self._forget_idempotency_keys)
+        self.every(MEASURE_EVERY_S, "jobs.measure_outbox", MeasureOutboxJob(self.pool, service))
 
     @property
     def serves(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from shared.auth import table as grants
 from shared.idempotency import _END, _FORGET, _LOCK, _REMEMBER, _STORED
 from shared.outbox import _REMOVE, topics_in, topics_together
+from shared.outbox_age import _LOOK, _MOST
 from tests.simulation.postgres.client import Rows, Statements
 from tests.simulation.postgres.engine import Transaction
 from tests.simulation.postgres.statements.rows import picked, rows_of, there
@@ -127,6 +128,13 @@ async def remove_published(t: Transaction, numbers: list[int], published: list[s
         else:
             t.remove(t.database["outbox"], row["seq"])
     return "UPDATE"
+
+
+@statement(_LOOK)
+def measure_outbox(t: Transaction) -> Rows:
+    there = sorted(row["seq"] for row in t.scan(t.database["outbox"]))
+    oldest, newest = (there[0], there[-1]) if there else (None, None)
+    return [{"oldest": oldest, "newest": newest, "waiting": min(len(there), _MOST)}]
 
 
 @statement("SELECT pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
