@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AdminClient
 
+from deploy.gateway import ROUTES
 from deploy.local.datadir import REPOSITORY
 from deploy.local.jars import KAFKA_VERSION
 from deploy.local.kafka import broker_properties
@@ -129,6 +130,25 @@ def test_payments_are_led_to_the_sandbox_and_buyers_to_its_pages() -> None:
     }
     [published] = sandbox.definition["ports"]
     assert sandbox.environment["PUBLIC_BASE_URL"] == f"http://{published.removesuffix(f':{port}')}"
+
+
+def test_links_and_issuer_are_where_apps_are_reached() -> None:
+    """One address for all: whoever checks an access token compares its issuer with this."""
+    apps = CONTAINERS["apps-api"]
+    port = apps.command[apps.command.index("--port") + 1]
+    [published] = apps.definition["ports"]
+    told = {container.environment["PUBLIC_BASE_URL"] for name, container in OURS.items() if name != "sandbox"}
+    assert told == {f"http://{published.removesuffix(f':{port}')}"}
+
+
+def test_every_path_is_told_with_the_port_at_which_it_is_answered() -> None:
+    """There is no common door, which `throughline up` has."""
+    readme = (REPOSITORY / "README.md").read_text()
+    for name in (*SERVICES, "sandbox"):
+        container = CONTAINERS.get(f"{name}-api") or CONTAINERS[name]
+        [published] = container.definition["ports"]
+        [row] = re.findall(rf"^\| `{name}` \| {published.split(':')[1]} \| (.*) \|$", readme, re.MULTILINE)
+        assert set(re.findall(r"`([^`]*)`", row)) == {path for path, service in ROUTES.items() if service == name}
 
 
 def test_sign_in_at_a_provider_and_strimzi_can_be_set_for_apps_and_nobody_else(
